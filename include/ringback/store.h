@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ringback/store.h - the seam for job stores.
+ *
+ * A store keeps jobs. It has three shelves:
+ *   job   what is in the server's memory too; found by seq alone, no other index
+ *   wait  what is in the store only: delayed, retrying, held, or more than memory
+ *         takes; found by (lane, due, seq)
+ *   dead  what could not be delivered
+ * and two threads use it: the store thread calls all slots but those marked READER,
+ * one at a time; READER slots run on the reader thread, beside the others. Slots may
+ * block. A slot that fails leaves the store as it was, and fills `err`.
+ *
+ * Stored numbers (states, kinds of shelf, flags) are frozen. */
+#ifndef RINGBACK_STORE_H
+#define RINGBACK_STORE_H
+
+#include "ringback/types.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define RBK_STORE_ABI 1
+
+typedef struct rbk_store rbk_store; /* a backend's own */
+
+#define RBK_JOB_VERSIONED 1u    /* the request carried "jsonrpc":"2.0" */
+#define RBK_JOB_NOTIFICATION 2u /* no id: nothing is delivered */
+
+/* One job. Whoever holds the pointer owns it, strings included: all of them lie in
+ * blocks that rbk_job_free() frees. An absent string (`p` NULL) is stored as NULL. */
+typedef struct rbk_job {
+    struct rbk_job *next; /* a link for the owner of the moment */
+    int64_t seq;          /* 60 bits, rising with commits: time in ms << 12 | counter */
+    int64_t rnd;          /* the other 62 bits of the job id (UUIDv7) */
+    uint8_t state;        /* QUEUED 1, RUNNING 2, DUE 3, SENDING 4, … HELD 8 */
+    uint8_t flags;        /* RBK_JOB_… */
+    uint32_t runs;        /* runs of the method that a crash cut off */
+    uint32_t attempts;    /* finished attempts to deliver */
+    int32_t last_status;  /* HTTP status of the last attempt; 0: none */
+    int64_t timeout_ms;   /* of one run; 0: the method's */
+    rbk_wall_ms created;  /* when it was accepted */
+    rbk_wall_ms due;      /* not before this; meaningful on the wait shelf */
+    rbk_wall_ms first_attempt; /* when the first attempt began; 0: none yet */
+    rbk_str lane;         /* what it waits for: "run:<pool>", "send:<receiver>" */
+    rbk_str method;
+    rbk_str rpc_id;   /* JSON text; absent for a notification */
+    rbk_str params;   /* JSON text; absent when the request had none */
+    rbk_str callback; /* the DSN, as the caller wrote it */
+    rbk_str caller;
+    rbk_str ray_id;
+    rbk_str headers;  /* forwarded headers, "Name: value\r\n" each */
+    rbk_str response; /* the response object, from RESULT on */
+    rbk_str reason;   /* why the last attempt failed, short */
+    void *mem[3];     /* blocks that the strings lie in, freed with the job */
+} rbk_job;
+
+/* A job with copies of all strings of `from` in one block of its own; NULL when
+ * memory is out. Any thread. */
+RBK_API rbk_job *rbk_job_copy(const rbk_job *from);
+RBK_API void rbk_job_free(rbk_job *job);
+/* The bytes that `job` takes, strings included. */
+RBK_API size_t rbk_job_bytes(const rbk_job *job);
+
+typedef enum rbk_shelf { RBK_SHELF_JOB = 0, RBK_SHELF_WAIT = 1 } rbk_shelf;
+
+typedef enum rbk_op_kind {
+    RBK_OP_PUT = 1, /* a new job; `from` is 0. Idempotent by seq and rnd */
+    RBK_OP_RESULT,  /* `response` and state are new, perhaps lane, due and shelf */
+    RBK_OP_RETRY,   /* attempts, last_status, reason, first_attempt, due are new */
+    RBK_OP_PARK,    /* to the wait shelf with lane and due; nothing else is new */
+    RBK_OP_RUNS,    /* `runs` is new (an absolute number) */
+    RBK_OP_DONE,    /* delivered or cancelled: the job goes */
+    RBK_OP_DEAD     /* to the dead shelf, with attempts, last_status and reason */
+} rbk_op_kind;
+
+typedef enum rbk_op_outcome {
+    RBK_OUTCOME_NONE = 0,
+    RBK_OUTCOME_OK,        /* done; also when it had been done before (idempotent) */
+    RBK_OUTCOME_DUPLICATE, /* PUT: another job has its idempotency key */
+    RBK_OUTCOME_STALE,     /* the job is not there, or not in state `from` */
+    RBK_OUTCOME_TOO_BIG,   /* the backend cannot hold it */
+    RBK_OUTCOME_BLOCKED    /* an order key's predecessor is not through */
+} rbk_op_outcome;
+
+/* One change of one job: the row of job->seq, expected in stored state `from`,
+ * takes job's values and stands on `shelf`. The backend writes `outcome` alone; the
+ * job stays the caller's. */
+typedef struct rbk_store_op {
+    rbk_op_kind kind;
+    uint8_t from;
+    rbk_shelf shelf; /* where the job stands afterwards (PUT, RESULT, RETRY) */
+    rbk_op_outcome outcome;
+    rbk_job *job;
+} rbk_store_op;
+
+typedef struct rbk_store_conf {
+    const char *dsn;    /* the whole: "sqlite:ringback.db" */
+    int64_t page_cache; /* bytes that the backend may use for caching; 0: its default */
+    /* A place for lines that the operator must see; may be NULL. */
+    void (*warn)(void *user, const char *line);
+    void *user;
+} rbk_store_conf;
+
+typedef struct rbk_store_stats {
+    int64_t pending;       /* jobs on the job and wait shelves */
+    int64_t pending_bytes; /* their requests and responses, as accepted */
+    int64_t dead;
+    int64_t max_seq; /* greatest seq ever stored; survives deletion */
+} rbk_store_stats;
+
+/* A lane with waiting jobs, and when the first of them is due. */
+typedef struct rbk_lane_due {
+    char lane[320]; /* NUL-terminated */
+    rbk_wall_ms due;
+} rbk_lane_due;
+
+enum { RBK_LANE_MAX = 319 };
+
+typedef struct rbk_store_ops {
+    uint32_t abi;       /* RBK_STORE_ABI that this backend was compiled against */
+    const char *scheme; /* "sqlite" in sqlite:ringback.db */
+    const char *help;   /* one line for the documentation of store.dsn */
+
+    /* MUST. Open or make the store. RBK_E_LOCKED, RBK_E_SCHEMA (a newer one wrote
+     * it), RBK_E_IO, RBK_E_CONFIG (bad dsn), RBK_E_NOMEM. */
+    int (*open)(const rbk_store_conf *conf, rbk_store **ret, rbk_error *err);
+
+    /* MUST. Closes; NULL is legal. */
+    void (*close)(rbk_store *st);
+
+    /* MUST. One durable transaction, in order; each op gets its own outcome, and a
+     * bad one fails nobody else. 0, and all of it is on stable storage. Otherwise
+     * nothing is, and the outcomes mean nothing:
+     *   RBK_E_DISK_FULL  try again when there is room (ENOSPC, EDQUOT)
+     *   RBK_E_UNKNOWN    nobody can say whether it committed: apply the same again
+     *   RBK_E_IO         nothing on this handle may be trusted: close, reopen, check
+     *   RBK_E_NOMEM */
+    int (*apply)(rbk_store *st, rbk_store_op *ops, size_t n, rbk_error *err);
+
+    /* MUST. Take up to `max` jobs of `lane` that are due at `now` from the wait shelf
+     * to the job shelf, oldest due first, into *ret_jobs (a chain by `next`, yours to
+     * free). Returns how many. A claim that a crash undoes is harmless, so it needs
+     * no sync of its own. Errors as apply(). */
+    int (*claim)(rbk_store *st, rbk_str lane, rbk_wall_ms now, size_t max, rbk_job **ret_jobs,
+                 rbk_error *err);
+
+    /* MUST. Up to `max` lanes with waiting jobs, in byte order behind `after` (empty:
+     * from the first), each with its earliest due. Returns how many. */
+    int (*lanes)(rbk_store *st, rbk_str after, size_t max, rbk_lane_due *ret, rbk_error *err);
+
+    /* MUST. Up to `max` jobs of the job shelf with a seq greater than `after`, by seq:
+     * what was in memory when the server ended. Returns how many. */
+    int (*recover)(rbk_store *st, int64_t after, size_t max, rbk_job **ret_jobs, rbk_error *err);
+
+    /* MUST. */
+    int (*stats)(rbk_store *st, rbk_store_stats *ret, rbk_error *err);
+
+    /* MUST. Bytes that the store's disk has left for it; INT64_MAX where that has no
+     * meaning. */
+    int (*free_bytes)(rbk_store *st, int64_t *ret, rbk_error *err);
+
+    /* MUST, READER. The job with this seq and rnd from any shelf, or RBK_E_NOTFOUND. */
+    int (*get)(rbk_store *st, int64_t seq, int64_t rnd, rbk_job **ret_job, rbk_error *err);
+
+    /* MUST, READER. Up to `max` jobs of all shelves whose state is `state` (0: any) and
+     * whose seq is greater than `after`, by seq. Returns how many. */
+    int (*list)(rbk_store *st, uint8_t state, int64_t after, size_t max, rbk_job **ret_jobs,
+                rbk_error *err);
+
+    /* MAY be NULL. The file beside which the server may keep small files of its own
+     * (the table of running methods), NUL-terminated, valid until close; NULL: none. */
+    const char *(*path)(rbk_store *st);
+
+    /* MAY be NULL. Work that may wait, such as a checkpoint; called when the
+     * acknowledgements of a commit have gone out. */
+    void (*idle)(rbk_store *st);
+} rbk_store_ops;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

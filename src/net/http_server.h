@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* net/http_server.h - an HTTP/1.1 server on one loop (RFC 9110, RFC 9112).
+ *
+ * Strict framing, absolute deadlines, bounded everything; answers may be given later
+ * and still leave in the order of the requests. Knows nothing of JSON-RPC. All of it
+ * on the loop's thread. */
+#ifndef RBK_NET_HTTP_SERVER_H
+#define RBK_NET_HTTP_SERVER_H
+
+#include <stdatomic.h>
+
+#include "net/http.h"
+#include "net/loop.h"
+#include "net/tls.h"
+
+typedef struct rbk_http_server rbk_http_server;
+
+/* Shared by the servers of all loops. Zero means the default in parentheses. */
+typedef struct rbk_http_conf {
+    size_t max_body;       /* 413 (1 MiB) */
+    size_t max_line;       /* request line 414, one header line 431 (8,192) */
+    size_t max_head;       /* all header lines 431 (32 KiB) */
+    unsigned max_fields;   /* 431 (100) */
+    unsigned max_pipeline; /* requests read ahead on one connection (16) */
+    unsigned max_connections;
+    int64_t head_ms;       /* from the first byte to the end of the head: 408 (10 s) */
+    int64_t body_ms;       /* the body's share: 10 s + 1 ms for each byte at 1 KiB/s, at most
+                              this (60 s): 408 */
+    int64_t idle_ms;       /* between requests (60 s) */
+    int64_t write_ms;      /* an answer that the peer does not take (20 s) */
+    atomic_uint *connections; /* counted over all loops against max_connections */
+    rbk_tls *tls;          /* NULL: plain */
+} rbk_http_conf;
+
+/* A request. The server's until on_request; then the handler's until it replies. */
+typedef struct rbk_http_request {
+    rbk_str method;        /* "POST" */
+    rbk_str path, query;   /* of the origin-form target; query without "?" */
+    const rbk_http_header *headers;
+    size_t n_headers;
+    rbk_str body;          /* only in on_request */
+    const char *peer;      /* "1.2.3.4:567" */
+    void *user;            /* the handler's own */
+} rbk_http_request;
+
+typedef struct rbk_http_handler {
+    /* The head is complete, the body is not read yet. 0 to go on; or the status of a
+     * refusal that the server sends by itself (404, 405, 415 …); with 405,
+     * `Allow: POST` goes along. The request is not the handler's then. */
+    int (*on_head)(rbk_http_request *rq, void *user);
+    /* The request is complete. Exactly one rbk_http_reply() must follow, now or later. */
+    void (*on_request)(rbk_http_request *rq, void *user);
+    /* The peer has gone before the reply; the reply must be given all the same (and is
+     * dropped). May be NULL. */
+    void (*on_gone)(rbk_http_request *rq, void *user);
+    void *user;
+} rbk_http_handler;
+
+typedef struct rbk_http_reply {
+    int status;
+    const rbk_http_header *headers; /* besides Date, Content-Length, Connection */
+    size_t n_headers;
+    const char *content_type; /* NULL: application/json when there is a body */
+    rbk_str body;             /* copied */
+} rbk_http_reply;
+
+/* `fd` is a listening socket of rbk_http_listen(), which the server then owns. */
+int rbk_http_server_new(rbk_loop *l, int fd, const rbk_http_conf *conf,
+                        const rbk_http_handler *handler, rbk_http_server **ret, rbk_error *err);
+/* Answer `rq`, which is gone after it. */
+void rbk_http_reply_send(rbk_http_request *rq, const rbk_http_reply *reply);
+/* Stop accepting, close idle connections, let answers go out with `Connection: close`. */
+void rbk_http_server_drain(rbk_http_server *s);
+/* Connections that are open. */
+size_t rbk_http_server_open(const rbk_http_server *s);
+/* Close what is left at once and free. Replies of requests not yet answered must still
+ * be given, before the loop ends. */
+void rbk_http_server_close(rbk_http_server *s);
+
+/* Sockets listening on `text` ("127.0.0.1:7600", "[::1]:7600", ":7600" for every
+ * address, port 0 for a free one): `n` of them with SO_REUSEPORT, one for each loop.
+ * The address is bound without SO_REUSEPORT first, so that a second server on it is
+ * refused. *ret_port gets the port. 0, RBK_E_CONFIG (bad text), RBK_E_SYS. Any thread. */
+int rbk_http_listen(rbk_str text, size_t n, int *ret_fds, uint16_t *ret_port, rbk_error *err);
+
+#endif

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* net/tls.h - TLS settings shared by many streams. TLS 1.2 and up, ECDHE and AEAD
+ * only, no compression, no renegotiation, no early data. Immutable once made, counted
+ * by OpenSSL: any thread. */
+#ifndef RBK_NET_TLS_H
+#define RBK_NET_TLS_H
+
+#include "base/str.h"
+
+typedef struct rbk_tls rbk_tls;
+
+typedef struct rbk_tls_client_conf {
+    const char *ca_file; /* PEM, added to the system's; NULL: none */
+    bool ca_only;        /* `ca_file` alone, without the system's */
+} rbk_tls_client_conf;
+
+/* Certificates and names are always verified. ALPN offers http/1.1. Sessions are
+ * kept and resumed by receiver name. RBK_E_CONFIG names the file in `err`. */
+int rbk_tls_client_new(const rbk_tls_client_conf *conf, rbk_tls **ret, rbk_error *err);
+/* PEM files of the chain and the key. */
+int rbk_tls_server_new(const char *cert_file, const char *key_file, rbk_tls **ret, rbk_error *err);
+void rbk_tls_free(rbk_tls *t);
+
+#endif

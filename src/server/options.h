@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* server/options.h - every option, once.
+ *
+ * One table holds name, type, default, range, whether SIGHUP may change it, and a
+ * line of help; the parser, `--help`, `ringback config` and docs/configuration.md all
+ * come from it. One thread. */
+#ifndef RBK_SERVER_OPTIONS_H
+#define RBK_SERVER_OPTIONS_H
+
+#include "base/buf.h"
+#include "base/log.h"
+
+/* One [method "pattern"] section: exact name, then longest literal prefix, then order. */
+typedef struct rbk_method_rule {
+    char *pattern; /* a glob: "OrderService.*" */
+    char *module;  /* path, NULL: none */
+    int64_t timeout_ms; /* 0: method.timeout */
+} rbk_method_rule;
+
+typedef struct rbk_options {
+    /* server */
+    char *listen; /* comma-separated addresses */
+    char *path;
+    int64_t threads, max_body, max_batch, max_connections, drain_ms;
+    /* store */
+    char *store_dsn;
+    int64_t max_pending, max_pending_bytes, min_free;
+    /* callback */
+    char *schemes, *hosts, *allow, *deny, *ports;
+    int64_t resolve_ms;
+    /* delivery */
+    char *schedule;
+    double jitter;
+    int64_t max_age_ms, connect_ms, delivery_ms, in_flight, per_receiver;
+    char *forward_headers, *ca_file;
+    bool ca_only;
+    /* method */
+    int64_t method_threads, method_ms, max_timeout_ms, max_result, max_runs;
+    rbk_method_rule *rules;
+    size_t n_rules;
+    /* log */
+    int64_t log_level; /* rbk_level */
+    int64_t log_json;
+} rbk_options;
+
+rbk_options *rbk_options_new(void); /* defaults; NULL when memory is out */
+void rbk_options_free(rbk_options *o);
+
+/* key "store.dsn" or `method."Order.*".timeout`. RBK_E_CONFIG with a line in err->detail
+ * that names the key and what is wrong with the value. */
+int rbk_options_set(rbk_options *o, rbk_str key, rbk_str value, rbk_error *err);
+/* An INI file. RBK_E_CONFIG with "FILE:LINE: key: what" in err->detail. */
+int rbk_options_load(rbk_options *o, const char *path, rbk_error *err);
+/* RINGBACK_SECTION_KEY variables of `environ`; an unknown RINGBACK_ name is a fault. */
+int rbk_options_env(rbk_options *o, char *const *environ_list, rbk_error *err);
+/* Rules that concern more than one option. */
+int rbk_options_check(const rbk_options *o, rbk_error *err);
+
+/* The settings as an INI file that reads back the same. */
+void rbk_options_dump(const rbk_options *o, rbk_buf *b);
+/* The table as Markdown (docs/configuration.md) or as text (--help). */
+void rbk_options_doc(rbk_buf *b, bool markdown);
+
+/* The rule for a method name, or NULL. */
+const rbk_method_rule *rbk_options_rule(const rbk_options *o, rbk_str method);
+
+#endif
