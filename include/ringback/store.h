@@ -84,7 +84,8 @@ typedef enum rbk_op_outcome {
 } rbk_op_outcome;
 
 /* One change of one job: the row of job->seq, expected in stored state `from`,
- * takes job's values and stands on `shelf`. The backend writes `outcome` alone; the
+ * takes those of job's values that its kind names as new (the job may lack others, so
+ * they are kept as stored) and stands on `shelf`. The backend writes `outcome` alone; the
  * job stays the caller's. */
 typedef struct rbk_store_op {
     rbk_op_kind kind;
@@ -140,10 +141,11 @@ typedef struct rbk_store_ops {
 
     /* MUST. Take up to `max` jobs of `lane` that are due at `now` from the wait shelf
      * to the job shelf, oldest due first, into *ret_jobs (a chain by `next`, yours to
-     * free). Returns how many. A claim that a crash undoes is harmless, so it needs
+     * free). *ret_next is when the first job left in the lane is due, INT64_MAX when none
+     * is left. Returns how many. A claim that a crash undoes is harmless, so it needs
      * no sync of its own. Errors as apply(). */
     int (*claim)(rbk_store *st, rbk_str lane, rbk_wall_ms now, size_t max, rbk_job **ret_jobs,
-                 rbk_error *err);
+                 rbk_wall_ms *ret_next, rbk_error *err);
 
     /* MUST. Up to `max` lanes with waiting jobs, in byte order behind `after` (empty:
      * from the first), each with its earliest due. Returns how many. */
