@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of the system tests: a certificate authority, receivers, servers.
+
+Run:  pytest tests/system            (after meson compile; RINGBACK=… picks the program)
+Each test has its own folder, ports and processes, so runs may be parallel."""
+import sys
+import pathlib
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+from lib.certs import CA  # noqa: E402
+from lib.receiver import Receiver  # noqa: E402
+from lib.server import Server, ringback, root  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def ca(tmp_path_factory):
+    return CA(tmp_path_factory.mktemp("ca"))
+
+
+@pytest.fixture(scope="session")
+def cert(ca):
+    return ca.issue("receiver")
+
+
+@pytest.fixture
+def make_receiver(cert):
+    made = []
+
+    def make(**kw):
+        r = Receiver(kw.pop("cert", cert), **kw)
+        r.start()
+        made.append(r)
+        return r
+    yield make
+    faults = [f for r in made for f in r.faults]
+    for r in made:
+        r.__exit__()
+    assert not faults, faults
+
+
+@pytest.fixture
+def receiver(make_receiver):
+    return make_receiver()
+
+
+@pytest.fixture
+def make_server(tmp_path, ca):
+    made = []
+
+    def make(options=None, start=True, folder=None, **kw):
+        assert ringback().exists(), f"no program at {ringback()}: build first"
+        s = Server(folder or tmp_path / f"server-{len(made)}", ca.pem, options, **kw)
+        made.append(s)
+        return s.start() if start else s
+    yield make
+    faults = []
+    for s in made:
+        try:
+            s.close()
+        except AssertionError as e:
+            faults.append(str(e))
+    assert not faults, "\n".join(faults)
+
+
+@pytest.fixture
+def server(make_server):
+    return make_server()
+
+
+@pytest.fixture
+def client(server):
+    with server.client() as c:
+        yield c
+
+
+@pytest.fixture(scope="session")
+def data():
+    """A file of tests/data."""
+    return lambda name: root() / "tests/data" / name
