@@ -21,7 +21,8 @@ typedef struct rbk_rpc_item {
     int err;          /* 0; or RBK_E_REQUEST, RBK_E_PARAMS: to be answered with that error */
     rbk_str err_data; /* JSON text for the error's `data`; absent: none */
     bool notification; /* no id: never answered */
-    bool versioned;    /* "jsonrpc":"2.0" was there, so answers carry it too */
+    bool versioned;    /* answers carry "jsonrpc":"2.0": the request did, or it is
+                          RBK_E_REQUEST, where nobody can say which version it meant */
     rbk_str id;        /* JSON text to echo; "null" where an invalid request has no usable
                           id; absent for a notification */
     rbk_str method;    /* unescaped UTF-8, may hold NUL bytes */
@@ -38,7 +39,8 @@ typedef struct rbk_rpc_doc {
 
 /* Parse `body`. 0; or, for the document as a whole, RBK_E_PARSE, RBK_E_REQUEST (an
  * empty batch, or neither object nor array), RBK_E_BATCH, RBK_E_NOMEM. On failure
- * `ret` is not written: answer with that error and id null. `body` may go at once.
+ * `ret` is not written: answer with that error, id null and the version. `body` may go
+ * at once.
  *
  * Faults of single members do not fail the document: each has its `err`. `params`
  * that held nothing but $rpc members are `{}`. `params: null` counts as absent. A
@@ -46,6 +48,12 @@ typedef struct rbk_rpc_doc {
  * A member of the request object that stands twice is RBK_E_REQUEST; a service
  * parameter given twice, in whatever spelling, is RBK_E_PARAMS naming it. */
 int rbk_rpc_parse(rbk_str body, const rbk_rpc_limits *limits, rbk_rpc_doc **ret);
+
+/* The same from the memory of `alc` (NULL: malloc) for yyjson, and at most `max_mem`
+ * bytes in each arena: how the tests make every allocation fail. */
+struct yyjson_alc;
+int rbk_rpc_parse_within(rbk_str body, const rbk_rpc_limits *limits, const struct yyjson_alc *alc,
+                         size_t max_mem, rbk_rpc_doc **ret);
 void rbk_rpc_free(rbk_rpc_doc *doc);
 
 /* Is `text` one JSON value (RFC 8259, UTF-8, depth at most RBK_RPC_DEPTH_MAX)? For

@@ -7,7 +7,7 @@
 #ifndef RBK_CORE_SERVICE_H
 #define RBK_CORE_SERVICE_H
 
-#include "base/str.h"
+#include "base/arena.h"
 
 /* name, bit, "needs a callback" */
 #define RBK_SVC_MAP(X)                                                                             \
@@ -32,11 +32,37 @@ typedef struct rbk_service {
     rbk_str ray_id;       /* text form, integers as their digits */
 } rbk_service;
 
+#define RBK_SVC_RAY_MAX 128
+#define RBK_SVC_DELAY_MAX_MS (INT64_C(30) * 86400 * 1000)
+#define RBK_SVC_TIMEOUT_MIN_MS 100
+
 #define RBK_SVC_BIT(name) (1u << RBK_SVC_##name)
 enum {
 #define X(name, bit, needs) RBK_SVC_##name = bit,
     RBK_SVC_MAP(X)
 #undef X
 };
+
+/* Reads the service parameters of one request, wherever they stand. The first fault
+ * is kept, what comes after it is only counted. */
+typedef struct rbk_svc_reader {
+    rbk_arena *arena;       /* for the strings of `svc` and for `err_data` */
+    int64_t max_timeout_ms; /* greatest `timeout` */
+    rbk_service *svc;
+    bool nested;      /* the object at hand has had its "$rpc"; the caller resets it */
+    uint32_t seen;    /* bits of the names met, valid or not */
+    int err;          /* 0, RBK_E_PARAMS, or RBK_E_NOMEM */
+    rbk_str err_data; /* JSON text: {"$rpc.<name>":"<reason>"} */
+} rbk_svc_reader;
+
+/* Is this member one of ours: "$rpc.<name>" or "$rpc"? */
+bool rbk_svc_is_ours(rbk_str member);
+
+/* One member that is ours, its name without escapes, and its value: JSON text inside
+ * NUL-terminated text. Both may change afterwards. */
+void rbk_svc_take(rbk_svc_reader *r, rbk_str member, rbk_str value);
+
+/* After the last member: `err`. Parameters that need a callback are refused without. */
+int rbk_svc_finish(rbk_svc_reader *r);
 
 #endif

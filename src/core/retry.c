@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* core/retry.c - see retry.h. The schedule is walked once. A `max_age` that is longer
+ * repeats its last step; one that is shorter cuts it. A wait that would end behind
+ * `max_age` ends there, so slow attempts cost a delivery its last try only when the
+ * age itself has passed. */
+#include "core/retry.h"
+
+#define STEP_MAX_MS (INT64_C(30) * 86400 * 1000)
+
+static int unit_ms(rbk_str unit, int64_t *ret_ms)
+{
+    static const struct {
+        const char *name;
+        int64_t ms;
+    } units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
+        if (rbk_str_eqz(unit, units[i].name)) {
+            *ret_ms = units[i].ms;
+            return 0;
+        }
+    return RBK_E_INVAL;
+}
+
+static int parse_step(rbk_str s, int64_t *ret_ms)
+{
+    size_t digits = 0;
+    while (digits < s.n && s.p[digits] >= '0' && s.p[digits] <= '9')
+        digits++;
+    uint64_t v;
+    int64_t unit;
+    if (rbk_str_u64((rbk_str){s.p, digits}, (uint64_t)STEP_MAX_MS, &v) < 0 ||
+        unit_ms((rbk_str){s.p + digits, s.n - digits}, &unit) < 0)
+        return RBK_E_INVAL;
+    if (v == 0 || (int64_t)v > STEP_MAX_MS / unit)
+        return RBK_E_INVAL;
+    *ret_ms = (int64_t)v * unit;
+    return 0;
+}
+
+int rbk_retry_parse(rbk_str text, rbk_retry_conf *ret)
+{
+    int64_t step[RBK_RETRY_STEPS_MAX];
+    size_t n = 0;
+    for (bool more = true; more; n++) {
+        const char *comma = text.n ? memchr(text.p, ',', text.n) : NULL;
+        size_t len = comma ? (size_t)(comma - text.p) : text.n;
+        if (n == RBK_RETRY_STEPS_MAX ||
+            parse_step(rbk_str_trim((rbk_str){text.p, len}), &step[n]) < 0)
+            return RBK_E_INVAL;
+        more = comma != NULL;
+        if (more)
+            text = (rbk_str){comma + 1, text.n - len - 1};
+    }
+    memcpy(ret->step_ms, step, n * sizeof step[0]);
+    ret->steps = n;
+    return 0;
+}
+
+rbk_outcome_kind rbk_outcome_of(int status, bool complete)
+{
+    if (status == 410)
+        return RBK_OUT_GONE;
+    if (status >= 200 && status <= 299 && complete)
+        return RBK_OUT_DELIVERED;
+    return RBK_OUT_FAILED;
+}
+
+static int64_t max_age_of(const rbk_retry_conf *conf)
+{
+    if (conf->max_age_ms > 0)
+        return conf->max_age_ms;
+    int64_t sum = 0;
+    for (size_t i = 0; i < conf->steps; i++)
+        sum += conf->step_ms[i];
+    return sum;
+}
+
+/* Evenly spread over step ± jitter. */
+static int64_t spread(int64_t step_ms, double jitter, uint64_t random)
+{
+    double unit = (double)(random >> 11) * 0x1p-53; /* 0 <= unit < 1 */
+    double ms = (double)step_ms * (1 + jitter * (2 * unit - 1));
+    return ms < 1 ? 1 : (int64_t)ms;
+}
+
+bool rbk_retry_next(const rbk_retry_conf *conf, uint32_t attempts, rbk_wall_ms first,
+                    rbk_wall_ms now, uint64_t random, rbk_wall_ms *ret_due)
+{
+    bool over = attempts > conf->steps;
+    if (attempts == 0 || conf->steps == 0 || (over && conf->max_age_ms <= 0))
+        return false;
+    rbk_wall_ms end = first + max_age_of(conf);
+    if (now >= end)
+        return false;
+    rbk_wall_ms due = now + spread(conf->step_ms[over ? conf->steps - 1 : attempts - 1],
+                                   conf->jitter, random);
+    *ret_due = due < end ? due : end;
+    return true;
+}

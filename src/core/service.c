@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* core/service.c - step of rpc.c: what the members named $rpc say.
+ *
+ * The spellings "$rpc.<name>" and "$rpc":{"<name>":…}, in params or beside them, all
+ * come through rbk_svc_take(), so a name given twice is seen whatever its spelling.
+ * An unknown name is refused: a misspelt callback must not turn an asynchronous call
+ * into a synchronous one. */
+#include "core/service.h"
+
+#include "base/buf.h"
+#include "core/json.h"
+
+#include <yyjson.h>
+
+enum { NAME_SHOWN_MAX = 128 };
+
+static const struct {
+    const char *name;
+    unsigned bit;
+    bool needs_callback;
+} known[] = {
+#define X(name, bit, needs) {#name, bit, needs},
+    RBK_SVC_MAP(X)
+#undef X
+};
+
+static const char *const later[] = {
+#define X(name) #name,
+    RBK_SVC_LATER_MAP(X)
+#undef X
+};
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+bool rbk_svc_is_ours(rbk_str member)
+{
+    return rbk_str_starts(member, RBK_STR("$rpc")) && (member.n == 4 || member.p[4] == '.');
+}
+
+/* At most NAME_SHOWN_MAX bytes, cut between characters. */
+static rbk_str shorten(rbk_str name)
+{
+    if (name.n <= NAME_SHOWN_MAX)
+        return name;
+    size_t n = NAME_SHOWN_MAX;
+    while (n > 0 && ((unsigned char)name.p[n] & 0xc0) == 0x80)
+        n--;
+    return (rbk_str){name.p, n};
+}
+
+/* `name` without "$rpc."; absent: "$rpc" itself is at fault. */
+static void refuse(rbk_svc_reader *r, rbk_str name, const char *reason)
+{
+    if (r->err)
+        return;
+    char full[8 + NAME_SHOWN_MAX], text[8 * (NAME_SHOWN_MAX + 64)];
+    rbk_buf f = {.p = full, .cap = sizeof full, .max = sizeof full};
+    rbk_buf b = {.p = text, .cap = sizeof text, .max = sizeof text};
+    rbk_buf_lit(&f, "$rpc");
+    if (name.p) {
+        rbk_buf_c(&f, '.');
+        rbk_buf_str(&f, shorten(name));
+    }
+    rbk_buf_c(&b, '{');
+    rbk_buf_json_str(&b, rbk_buf_view(&f));
+    rbk_buf_c(&b, ':');
+    rbk_buf_json_str(&b, rbk_str_z(reason));
+    rbk_buf_c(&b, '}');
+    r->err_data = rbk_arena_dup(r->arena, rbk_buf_view(&b));
+    r->err = r->err_data.p ? RBK_E_PARAMS : RBK_E_NOMEM;
+}
+
+static void out_of_memory(rbk_svc_reader *r)
+{
+    r->err = RBK_E_NOMEM;
+    r->err_data = RBK_STR_NONE;
+}
+
+/* A copy, for the text that `value` lies in may change. False: memory is out. */
+static bool copy_string(rbk_svc_reader *r, rbk_str value, rbk_str *ret)
+{
+    rbk_str raw = rbk_json_unquote(value), s = rbk_json_unescape(r->arena, raw);
+    if (s.p == raw.p)
+        s = rbk_arena_dup(r->arena, s);
+    if (s.p == NULL) {
+        out_of_memory(r);
+        return false;
+    }
+    *ret = s;
+    return true;
+}
+
+static void set_callback(rbk_svc_reader *r, rbk_str value)
+{
+    if (value.p[0] == '"')
+        copy_string(r, value, &r->svc->callback);
+    else
+        refuse(r, RBK_STR("callback"), "must be a non-empty string");
+}
+
+static bool is_integer(rbk_str v)
+{
+    if (v.p[0] != '-' && (v.p[0] < '0' || v.p[0] > '9'))
+        return false;
+    for (size_t i = 1; i < v.n; i++)
+        if (v.p[i] < '0' || v.p[i] > '9')
+            return false;
+    return true;
+}
+
+static bool is_ray_id(rbk_str s)
+{
+    if (s.n == 0 || s.n > RBK_SVC_RAY_MAX)
+        return false;
+    for (size_t i = 0; i < s.n; i++)
+        if (s.p[i] < '!' || s.p[i] > '~')
+            return false;
+    return true;
+}
+
+static void set_ray_id(rbk_svc_reader *r, rbk_str value)
+{
+    rbk_str s = RBK_STR_NONE;
+    if (value.p[0] == '"') {
+        if (!copy_string(r, value, &s))
+            return;
+    } else if (is_integer(value)) {
+        s = rbk_arena_dup(r->arena, value);
+        if (s.p == NULL) {
+            out_of_memory(r);
+            return;
+        }
+    }
+    if (is_ray_id(s))
+        r->svc->ray_id = s;
+    else
+        refuse(r, RBK_STR("rayId"), "must be 1 to 128 visible ASCII characters, or an integer");
+}
+
+/* Seconds, perhaps with a fraction, in any spelling of JSON. */
+static bool read_seconds(rbk_str value, double *ret_s)
+{
+    if (value.p[0] != '-' && (value.p[0] < '0' || value.p[0] > '9'))
+        return false;
+    yyjson_val v;
+    if (yyjson_read_number(value.p, &v, 0, NULL, NULL) == NULL)
+        return false; /* greater than any double */
+    *ret_s = yyjson_get_num(&v);
+    return true;
+}
+
+typedef struct range {
+    int64_t min_ms, max_ms;
+} range;
+
+/* "0.1", "3600": as JSON writes it, whatever the locale. */
+static void add_seconds(rbk_buf *b, int64_t ms)
+{
+    rbk_buf_add_u64(b, (uint64_t)ms / 1000);
+    if (ms % 1000 == 0)
+        return;
+    rbk_buf_addf(b, ".%03d", (int)(ms % 1000));
+    while (b->p[b->n - 1] == '0')
+        b->n--;
+}
+
+static void set_ms(rbk_svc_reader *r, const char *name, rbk_str value, range in, int64_t *ret_ms)
+{
+    double s;
+    if (read_seconds(value, &s) && s >= (double)in.min_ms / 1000 && s <= (double)in.max_ms / 1000) {
+        *ret_ms = (int64_t)(s * 1000 + 0.5);
+        return;
+    }
+    char reason[128];
+    rbk_buf b = {.p = reason, .cap = sizeof reason - 1, .max = sizeof reason - 1};
+    rbk_buf_lit(&b, "must be a number of seconds from ");
+    add_seconds(&b, in.min_ms);
+    rbk_buf_lit(&b, " to ");
+    add_seconds(&b, in.max_ms);
+    reason[b.n] = 0;
+    refuse(r, rbk_str_z(name), reason);
+}
+
+static void set_bool(rbk_svc_reader *r, const char *name, rbk_str value, bool *ret)
+{
+    if (value.p[0] == 't' || value.p[0] == 'f')
+        *ret = value.p[0] == 't';
+    else
+        refuse(r, rbk_str_z(name), "must be true or false");
+}
+
+static void set_one(rbk_svc_reader *r, unsigned bit, rbk_str value)
+{
+    bool ignored;
+    switch (bit) {
+    case RBK_SVC_callback:
+        set_callback(r, value);
+        break;
+    case RBK_SVC_timeout:
+        set_ms(r, "timeout", value, (range){RBK_SVC_TIMEOUT_MIN_MS, r->max_timeout_ms},
+               &r->svc->timeout_ms);
+        break;
+    case RBK_SVC_delay:
+        set_ms(r, "delay", value, (range){0, RBK_SVC_DELAY_MAX_MS}, &r->svc->delay_ms);
+        break;
+    case RBK_SVC_receipt:
+        set_bool(r, "receipt", value, &r->svc->receipt);
+        break;
+    case RBK_SVC_rayId:
+        set_ray_id(r, value);
+        break;
+    case RBK_SVC_ignoreCache:
+        set_bool(r, "ignoreCache", value, &ignored);
+        break;
+    default:
+        break;
+    }
+}
+
+static void take_named(rbk_svc_reader *r, rbk_str name, rbk_str value)
+{
+    for (size_t i = 0; i < COUNT(known); i++) {
+        if (!rbk_str_eqz(name, known[i].name))
+            continue;
+        if (r->seen & 1u << known[i].bit) {
+            refuse(r, name, "given twice");
+            return;
+        }
+        r->seen |= 1u << known[i].bit;
+        if (r->err == 0)
+            set_one(r, known[i].bit, value);
+        return;
+    }
+    for (size_t i = 0; i < COUNT(later); i++)
+        if (rbk_str_eqz(name, later[i])) {
+            refuse(r, name, "not supported by this version");
+            return;
+        }
+    refuse(r, name, "unknown service parameter");
+}
+
+static void take_nested(rbk_svc_reader *r, rbk_str object)
+{
+    if (object.p[0] != '{') {
+        refuse(r, RBK_STR_NONE, "must be an object");
+        return;
+    }
+    if (r->nested) {
+        refuse(r, RBK_STR_NONE, "given twice");
+        return;
+    }
+    r->nested = true;
+    const char *p = object.p;
+    for (rbk_str raw; rbk_json_member(&p, &raw);) {
+        rbk_str name = rbk_json_unescape(r->arena, raw), value = rbk_json_value(&p);
+        if (name.p)
+            take_named(r, name, value);
+        else
+            out_of_memory(r);
+        if (r->err)
+            return;
+    }
+}
+
+void rbk_svc_take(rbk_svc_reader *r, rbk_str member, rbk_str value)
+{
+    if (r->err)
+        return;
+    if (member.n == 4)
+        take_nested(r, value);
+    else
+        take_named(r, (rbk_str){member.p + 5, member.n - 5}, value);
+}
+
+int rbk_svc_finish(rbk_svc_reader *r)
+{
+    bool callback = r->seen & RBK_SVC_BIT(callback);
+    for (size_t i = 0; i < COUNT(known) && !callback; i++)
+        if (known[i].needs_callback && (r->seen & 1u << known[i].bit))
+            refuse(r, rbk_str_z(known[i].name), "needs $rpc.callback");
+    r->svc->set = r->err ? 0 : r->seen;
+    return r->err;
+}
