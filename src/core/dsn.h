@@ -35,7 +35,7 @@ typedef struct rbk_dsn {
                        and there is no query. For "https://h?q" it lives in no text:
                        `target_slash` says that a "/" goes in front of it */
     bool target_slash;
-    uint16_t port; /* explicit, or the scheme's default (443 for https and wss) */
+    uint16_t port; /* explicit, or the scheme's default: 443 for https and wss, else 0 */
     rbk_host_kind kind;
     uint8_t addr[16];                    /* the address of a literal: 4 or 16 bytes */
     char scheme_lower[16];               /* NUL-terminated */
@@ -53,6 +53,10 @@ rbk_dsn_fault rbk_dsn_parse(rbk_str text, rbk_str schemes, rbk_dsn *ret);
 /* The reason that the caller is given, NUL-terminated into `out`. `text` and
  * `schemes` as they went into the parser (the protocol's reason names them). */
 void rbk_dsn_reason(rbk_dsn_fault fault, rbk_str text, rbk_str schemes, char out[160]);
+
+/* The next item of a comma-separated list, without blanks around it, taken off `list`.
+ * False at the end; a comma at the very end begins no item. */
+bool rbk_list_next(rbk_str *list, rbk_str *ret_item);
 
 /* Canonical dotted quad only: four decimal numbers without leading zeros. */
 int rbk_parse_ipv4(rbk_str s, uint8_t ret_addr[4]);
