@@ -29,8 +29,8 @@ static int add_chunk(rbk_arena *a, size_t n)
 
 void *rbk_arena_alloc(rbk_arena *a, size_t n)
 {
-    if (n > SIZE_MAX - ALIGN)
-        return NULL;
+    if (n > SIZE_MAX / 2)
+        return NULL; /* so that no sum below overflows */
     n = (n + ALIGN - 1) & ~(size_t)(ALIGN - 1);
     if ((a->head == NULL || n > a->size - a->used) && add_chunk(a, n) < 0)
         return NULL;

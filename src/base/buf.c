@@ -41,6 +41,22 @@ void rbk_buf_add(rbk_buf *b, const void *p, size_t n)
     b->n += n;
 }
 
+/* printf() ends its text with a NUL, for which a full buffer has no room; so it writes
+ * beside the buffer. */
+static RBK_PRINTF(3, 0) void add_long(rbk_buf *b, size_t n, const char *fmt, va_list ap)
+{
+    if (rbk_buf_reserve(b, n) < 0)
+        return;
+    char *text = malloc(n + 1);
+    if (text == NULL) {
+        b->err = RBK_E_NOMEM;
+        return;
+    }
+    vsnprintf(text, n + 1, fmt, ap);
+    rbk_buf_add(b, text, n);
+    free(text);
+}
+
 void rbk_buf_addf(rbk_buf *b, const char *fmt, ...)
 {
     char small[256];
@@ -51,9 +67,8 @@ void rbk_buf_addf(rbk_buf *b, const char *fmt, ...)
     va_end(ap);
     if (n >= 0 && (size_t)n < sizeof small) {
         rbk_buf_add(b, small, (size_t)n);
-    } else if (n >= 0 && rbk_buf_reserve(b, (size_t)n + 1) == 0) {
-        vsnprintf(b->p + b->n, (size_t)n + 1, fmt, again);
-        b->n += (size_t)n;
+    } else if (n >= 0) {
+        add_long(b, (size_t)n, fmt, again);
     }
     va_end(again);
 }

@@ -20,10 +20,9 @@ static const struct {
 /* The numbers run 0, -1, -2 … without gaps, so the row is at -err. */
 static int find_row(int err)
 {
-    int i = -err;
-    if (err > 0 || i >= (int)(sizeof errors / sizeof errors[0]) || errors[i].num != err)
+    if (err > 0 || err <= -(int)(sizeof errors / sizeof errors[0]) || errors[-err].num != err)
         return -1;
-    return i;
+    return -err;
 }
 
 const char *rbk_strerror(int err)
