@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* net/http_client_conn.c - one connection of the client: open, ask, read, keep, close.
+ *
+ * OPENING -> WAITING -> (READING ->) IDLE -> WAITING …, and from each of them CLOSING.
+ * A call is answered at the end of the final head: what the body does later changes
+ * nothing, so the rest is read without it, bounded in bytes, time and number, only to
+ * learn whether the connection may serve again.
+ *
+ * Every report to a call may end in the user's `done`, which may send, cancel or free
+ * the client. So a report is the last thing that a function here does. */
+#include "net/http_client_impl.h"
+
+#include <stdlib.h>
+
+/* --- lists and counters --- */
+
+static rbk_http_receiver *get_receiver(rbk_http_client *c, rbk_str name)
+{
+    rbk_http_receiver *rc = rbk_map_get(c->receivers, name);
+    if (rc)
+        return rc;
+    rc = calloc(1, sizeof *rc);
+    if (rc == NULL || rbk_map_put(c->receivers, name, rc, &rc->name) < 0) {
+        free(rc);
+        return NULL;
+    }
+    rbk_link_init(&rc->idle);
+    return rc;
+}
+
+static void put_receiver(rbk_http_client *c, rbk_http_receiver *rc)
+{
+    if (rc->n_conns > 0)
+        return;
+    rbk_map_remove(c->receivers, rc->name);
+    free(rc);
+}
+
+/* The one place where the state changes. */
+static void set_state(rbk_http_conn *conn, rbk_conn_state state)
+{
+    rbk_http_client *c = conn->c;
+    rbk_http_receiver *rc = conn->receiver;
+    if (conn->state == RBK_CONN_IDLE) {
+        rbk_link_remove(&conn->kept);
+        c->n_idle--;
+        rc->n_idle--;
+    } else if (conn->state == RBK_CONN_READING) {
+        c->n_reading--;
+        rc->n_reading--;
+    }
+    conn->state = state;
+    if (state == RBK_CONN_IDLE) {
+        rbk_link_append(&c->idle, &conn->link);
+        rbk_link_append(&rc->idle, &conn->kept);
+        c->n_idle++;
+        rc->n_idle++;
+    } else {
+        rbk_link_append(state == RBK_CONN_CLOSING ? &c->closing : &c->active, &conn->link);
+    }
+    if (state == RBK_CONN_READING) {
+        c->n_reading++;
+        rc->n_reading++;
+    }
+}
+
+static void set_deadline(rbk_http_conn *conn, rbk_mono_ms deadline)
+{
+    conn->deadline = deadline;
+    rbk_http_client_arm(conn->c, deadline);
+}
+
+static void attach(rbk_http_conn *conn, rbk_http_call *call)
+{
+    conn->call = call;
+    call->conn = conn;
+}
+
+/* Without a byte of doubt nothing was sent only while all of it is still queued. */
+static rbk_http_call *detach(rbk_http_conn *conn)
+{
+    rbk_http_call *call = conn->call;
+    if (call == NULL)
+        return NULL;
+    if (conn->asked) {
+        size_t unsent = rbk_stream_unsent(conn->s);
+        if (unsent == 0 || unsent < conn->written)
+            call->any_sent = true;
+    }
+    conn->call = NULL;
+    call->conn = NULL;
+    return call;
+}
+
+void rbk_http_conn_close(rbk_http_conn *conn, bool now)
+{
+    if (conn->state == RBK_CONN_CLOSING)
+        return;
+    set_state(conn, RBK_CONN_CLOSING);
+    rbk_stream_close(conn->s, now);
+}
+
+void rbk_http_conn_abandon(rbk_http_call *call)
+{
+    rbk_http_conn *conn = call->conn;
+    if (conn == NULL)
+        return;
+    detach(conn);
+    rbk_http_conn_close(conn, true);
+}
+
+/* --- asking --- */
+
+static int write_request(rbk_http_conn *conn)
+{
+    const rbk_http_post *post = conn->call->post;
+    rbk_buf *b = &conn->c->out;
+    bool one = post->body.n <= RBK_HTTP_ONE_WRITE;
+    rbk_buf_clear(b);
+    rbk_buf_lit(b, "POST ");
+    rbk_buf_str(b, post->target);
+    rbk_buf_lit(b, " HTTP/1.1\r\nHost: ");
+    rbk_buf_str(b, post->authority);
+    rbk_buf_lit(b, "\r\n");
+    rbk_buf_str(b, post->head);
+    rbk_buf_lit(b, "Content-Length: ");
+    rbk_buf_add_u64(b, post->body.n);
+    rbk_buf_lit(b, "\r\n\r\n");
+    if (one)
+        rbk_buf_str(b, post->body);
+    int r = rbk_buf_err(b);
+    if (r == 0)
+        r = rbk_stream_write(conn->s, b->p, b->n);
+    conn->asked = r == 0;
+    if (r == 0 && !one)
+        r = rbk_stream_write(conn->s, post->body.p, post->body.n);
+    conn->written = rbk_stream_unsent(conn->s);
+    return r;
+}
+
+static int ask(rbk_http_conn *conn)
+{
+    set_state(conn, RBK_CONN_WAITING);
+    set_deadline(conn, conn->call->deadline);
+    rbk_response_init(&conn->rsp);
+    return write_request(conn);
+}
+
+static bool same_addr(const rbk_addr *a, const rbk_addr *b)
+{
+    return a->v6 == b->v6 && memcmp(a->ip, b->ip, a->v6 ? 16 : 4) == 0;
+}
+
+static bool fits(const rbk_http_conn *conn, const rbk_http_call *call)
+{
+    const rbk_http_post *post = call->post;
+    if (conn->tls != (post->tls ? call->c->conf.tls : NULL))
+        return false;
+    for (size_t i = 0; i < post->n_addrs && i < RBK_ADDRS_MAX; i++)
+        if (same_addr(&conn->addr, &post->addrs[i]))
+            return true;
+    return false;
+}
+
+static bool allowed(const rbk_http_conn *conn, const rbk_http_post *post)
+{
+    return post->allow == NULL ||
+           post->allow((const struct sockaddr *)&conn->sa, post->allow_user);
+}
+
+bool rbk_http_conn_reuse(rbk_http_call *call)
+{
+    rbk_http_client *c = call->c;
+    rbk_http_receiver *rc = rbk_map_get(c->receivers, rbk_str_z(call->post->receiver));
+    if (rc == NULL)
+        return false;
+    for (rbk_link *l = rc->idle.prev, *before; l != &rc->idle; l = before) {
+        rbk_http_conn *conn = RBK_OF_LINK(l, rbk_http_conn, kept);
+        before = l->prev;
+        if (!fits(conn, call))
+            continue;
+        if (!allowed(conn, call->post)) {
+            rbk_http_conn_close(conn, false);
+            continue;
+        }
+        attach(conn, call);
+        conn->reused = true;
+        if (ask(conn) == 0)
+            return true;
+        rbk_http_conn_abandon(call);
+    }
+    return false;
+}
+
+/* --- what the stream says --- */
+
+/* The connection of `call` has gone, or is of no use any more. */
+static void report_lost(rbk_http_call *call, rbk_conn_state state, bool again, int err,
+                        const char *detail)
+{
+    if (state == RBK_CONN_OPENING)
+        rbk_http_call_next(call, err ? err : RBK_E_CONNECT, detail);
+    else if (again && (err == 0 || err == RBK_E_CLOSED))
+        rbk_http_call_again(call, RBK_E_CLOSED, detail);
+    else
+        rbk_http_call_fail(call, err ? err : RBK_E_CLOSED, detail);
+}
+
+static bool may_repeat(const rbk_http_conn *conn)
+{
+    return conn->reused && !rbk_response_begun(&conn->rsp);
+}
+
+static void give_up(rbk_http_conn *conn, int err, const char *detail)
+{
+    rbk_conn_state state = conn->state;
+    rbk_http_call *call = detach(conn);
+    bool again = err == 0 && may_repeat(conn);
+    rbk_http_conn_close(conn, true);
+    if (call)
+        report_lost(call, state, again, err, detail);
+}
+
+static void on_opened(rbk_stream *s, void *user)
+{
+    rbk_http_conn *conn = user;
+    (void)s;
+    if (conn->state != RBK_CONN_OPENING)
+        return;
+    int r = ask(conn);
+    if (r < 0)
+        give_up(conn, r, "the request could not be written");
+}
+
+static void keep(rbk_http_conn *conn)
+{
+    rbk_http_client *c = conn->c;
+    rbk_http_receiver *rc = conn->receiver;
+    set_state(conn, RBK_CONN_IDLE);
+    set_deadline(conn, rbk_loop_now(c->loop) + c->conf.idle_ms);
+    if (rc->n_idle > c->conf.idle_per_receiver)
+        rbk_http_conn_close(RBK_OF_LINK(rc->idle.next, rbk_http_conn, kept), false);
+    else if (c->n_idle > c->conf.idle_max)
+        rbk_http_conn_close(RBK_OF_LINK(c->idle.next, rbk_http_conn, link), false);
+}
+
+/* The head of the final answer is there (`r`: what feeding said); the call is gone. */
+static void settle(rbk_http_conn *conn, int r, rbk_mono_ms deadline)
+{
+    rbk_http_client *c = conn->c;
+    const rbk_response *rsp = &conn->rsp;
+    rbk_mono_ms rest = rbk_loop_now(c->loop) + RBK_HTTP_REST_MS;
+    bool unsent = rbk_stream_unsent(conn->s) > 0;
+    if (r < 0 || rsp->early || unsent || c->freed)
+        rbk_http_conn_close(conn, true);
+    else if (rsp->done && rsp->clean)
+        keep(conn);
+    else if (rsp->done)
+        rbk_http_conn_close(conn, false);
+    else if (conn->state == RBK_CONN_READING)
+        return;
+    else if (conn->receiver->n_reading >= c->conf.idle_per_receiver ||
+             c->n_reading >= c->conf.idle_max)
+        rbk_http_conn_close(conn, true);
+    else {
+        set_state(conn, RBK_CONN_READING);
+        set_deadline(conn, deadline < rest ? deadline : rest);
+    }
+}
+
+static void answered(rbk_http_conn *conn, int r)
+{
+    rbk_response *rsp = &conn->rsp;
+    char text[RBK_RESPONSE_FIELD_MAX];
+    rbk_str retry_after = rbk_response_retry_after(rsp);
+    rbk_http_call *call = detach(conn);
+    if (retry_after.p) /* the connection may serve the next call before `done` is through */
+        retry_after.p = memcpy(text, retry_after.p, retry_after.n);
+    rbk_http_result result = {
+        .status = rsp->status,
+        .complete = !rsp->early,
+        .any_sent = true,
+        .retry_after = retry_after,
+        .detail = "",
+    };
+    settle(conn, r, call->deadline);
+    rbk_http_call_finish(call, &result);
+}
+
+static void on_data(rbk_stream *s, const char *p, size_t n, void *user)
+{
+    rbk_http_conn *conn = user;
+    rbk_response *rsp = &conn->rsp;
+    if (conn->state == RBK_CONN_IDLE) /* nobody asked */
+        rbk_http_conn_close(conn, true);
+    if (n == 0 || (conn->state != RBK_CONN_WAITING && conn->state != RBK_CONN_READING))
+        return;
+    rsp->request_open = rbk_stream_unsent(s) > 0;
+    int r = rbk_response_feed(rsp, p, n);
+    if (conn->state == RBK_CONN_READING)
+        settle(conn, r, 0);
+    else if (rsp->head_done)
+        answered(conn, r);
+    else if (r < 0)
+        give_up(conn, RBK_E_PROTOCOL, rsp->fault);
+}
+
+static void on_ended(rbk_stream *s, void *user)
+{
+    rbk_http_conn *conn = user;
+    (void)s;
+    if (conn->call)
+        give_up(conn, 0, "closed by the receiver");
+    else
+        rbk_http_conn_close(conn, conn->state != RBK_CONN_IDLE);
+}
+
+static void on_closed(rbk_stream *s, int err, const char *detail, void *user)
+{
+    rbk_http_conn *conn = user;
+    rbk_http_client *c = conn->c;
+    rbk_conn_state state = conn->state;
+    rbk_http_call *call = detach(conn);
+    bool again = may_repeat(conn);
+    (void)s;
+    set_state(conn, RBK_CONN_CLOSING);
+    rbk_link_remove(&conn->link);
+    conn->receiver->n_conns--;
+    put_receiver(c, conn->receiver);
+    free(conn);
+    c->n_conns--;
+    if (call)
+        report_lost(call, state, again, err, detail ? detail : "");
+    else
+        rbk_http_client_reap(c);
+}
+
+void rbk_http_conn_expire(rbk_http_conn *conn)
+{
+    if (conn->state == RBK_CONN_OPENING)
+        give_up(conn, RBK_E_TIMEOUT, "no connection in time");
+    else if (conn->call)
+        give_up(conn, RBK_E_TIMEOUT, "no answer in time");
+    else
+        rbk_http_conn_close(conn, true);
+}
+
+/* --- opening --- */
+
+int rbk_http_conn_open(rbk_http_call *call, const rbk_addr *addr)
+{
+    static const rbk_stream_cb cb = {
+        .opened = on_opened, .data = on_data, .ended = on_ended, .closed = on_closed};
+    rbk_http_client *c = call->c;
+    rbk_http_post *post = call->post;
+    rbk_http_conn *conn = calloc(1, sizeof *conn);
+    rbk_http_receiver *rc = conn ? get_receiver(c, rbk_str_z(post->receiver)) : NULL;
+    if (rc == NULL) {
+        free(conn);
+        return RBK_E_NOMEM;
+    }
+    rbk_link_init(&conn->link);
+    rbk_link_init(&conn->kept);
+    conn->c = c;
+    conn->receiver = rc;
+    conn->tls = post->tls ? c->conf.tls : NULL;
+    conn->addr = *addr;
+    rbk_addr_to_sockaddr(addr, post->port, &conn->sa);
+    rbk_connect how = {
+        .addr = (const struct sockaddr *)&conn->sa,
+        .tls = conn->tls,
+        .name = post->name,
+        .allow = post->allow,
+        .allow_user = post->allow_user,
+    };
+    int r = rbk_stream_connect(c->loop, &how, &cb, conn, &conn->s);
+    if (r < 0) {
+        put_receiver(c, rc);
+        free(conn);
+        return r;
+    }
+    rbk_mono_ms by = rbk_loop_now(c->loop) + post->connect_ms;
+    rc->n_conns++;
+    c->n_conns++;
+    attach(conn, call);
+    set_state(conn, RBK_CONN_OPENING);
+    set_deadline(conn, by < call->deadline ? by : call->deadline);
+    return 0;
+}
