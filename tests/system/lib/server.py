@@ -42,6 +42,12 @@ def clean_env(extra=()):
     return env
 
 
+def job_id(seq, rnd):
+    """The id by which a stored job is known: a UUID of version 7."""
+    text = f"{seq >> 12:012x}7{seq & 0xfff:03x}{(0b10 << 62) | rnd:016x}"
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+
+
 class Server:
     """start(), stop(), kill(), restart(): always on the same store.
 
@@ -174,3 +180,10 @@ class Server:
                 return db.execute(sql).fetchall()
             finally:
                 db.close()
+
+    def dead(self):
+        """Job ids on the dead shelf."""
+        return {job_id(seq, rnd) for seq, rnd in self.rows("select seq, rnd from dead")}
+
+    def pending(self):
+        return self.rows("select (select count(*) from job) + (select count(*) from wait)")[0][0]

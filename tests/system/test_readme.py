@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The README's commands do what they say.
+
+Blocks marked ```sh whose first command is `ringback …` or `script/…` are run, in order,
+in an empty folder. Servers among them stay up for the blocks that follow; scripts that
+install, or that run these very tests, are only looked at."""
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+
+import pytest
+
+from lib.server import clean_env, ringback, root
+from lib.wait import until
+
+BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.M | re.S)
+STAYS = re.compile(r"^(ringback (serve|listen|demo)\b|script/demo\b)")
+LOOKED_AT = re.compile(r"^script/(test|bootstrap)\b")
+
+
+def blocks():
+    readme = root() / "README.md"
+    found = BLOCK.findall(readme.read_text()) if readme.exists() else []
+    return [b for b in found if re.match(r"(ringback |script/)", b)]
+
+
+@pytest.fixture
+def shell():
+    """Runs a block, where `ringback` and script/ are the ones under test."""
+    folder = tempfile.mkdtemp(prefix="readme-")
+    os.symlink(root() / "script", os.path.join(folder, "script"))
+    env = clean_env({"PATH": f"{ringback().parent}:{os.environ['PATH']}"})
+    running = []
+
+    def start(text):
+        out = tempfile.TemporaryFile()
+        p = subprocess.Popen(["bash", "-euc", text], cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=out,
+                             stderr=subprocess.STDOUT, start_new_session=True)
+        running.append(p)
+
+        def output():
+            return os.pread(out.fileno(), 1 << 20, 0).decode(errors="replace")
+        return p, output
+    yield start
+    for p in running:
+        if p.poll() is None:
+            os.killpg(p.pid, signal.SIGTERM)
+            p.wait(30)
+    shutil.rmtree(folder)
+
+
+def test_readme_has_commands():
+    assert any(b.startswith("script/demo") for b in blocks())
+    assert any(b.startswith("script/test") for b in blocks())
+
+
+def test_commands_of_the_readme(shell):
+    for text in blocks():
+        first = text.split("\n", 1)[0]
+        if LOOKED_AT.match(first):
+            script = root() / first.split()[0]
+            assert os.access(script, os.X_OK), script
+            continue
+        p, output = shell(text)
+        if STAYS.match(first):
+            until(lambda: p.poll() is not None or output(), 300, lambda: f"{first} says something")
+            if "demo" in first:
+                until(lambda: p.poll() is not None or output().count("99.99") >= 1, 300,
+                      lambda: f"{first} shows the order's callback: {output()[-2000:]}")
+            assert p.poll() is None, f"{first} ended with {p.returncode}: {output()[-2000:]}"
+        else:
+            assert p.wait(60) == 0, f"{first}: {output()[-2000:]}"
