@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* server/options.c - settings: made with defaults, set by name, asked by the server.
+ *
+ * A key is "section.name", or `method."pattern".name` for one rule. Files, environment
+ * and --set all end in rbk_options_set(). One thread. */
+#include "server/options_impl.h"
+
+#include <stdlib.h>
+
+#define ENV_PREFIX "RINGBACK_"
+
+rbk_options *rbk_options_new(void)
+{
+    rbk_options *o = calloc(1, sizeof *o);
+    if (o == NULL)
+        return NULL;
+    for (const rbk_option *opt = rbk_option_table; opt->name; opt++) {
+        if (rbk_option_parse(opt, o, rbk_str_z(opt->def), NULL) < 0) {
+            rbk_options_free(o);
+            return NULL;
+        }
+    }
+    return o;
+}
+
+static void free_texts(const rbk_option *table, void *base)
+{
+    for (const rbk_option *opt = table; opt->name; opt++)
+        if (opt->kind == RBK_OPT_TEXT)
+            free(*(char **)(void *)((char *)base + opt->offset));
+}
+
+void rbk_options_free(rbk_options *o)
+{
+    if (o == NULL)
+        return;
+    for (size_t i = 0; i < o->n_rules; i++) {
+        free_texts(rbk_option_rule_table, &o->rules[i]);
+        free(o->rules[i].pattern);
+    }
+    free(o->rules);
+    free_texts(rbk_option_table, o);
+    free(o);
+}
+
+static bool is_pattern(rbk_str s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if ((unsigned char)s.p[i] <= ' ' || s.p[i] == '"' || s.p[i] == 0x7f)
+            return false;
+    return s.n > 0 && s.n <= RBK_OPTION_PATTERN_MAX;
+}
+
+/* The rule of exactly this pattern, made when there is none. */
+static int take_rule(rbk_options *o, rbk_str pattern, rbk_method_rule **ret, rbk_error *err)
+{
+    for (size_t i = 0; i < o->n_rules; i++) {
+        if (rbk_str_eqz(pattern, o->rules[i].pattern)) {
+            *ret = &o->rules[i];
+            return 0;
+        }
+    }
+    if (o->n_rules == RBK_OPTION_RULES_MAX)
+        return rbk_fail(err, RBK_E_CONFIG, "more than %d method sections", RBK_OPTION_RULES_MAX);
+    rbk_method_rule *rules = realloc(o->rules, (o->n_rules + 1) * sizeof *rules);
+    if (rules)
+        o->rules = rules;
+    char *copy = rules ? strndup(pattern.p, pattern.n) : NULL;
+    if (copy == NULL)
+        return rbk_fail(err, RBK_E_NOMEM, "out of memory");
+    rules[o->n_rules] = (rbk_method_rule){.pattern = copy};
+    *ret = &rules[o->n_rules++];
+    return 0;
+}
+
+/* An empty module is none at all. */
+static int set_rule(rbk_options *o, rbk_str pattern, const rbk_option *opt, rbk_str value,
+                    rbk_error *err)
+{
+    rbk_method_rule *rule = NULL;
+    size_t before = o->n_rules;
+    if (!is_pattern(pattern))
+        return rbk_fail(err, RBK_E_CONFIG, "a pattern has 1 to %d characters, no blanks or quotes",
+                        RBK_OPTION_PATTERN_MAX);
+    int r = take_rule(o, pattern, &rule, err);
+    if (r == 0)
+        r = rbk_option_parse(opt, rule, value, err);
+    if (r < 0 && o->n_rules > before)
+        free(o->rules[--o->n_rules].pattern);
+    if (r == 0 && rule->module && rule->module[0] == 0) {
+        free(rule->module);
+        rule->module = NULL;
+    }
+    return r;
+}
+
+static const rbk_option *find_option(const rbk_option *table, rbk_str section, rbk_str name)
+{
+    for (const rbk_option *opt = table; opt->name; opt++)
+        if (rbk_str_eqz(section, opt->section) && rbk_str_eqz(name, opt->name))
+            return opt;
+    return NULL;
+}
+
+/* `method."pattern".name` into its parts; false when it is no such key. */
+static bool split_rule_key(rbk_str key, rbk_str *ret_pattern, rbk_str *ret_name)
+{
+    rbk_str prefix = RBK_STR("method.\"");
+    if (!rbk_str_starts(key, prefix))
+        return false;
+    const char *pattern = key.p + prefix.n, *end = key.p + key.n;
+    const char *quote = memchr(pattern, '"', (size_t)(end - pattern));
+    if (quote == NULL || quote + 1 == end || quote[1] != '.')
+        return false;
+    *ret_pattern = (rbk_str){pattern, (size_t)(quote - pattern)};
+    *ret_name = (rbk_str){quote + 2, (size_t)(end - quote - 2)};
+    return true;
+}
+
+static int set_key(rbk_options *o, rbk_str key, rbk_str value, rbk_error *err)
+{
+    rbk_str pattern, name;
+    const rbk_option *opt;
+    if (split_rule_key(key, &pattern, &name)) {
+        opt = find_option(rbk_option_rule_table, RBK_STR("method"), name);
+        if (opt)
+            return set_rule(o, pattern, opt, value, err);
+        return rbk_fail(err, RBK_E_CONFIG, "unknown key");
+    }
+    const char *dot = key.n ? memchr(key.p, '.', key.n) : NULL;
+    size_t n = dot ? (size_t)(dot - key.p) : 0;
+    opt = dot ? find_option(rbk_option_table, (rbk_str){key.p, n},
+                            (rbk_str){dot + 1, key.n - n - 1})
+              : NULL;
+    if (opt == NULL)
+        return rbk_fail(err, RBK_E_CONFIG, "unknown key");
+    return rbk_option_parse(opt, o, value, err);
+}
+
+int rbk_options_set(rbk_options *o, rbk_str key, rbk_str value, rbk_error *err)
+{
+    rbk_error what = {0};
+    int r = set_key(o, key, value, &what);
+    if (r < 0)
+        rbk_fail(err, r, "%.*s: %s", key.n > 300 ? 300 : RBK_FMT(key), what.detail);
+    return r;
+}
+
+/* RINGBACK_SERVER_MAX_BODY is server.max_body: no section has a `_` in its name. */
+static int set_variable(rbk_options *o, rbk_str name, rbk_str value, rbk_error *err)
+{
+    char key[64];
+    size_t n = 0;
+    bool dot = false;
+    rbk_error what = {0};
+    for (size_t i = sizeof ENV_PREFIX - 1; i < name.n && n < sizeof key; i++, n++) {
+        key[n] = rbk_lower(name.p[i]);
+        if (key[n] == '_' && !dot) {
+            key[n] = '.';
+            dot = true;
+        }
+    }
+    int r = rbk_options_set(o, (rbk_str){key, n}, value, &what);
+    if (r < 0)
+        rbk_fail(err, r, "environment: %.*s: %s", name.n > 100 ? 100 : RBK_FMT(name), what.detail);
+    return r;
+}
+
+int rbk_options_env(rbk_options *o, char *const *environ_list, rbk_error *err)
+{
+    for (char *const *e = environ_list; e && *e; e++) {
+        rbk_str all = rbk_str_z(*e);
+        const char *eq = strchr(*e, '=');
+        if (eq == NULL || !rbk_str_starts(all, RBK_STR(ENV_PREFIX)))
+            continue;
+        size_t n = (size_t)(eq - *e);
+        int r = set_variable(o, (rbk_str){all.p, n}, (rbk_str){eq + 1, all.n - n - 1}, err);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+int rbk_options_check(const rbk_options *o, rbk_error *err)
+{
+    if (o->ca_only && o->ca_file[0] == 0)
+        return rbk_fail(err, RBK_E_CONFIG, "delivery.ca_only: needs delivery.ca_file");
+    if (o->per_receiver > o->in_flight)
+        return rbk_fail(err, RBK_E_CONFIG,
+                        "delivery.per_receiver: is greater than delivery.in_flight");
+    if (o->method_ms > o->max_timeout_ms)
+        return rbk_fail(err, RBK_E_CONFIG, "method.timeout: is greater than method.max_timeout");
+    for (size_t i = 0; i < o->n_rules; i++)
+        if (o->rules[i].timeout_ms > o->max_timeout_ms)
+            return rbk_fail(err, RBK_E_CONFIG,
+                            "method.\"%s\".timeout: is greater than method.max_timeout",
+                            o->rules[i].pattern);
+    if (o->max_pending_bytes < o->max_body)
+        return rbk_fail(err, RBK_E_CONFIG,
+                        "store.max_pending_bytes: is less than server.max_body");
+    return 0;
+}
+
+/* `*` is any run of characters, dots included. */
+static bool matches(const char *glob, rbk_str name)
+{
+    const char *star = NULL;
+    size_t i = 0, back = 0;
+    while (i < name.n) {
+        if (*glob == '*') {
+            star = ++glob;
+            back = i;
+        } else if (*glob == name.p[i] && *glob) {
+            glob++, i++;
+        } else if (star) {
+            glob = star;
+            i = ++back;
+        } else {
+            return false;
+        }
+    }
+    while (*glob == '*')
+        glob++;
+    return *glob == 0;
+}
+
+const rbk_method_rule *rbk_options_rule(const rbk_options *o, rbk_str method)
+{
+    const rbk_method_rule *best = NULL;
+    size_t best_n = 0;
+    for (size_t i = 0; i < o->n_rules; i++) {
+        const rbk_method_rule *rule = &o->rules[i];
+        size_t n = strcspn(rule->pattern, "*");
+        if (rule->pattern[n] == 0 && rbk_str_eqz(method, rule->pattern))
+            return rule;
+        if (matches(rule->pattern, method) && (best == NULL || n > best_n)) {
+            best = rule;
+            best_n = n;
+        }
+    }
+    return best;
+}

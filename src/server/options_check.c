@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* server/options_check.c - checks of options whose text has a grammar of its own.
+ *
+ * What a callback may reach is judged by core/netpolicy.h, the schedule by
+ * core/retry.h: a text that passes here is one that they take. Pure; any thread. */
+#include "server/options_impl.h"
+
+#include "core/netpolicy.h"
+#include "core/retry.h"
+
+#include <stdio.h>
+
+/* Takes the next item of a comma-separated list off `rest`; false at the end. */
+static bool next_item(rbk_str *rest, rbk_str *ret_item)
+{
+    if (rest->p == NULL)
+        return false;
+    const char *comma = rest->n ? memchr(rest->p, ',', rest->n) : NULL;
+    size_t n = comma ? (size_t)(comma - rest->p) : rest->n;
+    *ret_item = rbk_str_trim((rbk_str){rest->p, n});
+    *rest = comma ? (rbk_str){comma + 1, rest->n - n - 1} : RBK_STR_NONE;
+    return true;
+}
+
+static const char *complain(char out[160], const char *fmt, rbk_str item)
+{
+    char shown[81];
+    snprintf(shown, sizeof shown, "%.*s", RBK_FMT(item));
+    snprintf(out, 160, "'%s' %s", shown, fmt);
+    return out;
+}
+
+/* "127.0.0.1:7600", "[::1]:7600", ":7600". */
+static bool is_address(rbk_str s)
+{
+    uint8_t addr[16];
+    uint64_t port = 0;
+    const char *colon = s.n ? memrchr(s.p, ':', s.n) : NULL;
+    if (colon == NULL)
+        return false;
+    rbk_str host = {s.p, (size_t)(colon - s.p)};
+    if (rbk_str_u64((rbk_str){colon + 1, s.n - host.n - 1}, 65535, &port) < 0)
+        return false;
+    if (host.n == 0)
+        return true;
+    if (host.n > 2 && host.p[0] == '[' && host.p[host.n - 1] == ']')
+        return rbk_parse_ipv6((rbk_str){host.p + 1, host.n - 2}, addr) == 0;
+    return rbk_parse_ipv4(host, addr) == 0;
+}
+
+const char *rbk_check_listen(rbk_str text, char out[160])
+{
+    rbk_str item;
+    while (next_item(&text, &item))
+        if (!is_address(item))
+            return complain(out, "is not an address like 127.0.0.1:7600, [::1]:7600 or :7600",
+                            item);
+    return NULL;
+}
+
+const char *rbk_check_path(rbk_str text, char out[160])
+{
+    bool ok = text.n > 0 && text.p[0] == '/';
+    for (size_t i = 0; ok && i < text.n; i++)
+        ok = text.p[i] > ' ' && text.p[i] <= '~' && !strchr("?#\"<>\\^`{|}", text.p[i]);
+    return ok ? NULL : complain(out, "is not a path like /api", text);
+}
+
+const char *rbk_check_store(rbk_str text, char out[160])
+{
+    rbk_str sqlite = RBK_STR("sqlite:"), memory = RBK_STR("memory:");
+    if (rbk_str_eq(text, memory) || (rbk_str_starts(text, sqlite) && text.n > sqlite.n))
+        return NULL;
+    return complain(out, "is neither sqlite:FILE nor memory:", text);
+}
+
+const char *rbk_check_schemes(rbk_str text, char out[160])
+{
+    rbk_str item;
+    while (next_item(&text, &item)) {
+        if (rbk_str_eqz(item, "http"))
+            return "http is not encrypted, use https";
+        if (!rbk_str_eqz(item, "https"))
+            return complain(out, "is not a scheme of this version; it has https", item);
+    }
+    return NULL;
+}
+
+/* Asks the policy itself, which names the item that is wrong. */
+static const char *check_policy(const rbk_netpolicy_conf *conf, char out[160])
+{
+    rbk_netpolicy *policy = NULL;
+    rbk_error err = {0};
+    int r = rbk_netpolicy_new(conf, NULL, 0, &policy, &err);
+    rbk_netpolicy_free(policy);
+    if (r >= 0)
+        return NULL;
+    snprintf(out, 160, "%.159s", err.detail[0] ? err.detail : rbk_strerror(r));
+    return out;
+}
+
+const char *rbk_check_hosts(rbk_str text, char out[160])
+{
+    return check_policy(&(rbk_netpolicy_conf){.schemes = RBK_STR("https"), .hosts = text}, out);
+}
+
+const char *rbk_check_cidrs(rbk_str text, char out[160])
+{
+    return check_policy(&(rbk_netpolicy_conf){.schemes = RBK_STR("https"), .allow = text}, out);
+}
+
+const char *rbk_check_ports(rbk_str text, char out[160])
+{
+    return check_policy(&(rbk_netpolicy_conf){.schemes = RBK_STR("https"), .ports = text}, out);
+}
+
+const char *rbk_check_schedule(rbk_str text, char out[160])
+{
+    rbk_retry_conf conf = {0};
+    if (rbk_retry_parse(text, &conf) == 0)
+        return NULL;
+    snprintf(out, 160, "is not a list of 1 to %d waits of 1ms to 30d, like 5s,30s,2m",
+             RBK_RETRY_STEPS_MAX);
+    return out;
+}
+
+/* Headers that ringback writes itself, or that carry the caller's secrets. */
+static bool is_never_forwarded(rbk_str name)
+{
+    static const char *const names[] = {
+        "authorization", "proxy-authorization", "cookie", "host", "connection", "keep-alive",
+        "te", "trailer", "transfer-encoding", "upgrade", "expect", "content-length",
+        "content-type", "content-encoding", "user-agent", "webhook-id", "webhook-timestamp",
+        "webhook-signature", "ringback-attempt"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (rbk_str_ieqz(name, names[i]))
+            return true;
+    return false;
+}
+
+static bool is_token(rbk_str s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        char c = rbk_lower(s.p[i]);
+        if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && !strchr("!#$%&'*+-.^_`|~", c))
+            return false;
+    }
+    return s.n > 0;
+}
+
+const char *rbk_check_forward(rbk_str text, char out[160])
+{
+    rbk_str item;
+    if (text.n == 0)
+        return NULL;
+    while (next_item(&text, &item)) {
+        if (!is_token(item))
+            return complain(out, "is not a header name", item);
+        if (is_never_forwarded(item))
+            return complain(out, "is never forwarded", item);
+    }
+    return NULL;
+}

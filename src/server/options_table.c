@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* server/options_table.c - every option of ringback, one row each.
+ *
+ * The parser, `ringback config`, `--help` and docs/configuration.md come from here. A
+ * default is written as a user would write it and goes through the same parser.
+ * Constant; any thread. */
+#include "server/options_impl.h"
+
+#define KIB INT64_C(1024)
+#define MIB (1024 * KIB)
+#define GIB (1024 * MIB)
+#define TIB (1024 * GIB)
+#define SECOND INT64_C(1000)
+#define HOUR (3600 * SECOND)
+#define DAY (24 * HOUR)
+
+#define AT(field) .offset = offsetof(rbk_options, field)
+#define TEXT(field) .kind = RBK_OPT_TEXT, AT(field)
+#define INT(field, lo, hi) .kind = RBK_OPT_INT, AT(field), .min = (lo), .max = (hi)
+#define SIZE(field, lo, hi) .kind = RBK_OPT_SIZE, AT(field), .min = (lo), .max = (hi)
+#define MS(field, lo, hi) .kind = RBK_OPT_MS, AT(field), .min = (lo), .max = (hi)
+
+const rbk_option rbk_option_table[] = {
+    {"server", "listen", TEXT(listen), .def = "127.0.0.1:7600", .check = rbk_check_listen,
+     .help = "Addresses to listen on. `:7600` is every address, port 0 a free one."},
+    {"server", "path", TEXT(path), .def = "/api", .check = rbk_check_path,
+     .help = "Path that requests are posted to."},
+    {"server", "threads", INT(threads, 0, 256), .def = "0",
+     .help = "Event loops for requests; 0 is one for each core."},
+    {"server", "max_body", SIZE(max_body, KIB, 256 * MIB), .def = "1M",
+     .help = "Largest request body; a larger one is answered 413."},
+    {"server", "max_batch", INT(max_batch, 1, 100000), .def = "1000",
+     .help = "Most requests in one batch."},
+    {"server", "max_connections", INT(max_connections, 1, 1000000), .def = "10000",
+     .help = "Most connections of clients at one time."},
+    {"server", "drain", MS(drain_ms, 0, HOUR), .def = "25s",
+     .help = "How long a stop waits for what is under way; the rest stays in the store."},
+
+    {"store", "dsn", TEXT(store_dsn), .def = "sqlite:ringback.db", .check = rbk_check_store,
+     .help = "Where jobs are kept: `sqlite:FILE`, or `memory:` for tests (nothing survives)."},
+    {"store", "max_pending", INT(max_pending, 1, INT64_C(1000000000)), .def = "10000000",
+     .help = "Most unfinished jobs; past it new ones are refused with 503."},
+    {"store", "max_pending_bytes", SIZE(max_pending_bytes, MIB, 1024 * TIB), .def = "10G",
+     .help = "Most bytes of unfinished jobs; past it new ones are refused with 503."},
+    {"store", "min_free", SIZE(min_free, 0, 1024 * TIB), .def = "256M",
+     .help = "New jobs are refused while the store's disk has less free space than this."},
+
+    {"callback", "schemes", TEXT(schemes), .def = "https", .check = rbk_check_schemes,
+     .help = "Schemes that a callback may have."},
+    {"callback", "hosts", TEXT(hosts), .def = "", .check = rbk_check_hosts,
+     .help = "Hosts that a callback may name: globs, `*` within a label, `**` across labels. "
+             "Empty: any public name."},
+    {"callback", "allow", TEXT(allow), .def = "", .check = rbk_check_cidrs,
+     .help = "Address blocks (CIDR) that callbacks may reach though they are not public."},
+    {"callback", "deny", TEXT(deny), .def = "", .check = rbk_check_cidrs,
+     .help = "Address blocks that callbacks never reach; stronger than `callback.allow`."},
+    {"callback", "ports", TEXT(ports), .def = "", .check = rbk_check_ports,
+     .help = "Ports that a callback may name: `443,8000-8999`. Empty: 443 and 1024-65535 "
+             "without those that browsers block."},
+    {"callback", "resolve_timeout", MS(resolve_ms, 10, 30 * SECOND), .def = "250ms",
+     .help = "How long the lookup of a receiver's name may take."},
+
+    {"delivery", "schedule", TEXT(schedule), .def = "5s,30s,2m,15m,1h,6h,12h,24h,24h",
+     .check = rbk_check_schedule,
+     .help = "Waits between the attempts to deliver one response."},
+    {"delivery", "jitter", .kind = RBK_OPT_REAL, AT(jitter), .def = "0.2", .max = 1,
+     .help = "Each wait is spread by up to this share, both ways."},
+    {"delivery", "max_age", MS(max_age_ms, SECOND, 365 * DAY), .def = "", .none = true,
+     .help = "A delivery is given up this long after its first attempt. Empty: the sum of "
+             "the schedule."},
+    {"delivery", "connect_timeout", MS(connect_ms, 10, 300 * SECOND), .def = "5s",
+     .help = "How long one connection may take to open, TLS included."},
+    {"delivery", "timeout", MS(delivery_ms, 10, HOUR), .def = "15s",
+     .help = "How long one attempt may take in all."},
+    {"delivery", "in_flight", INT(in_flight, 1, 65536), .def = "4096",
+     .help = "Most attempts at one time."},
+    {"delivery", "per_receiver", INT(per_receiver, 1, 65536), .def = "16",
+     .help = "Most attempts at one time to one receiver."},
+    {"delivery", "forward_headers", TEXT(forward_headers),
+     .def = "traceparent,tracestate,x-request-id,x-correlation-id", .check = rbk_check_forward,
+     .help = "Headers of the request that its callback carries too."},
+    {"delivery", "ca_file", TEXT(ca_file), .def = "",
+     .help = "PEM file of certificate authorities, trusted besides the system's."},
+    {"delivery", "ca_only", .kind = RBK_OPT_BOOL, AT(ca_only), .def = "no",
+     .help = "Trust `delivery.ca_file` alone, without the system's authorities."},
+
+    {"method", "threads", INT(method_threads, 1, 1024), .def = "32",
+     .help = "Threads that run methods."},
+    {"method", "timeout", MS(method_ms, 100, 7 * DAY), .def = "60s",
+     .help = "How long one run of a method may take when nobody says otherwise."},
+    {"method", "max_timeout", MS(max_timeout_ms, SECOND, 7 * DAY), .def = "1h",
+     .help = "Greatest `$rpc.timeout` that a caller may ask for."},
+    {"method", "max_result", SIZE(max_result, KIB, 256 * MIB), .def = "1M",
+     .help = "Largest result; a larger one is answered with error -32008."},
+    {"method", "max_runs", INT(max_runs, 1, 1000), .def = "3",
+     .help = "A job that was running in this many deaths of the server is given up "
+             "with error -32004."},
+
+    {"log", "level", .kind = RBK_OPT_LEVEL, AT(log_level), .def = "info",
+     .help = "Least important events that are logged."},
+    {"log", "format", .kind = RBK_OPT_FORMAT, AT(log_json), .def = "logfmt",
+     .help = "How an event is written: one line of `key=value`, or one JSON object."},
+    {.name = NULL},
+};
+
+#undef AT
+#define AT(field) .offset = offsetof(rbk_method_rule, field)
+
+const rbk_option rbk_option_rule_table[] = {
+    {"method", "module", TEXT(module), .def = "",
+     .help = "Shared object that has the methods."},
+    {"method", "timeout", MS(timeout_ms, 100, 7 * DAY), .def = "", .none = true,
+     .help = "How long one run may take. Empty: `method.timeout`."},
+    {.name = NULL},
+};
