@@ -7,5 +7,4 @@ function init(args)
    wrk.body = f:read("*a")
    wrk.headers["Content-Type"] = "application/json"
    f:close()
-   wrk.init(args)
 end
