@@ -15,7 +15,7 @@ UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory, ca):
     """One server for the tests that leave no trace in it."""
-    s = Server(tmp_path_factory.mktemp("shared"), ca.pem, {"method.max_result": "1000"}).start()
+    s = Server(tmp_path_factory.mktemp("shared"), ca.pem, {"method.max_result": "1K"}).start()
     yield s
     s.stop()
     s.check_sanitizers()
@@ -244,7 +244,7 @@ def test_timeout_of_the_configuration(make_server, receiver):
         assert c.call("demo.sleep", {"seconds": 3}).error["code"] == -32002
 
 
-@pytest.mark.parametrize("bytes_, ok", [(1000, True), (1001, False)])
+@pytest.mark.parametrize("bytes_, ok", [(1024, True), (1025, False)])
 def test_max_result(client, receiver, bytes_, ok):
     reply = client.call("test.big", {"bytes": bytes_})
     assert ("result" in reply.json) == ok

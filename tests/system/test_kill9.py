@@ -81,7 +81,7 @@ def test_kill9_loses_nothing(make_server, receiver, tmp_path):
     print(f"seed {SEED}")
     journal = tmp_path / "journal"
     # A job may meet many deaths here, and must not be given up for it.
-    server = make_server({"method.max_runs": "1000000", "delivery.schedule": ",".join(["1s"] * 60)},
+    server = make_server({"method.max_runs": "1000", "delivery.schedule": ",".join(["2s"] * 30)},
                          start=False, env={"RBK_JOURNAL": str(journal)})
     callers, results = Callers(receiver), {}
     callers.start()

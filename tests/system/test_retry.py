@@ -8,7 +8,7 @@ from lib.receiver import CLOSE, HANG, RESET, Answer
 from lib.wait import until
 
 FAST = {"delivery.schedule": "200ms,200ms,200ms", "delivery.jitter": "0", "delivery.timeout": "1s",
-        "delivery.connect_timeout": "1s"}
+        "delivery.connect_timeout": "1s", "delivery.max_age": "1m"}
 
 
 def same_delivery(posts, job):
@@ -56,6 +56,17 @@ def test_dead_at_the_end_of_the_schedule(make_server, receiver):
     assert other not in server.dead()
 
 
+def test_dead_at_max_age(make_server, receiver):
+    server = make_server({**FAST, "delivery.schedule": ",".join(["400ms"] * 20), "delivery.max_age": "1s"})
+    receiver.answer = Answer(500)
+    with server.client() as c:
+        job = c.call("test.echo", {}, callback=receiver.url()).jobs[0]
+    until(lambda: job in server.dead(), 10, "the job is dead")
+    server.stop()
+    assert 2 <= len(receiver.posts) <= 5
+    same_delivery(receiver.posts, job)
+
+
 def test_410_is_dead_at_once(make_server, receiver):
     server = make_server(FAST)
     receiver.answer = Answer(410)
@@ -77,15 +88,6 @@ def test_redirects_are_not_followed(make_server, receiver, make_receiver):
         receiver.wait(4, f"/{status}")
     until(lambda: len(server.dead()) == 5, 10, "all five are dead")
     assert other.posts == [] and other.connections == 0
-
-
-def test_retry_after_is_obeyed(make_server, receiver):
-    server = make_server(FAST)
-    receiver.on("/cb", Answer(503, {"Retry-After": "2"}), Answer(200))
-    with server.client() as c:
-        c.call("test.echo", {}, callback=receiver.url("/cb"))
-    a, b = receiver.wait(2, "/cb")
-    assert 1.9 < (b.ns - a.ns) / 1e9 < 8
 
 
 def test_unknown_authority_and_wrong_name_are_refused(make_server, make_receiver, ca, tmp_path):
