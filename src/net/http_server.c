@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* net/http_server.c - the listener of one loop and the list of its connections.
+ *
+ * Over max_connections a connection is still accepted, told 503, and closed; of those
+ * at most SHED_MAX at a time, the rest is closed at once. When file descriptors run
+ * out libuv gives up its reserve to turn clients away; should that be lost, an idle
+ * connection of ours makes room, so that a listener that stays readable cannot spin.
+ * The server is freed when its last handle is closed. Loop thread. */
+#include "net/http_server_impl.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/error.h"
+
+enum { SHED_MAX = 64, BACKLOG = 1024, NAP_US = 1000 };
+
+static void set_defaults(rbk_http_server *s)
+{
+    rbk_http_conf *c = &s->conf;
+    c->max_body = c->max_body ? c->max_body : 1 << 20;
+    c->max_line = c->max_line ? c->max_line : 8192;
+    c->max_head = c->max_head ? c->max_head : 32 << 10;
+    c->max_fields = c->max_fields ? c->max_fields : 100;
+    c->max_pipeline = c->max_pipeline ? c->max_pipeline : 16;
+    c->max_connections = c->max_connections ? c->max_connections : 10000;
+    c->head_ms = c->head_ms ? c->head_ms : 10000;
+    c->body_ms = c->body_ms ? c->body_ms : 60000;
+    c->idle_ms = c->idle_ms ? c->idle_ms : 60000;
+    c->write_ms = c->write_ms ? c->write_ms : 20000;
+    if (c->connections == NULL)
+        c->connections = &s->own_connections;
+}
+
+static void free_when_done(rbk_http_server *s)
+{
+    if (!s->closed || s->listening || s->conns)
+        return;
+    rbk_buf_free(&s->scratch);
+    free(s);
+}
+
+static void link_conn(rbk_http_server *s, rbk_http_conn *c)
+{
+    c->next = s->conns;
+    if (c->next)
+        c->next->prev = c;
+    s->conns = c;
+    s->n_conns++;
+}
+
+void rbk_http_server_forget(rbk_http_conn *c)
+{
+    rbk_http_server *s = c->s;
+    if (c->prev)
+        c->prev->next = c->next;
+    else
+        s->conns = c->next;
+    if (c->next)
+        c->next->prev = c->prev;
+    s->n_conns--;
+    if (c->counted)
+        atomic_fetch_sub(s->conf.connections, 1);
+    else
+        s->n_shed--;
+    free_when_done(s);
+}
+
+static void free_one_descriptor(rbk_http_server *s)
+{
+    for (rbk_http_conn *c = s->conns; c; c = c->next) {
+        if (rbk_http_conn_is_idle(c)) {
+            rbk_http_conn_abort(c);
+            return;
+        }
+    }
+    usleep(NAP_US);
+}
+
+static void on_connection(uv_stream_t *listener, int status)
+{
+    rbk_http_server *s = listener->data;
+    rbk_http_conn *c = NULL;
+    if (status < 0) {
+        free_one_descriptor(s);
+        return;
+    }
+    if (rbk_http_conn_accept(s, &c) < 0)
+        return;
+    link_conn(s, c);
+    c->counted = atomic_fetch_add(s->conf.connections, 1) < s->conf.max_connections;
+    if (c->counted) {
+        rbk_http_conn_begin(c);
+        return;
+    }
+    atomic_fetch_sub(s->conf.connections, 1);
+    if (++s->n_shed > SHED_MAX)
+        rbk_http_conn_abort(c);
+    else
+        rbk_http_conn_turn_away(c);
+}
+
+static void on_listener_closed(uv_handle_t *h)
+{
+    rbk_http_server *s = h->data;
+    s->listening = false;
+    free_when_done(s);
+}
+
+static void stop_listening(rbk_http_server *s)
+{
+    if (s->listening && !uv_is_closing((uv_handle_t *)&s->listener))
+        uv_close((uv_handle_t *)&s->listener, on_listener_closed);
+}
+
+int rbk_http_server_new(rbk_loop *l, int fd, const rbk_http_conf *conf,
+                        const rbk_http_handler *handler, rbk_http_server **ret, rbk_error *err)
+{
+    rbk_http_server *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return rbk_fail(err, RBK_E_NOMEM, "http server");
+    s->loop = l;
+    s->conf = *conf;
+    s->handler = *handler;
+    set_defaults(s);
+    int r = uv_tcp_init(rbk_loop_uv(l), &s->listener);
+    if (r < 0) {
+        free(s);
+        return rbk_fail(err, RBK_E_SYS, "http server: %s", uv_strerror(r));
+    }
+    s->listener.data = s;
+    s->listening = true;
+    r = uv_tcp_open(&s->listener, fd);
+    if (r == 0)
+        r = uv_listen((uv_stream_t *)&s->listener, BACKLOG, on_connection);
+    if (r < 0) {
+        s->closed = true;
+        stop_listening(s); /* frees */
+        return rbk_fail(err, RBK_E_SYS, "listen: %s", uv_strerror(r));
+    }
+    *ret = s;
+    return 0;
+}
+
+void rbk_http_server_drain(rbk_http_server *s)
+{
+    s->draining = true;
+    stop_listening(s);
+    for (rbk_http_conn *c = s->conns; c; c = c->next)
+        rbk_http_conn_drain(c);
+}
+
+size_t rbk_http_server_open(const rbk_http_server *s)
+{
+    return s->n_conns;
+}
+
+void rbk_http_server_close(rbk_http_server *s)
+{
+    if (s == NULL)
+        return;
+    s->closed = s->draining = true;
+    stop_listening(s);
+    for (rbk_http_conn *c = s->conns; c; c = c->next) {
+        rbk_http_conn_abort(c);
+        rbk_http_conn_orphan(c);
+    }
+    free_when_done(s);
+}

@@ -1,0 +1,487 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* net/http_server_conn.c - a connection of the HTTP server.
+ *
+ * Bytes go through consume() into the request being read; a complete request joins
+ * the line of those that wait for their answers, and the handler gets it. Whatever
+ * happens ends in rbk_http_conn_settle(), the one place that decides what comes next:
+ * go on reading, wait, linger, close; and that sets the timer.
+ *
+ * Deadlines are absolute. Reading stops while max_pipeline requests or OUT_HIGH bytes
+ * of answers wait. A refusal ends the reading of requests; the connection lingers for
+ * a bounded time, so that the peer reads the answer in place of a reset. Loop thread. */
+#include "net/http_server_impl.h"
+
+#include <stdlib.h>
+
+enum {
+    OUT_HIGH = 256 << 10,
+    KEEP_BODY = 16 << 10,
+    REST_MAX = 4 << 20,      /* more than a stream ever gives at once */
+    LINGER_MS = 2000,
+    LINGER_BYTES = 16 << 20, /* of what comes after a refusal */
+    BODY_BASE_MS = 10000     /* and 1 ms for each byte at 1 KiB/s */
+};
+
+/* --- requests ---------------------------------------------------------------- */
+
+void rbk_http_rq_free(rbk_http_rq *r)
+{
+    if (r == NULL)
+        return;
+    rbk_http_head_free(&r->head);
+    rbk_buf_free(&r->body);
+    rbk_buf_free(&r->out);
+    free(r);
+}
+
+static rbk_http_rq *take_rq(rbk_http_conn *c)
+{
+    rbk_http_rq *r = c->spare;
+    c->spare = NULL;
+    if (r == NULL) {
+        r = calloc(1, sizeof *r);
+        if (r == NULL)
+            return NULL;
+        r->conn = c;
+        strncpy(r->peer, rbk_stream_peer(c->st), sizeof r->peer - 1);
+    }
+    rbk_http_head_reset(&r->head, &c->s->conf);
+    r->body.max = c->s->conf.max_body;
+    rbk_buf_clear(&r->body);
+    r->pub = (rbk_http_request){.peer = r->peer};
+    r->next = NULL;
+    r->handed = r->answered = false;
+    return r;
+}
+
+/* The request being read takes its place in the line. */
+static rbk_http_rq *enqueue(rbk_http_conn *c)
+{
+    rbk_http_rq *r = c->cur;
+    c->cur = NULL;
+    c->read_by = 0;
+    c->wants_continue = false;
+    if (c->last)
+        c->last->next = r;
+    else
+        c->first = r;
+    c->last = r;
+    c->n_open++;
+    return r;
+}
+
+static void refuse(rbk_http_conn *c, int status, const char *why)
+{
+    rbk_http_rq *r = enqueue(c);
+    c->stage = RBK_HTTP_DISCARD;
+    c->refused = true;
+    rbk_http_refuse(r, status, why);
+}
+
+static void complete(rbk_http_conn *c)
+{
+    rbk_http_rq *r = enqueue(c);
+    bool more = r->head.keep_alive && !c->s->draining;
+    c->stage = more ? RBK_HTTP_HEAD : RBK_HTTP_DISCARD;
+    r->handed = true;
+    c->s->handler.on_request(&r->pub, c->s->handler.user);
+    /* Answered at once, it is gone; else its body was for that call alone. */
+    if (c->last == r && r->handed && r->body.cap > KEEP_BODY)
+        rbk_buf_free(&r->body);
+}
+
+/* --- reading ----------------------------------------------------------------- */
+
+static void try_continue(rbk_http_conn *c)
+{
+    if (!c->wants_continue || c->first)
+        return; /* it would stand before the answers of earlier requests */
+    c->wants_continue = false;
+    rbk_http_conn_write(c, RBK_STR("HTTP/1.1 100 Continue\r\n\r\n"));
+}
+
+static void expect_body(rbk_http_conn *c, bool body_is_here)
+{
+    const rbk_http_conf *conf = &c->s->conf;
+    rbk_http_head *h = &c->cur->head;
+    uint64_t size = h->chunked ? conf->max_body : h->length;
+    int64_t ms = size < INT32_MAX ? BODY_BASE_MS + (int64_t)size * 1000 / 1024 : conf->body_ms;
+    c->read_by = rbk_loop_now(c->s->loop) + (ms < conf->body_ms ? ms : conf->body_ms);
+    c->stage = h->chunked ? RBK_HTTP_CHUNKS : RBK_HTTP_BODY;
+    if (h->chunked)
+        rbk_http_chunks_begin(&c->chunks, h);
+    c->wants_continue = h->expect == RBK_HTTP_EXPECT_100 && !body_is_here;
+    try_continue(c);
+}
+
+static void head_done(rbk_http_conn *c, bool body_is_here)
+{
+    rbk_http_rq *r = c->cur;
+    rbk_http_head *h = &r->head;
+    r->pub.method = h->method;
+    r->pub.path = h->path;
+    r->pub.query = h->query;
+    r->pub.headers = h->fields;
+    r->pub.n_headers = h->n_fields;
+    int status = c->s->handler.on_head ? c->s->handler.on_head(&r->pub, c->s->handler.user) : 0;
+    if (c->stage == RBK_HTTP_CLOSING)
+        return;
+    if (status)
+        refuse(c, status, NULL);
+    else if (h->expect == RBK_HTTP_EXPECT_OTHER)
+        refuse(c, 417, "only 100-continue can be expected");
+    else if (h->encoded)
+        refuse(c, 415, "Content-Encoding is not supported");
+    else if (h->length > c->s->conf.max_body)
+        refuse(c, 413, "body too large");
+    else if (h->chunked || h->length)
+        expect_body(c, body_is_here);
+    else
+        complete(c);
+}
+
+static size_t read_head(rbk_http_conn *c, rbk_str in)
+{
+    size_t used;
+    if (c->cur == NULL) {
+        c->cur = take_rq(c);
+        if (c->cur == NULL) {
+            rbk_http_conn_abort(c);
+            return in.n;
+        }
+        c->read_by = rbk_loop_now(c->s->loop) + c->s->conf.head_ms;
+    }
+    int r = rbk_http_head_feed(&c->cur->head, &c->s->conf, in, &used);
+    if (r == RBK_HTTP_DONE)
+        head_done(c, used < in.n);
+    else if (r != RBK_HTTP_MORE)
+        refuse(c, r, c->cur->head.why);
+    return used;
+}
+
+/* A body that came in one piece is not copied. */
+static size_t read_body(rbk_http_conn *c, rbk_str in)
+{
+    rbk_http_rq *r = c->cur;
+    size_t need = (size_t)r->head.length - r->body.n;
+    size_t used = in.n < need ? in.n : need;
+    c->wants_continue = false;
+    if (r->body.n == 0 && used == need) {
+        r->pub.body = (rbk_str){in.p, used};
+        complete(c);
+        return used;
+    }
+    rbk_buf_add(&r->body, in.p, used);
+    r->pub.body = rbk_buf_view(&r->body);
+    if (rbk_buf_err(&r->body))
+        refuse(c, 503, "out of memory");
+    else if (used == need)
+        complete(c);
+    return used;
+}
+
+static size_t read_chunks(rbk_http_conn *c, rbk_str in)
+{
+    size_t used;
+    rbk_http_rq *r = c->cur;
+    c->wants_continue = false;
+    int st = rbk_http_chunks_feed(&c->chunks, &c->s->conf, &r->body, in, &used);
+    r->pub.body = rbk_buf_view(&r->body);
+    if (st == RBK_HTTP_DONE)
+        complete(c);
+    else if (st != RBK_HTTP_MORE)
+        refuse(c, st, c->chunks.why);
+    return used;
+}
+
+static bool is_full(const rbk_http_conn *c)
+{
+    return c->stage == RBK_HTTP_HEAD && c->cur == NULL &&
+           (c->n_open >= c->s->conf.max_pipeline || rbk_stream_unsent(c->st) > OUT_HIGH);
+}
+
+static void discard(rbk_http_conn *c, size_t n)
+{
+    c->discarded += n;
+    if (c->discarded > LINGER_BYTES)
+        rbk_stream_pause(c->st); /* the deadline does the rest */
+}
+
+/* How much of `in` was used; less than all when requests have to wait. */
+static size_t consume(rbk_http_conn *c, rbk_str in)
+{
+    size_t used = 0;
+    c->busy++;
+    while (used < in.n && !is_full(c)) {
+        rbk_str left = {in.p + used, in.n - used};
+        if (c->stage == RBK_HTTP_HEAD) {
+            used += read_head(c, left);
+        } else if (c->stage == RBK_HTTP_BODY) {
+            used += read_body(c, left);
+        } else if (c->stage == RBK_HTTP_CHUNKS) {
+            used += read_chunks(c, left);
+        } else {
+            discard(c, left.n);
+            used = in.n;
+        }
+    }
+    c->busy--;
+    return used;
+}
+
+/* --- what comes next ---------------------------------------------------------- */
+
+static void on_timer(uv_timer_t *t);
+
+static void arm(rbk_http_conn *c)
+{
+    rbk_mono_ms due = c->read_by;
+    if (c->write_by && (due == 0 || c->write_by < due))
+        due = c->write_by;
+    if (due == 0 || (c->timer_due && c->timer_due <= due))
+        return;
+    rbk_mono_ms now = rbk_loop_now(c->s->loop);
+    if (uv_timer_start(&c->timer, on_timer, due > now ? (uint64_t)(due - now) : 0, 0) == 0)
+        c->timer_due = due;
+}
+
+static void close_in_order(rbk_http_conn *c)
+{
+    c->stage = RBK_HTTP_CLOSING;
+    c->read_by = 0;
+    rbk_stream_close(c->st, false);
+}
+
+void rbk_http_conn_abort(rbk_http_conn *c)
+{
+    c->stage = RBK_HTTP_CLOSING;
+    c->read_by = c->write_by = 0;
+    rbk_stream_close(c->st, true);
+}
+
+static void read_rest(rbk_http_conn *c)
+{
+    while (c->rest_at < c->rest.n && !is_full(c))
+        c->rest_at += consume(c, (rbk_str){c->rest.p + c->rest_at, c->rest.n - c->rest_at});
+    if (c->rest.n == 0 || c->rest_at < c->rest.n)
+        return;
+    rbk_buf_free(&c->rest);
+    c->rest_at = 0;
+    if (c->stage != RBK_HTTP_CLOSING)
+        rbk_stream_resume(c->st);
+}
+
+bool rbk_http_conn_is_idle(const rbk_http_conn *c)
+{
+    return c->stage == RBK_HTTP_HEAD && c->cur == NULL && c->first == NULL;
+}
+
+static void linger(rbk_http_conn *c)
+{
+    c->stage = RBK_HTTP_LINGER;
+    c->read_by = rbk_loop_now(c->s->loop) + LINGER_MS;
+}
+
+void rbk_http_conn_settle(rbk_http_conn *c)
+{
+    if (c->busy)
+        return; /* whoever is below us does it */
+    read_rest(c);
+    try_continue(c);
+    if (c->stage == RBK_HTTP_DISCARD && c->first == NULL) {
+        if (c->refused && !c->ended)
+            linger(c);
+        else
+            close_in_order(c);
+    } else if (rbk_http_conn_is_idle(c)) {
+        if (c->s->draining)
+            close_in_order(c);
+        else
+            c->read_by = rbk_loop_now(c->s->loop) + c->s->conf.idle_ms;
+    }
+    arm(c);
+}
+
+/* Every write_ms at least one byte for each ms must go, or all. */
+static void check_write(rbk_http_conn *c, rbk_mono_ms now)
+{
+    size_t unsent = rbk_stream_unsent(c->st);
+    int64_t taken = c->written - (int64_t)unsent;
+    if (unsent == 0) {
+        c->write_by = 0;
+    } else if (taken - c->taken_mark < c->s->conf.write_ms) {
+        rbk_http_conn_abort(c);
+    } else {
+        c->taken_mark = taken;
+        c->write_by = now + c->s->conf.write_ms;
+    }
+}
+
+static void on_timer(uv_timer_t *t)
+{
+    rbk_http_conn *c = t->data;
+    rbk_mono_ms now = rbk_loop_now(c->s->loop);
+    c->timer_due = 0;
+    if (c->write_by && now >= c->write_by)
+        check_write(c, now);
+    if (c->read_by && now >= c->read_by) {
+        if (c->stage == RBK_HTTP_HANDSHAKE)
+            rbk_http_conn_abort(c);
+        else if (c->cur)
+            refuse(c, 408, "the request came too slowly");
+        else
+            close_in_order(c); /* idle, or lingered long enough */
+    }
+    if (c->stage == RBK_HTTP_CLOSING)
+        arm(c);
+    else
+        rbk_http_conn_settle(c);
+}
+
+/* --- the stream --------------------------------------------------------------- */
+
+static void on_opened(rbk_stream *st, void *user)
+{
+    (void)st;
+    rbk_http_conn *c = user;
+    if (c->stage != RBK_HTTP_HANDSHAKE)
+        return;
+    c->stage = RBK_HTTP_HEAD;
+    rbk_http_conn_settle(c);
+}
+
+static void on_data(rbk_stream *st, const char *p, size_t n, void *user)
+{
+    rbk_http_conn *c = user;
+    size_t used = c->rest.n ? 0 : consume(c, (rbk_str){p, n});
+    if (used < n) {
+        rbk_stream_pause(st);
+        rbk_buf_add(&c->rest, p + used, n - used);
+        if (rbk_buf_err(&c->rest))
+            rbk_http_conn_abort(c);
+    }
+    rbk_http_conn_settle(c);
+}
+
+/* The peer sends no more. Who closes before the answer has gone. */
+static void on_ended(rbk_stream *st, void *user)
+{
+    (void)st;
+    rbk_http_conn *c = user;
+    c->ended = true;
+    if (c->stage == RBK_HTTP_CLOSING)
+        return;
+    if (c->first) {
+        rbk_http_conn_orphan(c);
+        close_in_order(c);
+    } else if (c->cur) {
+        refuse(c, 400, "the request is not complete");
+        rbk_http_conn_settle(c);
+    } else {
+        close_in_order(c);
+    }
+}
+
+static void on_drained(rbk_stream *st, void *user)
+{
+    (void)st;
+    rbk_http_conn *c = user;
+    c->write_by = 0;
+    if (c->stage != RBK_HTTP_CLOSING)
+        rbk_http_conn_settle(c);
+}
+
+void rbk_http_conn_orphan(rbk_http_conn *c)
+{
+    const rbk_http_handler *h = &c->s->handler;
+    rbk_http_rq *r = c->first;
+    c->first = c->last = NULL;
+    c->n_open = 0;
+    while (r) {
+        rbk_http_rq *next = r->next;
+        r->conn = NULL;
+        if (!r->handed)
+            rbk_http_rq_free(r);
+        else if (h->on_gone)
+            h->on_gone(&r->pub, h->user);
+        r = next;
+    }
+}
+
+static void on_timer_closed(uv_handle_t *t)
+{
+    rbk_http_conn *c = t->data;
+    rbk_http_rq_free(c->cur);
+    rbk_http_rq_free(c->spare);
+    rbk_buf_free(&c->rest);
+    rbk_http_server_forget(c);
+    free(c);
+}
+
+static void on_closed(rbk_stream *st, int err, const char *detail, void *user)
+{
+    (void)st, (void)err, (void)detail;
+    rbk_http_conn *c = user;
+    c->stage = RBK_HTTP_CLOSING;
+    rbk_http_conn_orphan(c);
+    uv_close((uv_handle_t *)&c->timer, on_timer_closed);
+}
+
+static const rbk_stream_cb stream_cb = {
+    .opened = on_opened,
+    .data = on_data,
+    .ended = on_ended,
+    .drained = on_drained,
+    .closed = on_closed,
+};
+
+int rbk_http_conn_accept(rbk_http_server *s, rbk_http_conn **ret)
+{
+    rbk_http_conn *c = calloc(1, sizeof *c);
+    if (c == NULL)
+        return RBK_E_NOMEM;
+    *c = (rbk_http_conn){.s = s, .stage = RBK_HTTP_HEAD, .rest = RBK_BUF(REST_MAX)};
+    int r = rbk_stream_accept(s->loop, (uv_stream_t *)&s->listener, s->conf.tls, &stream_cb, c,
+                              &c->st);
+    if (r < 0) {
+        free(c);
+        return r;
+    }
+    uv_timer_init(rbk_loop_uv(s->loop), &c->timer);
+    c->timer.data = c;
+    *ret = c;
+    return 0;
+}
+
+void rbk_http_conn_begin(rbk_http_conn *c)
+{
+    if (c->s->conf.tls) {
+        c->stage = RBK_HTTP_HANDSHAKE;
+        c->read_by = rbk_loop_now(c->s->loop) + c->s->conf.head_ms;
+        arm(c);
+    } else {
+        rbk_http_conn_settle(c);
+    }
+}
+
+void rbk_http_conn_turn_away(rbk_http_conn *c)
+{
+    if (c->s->conf.tls) {
+        rbk_http_conn_abort(c);
+        return;
+    }
+    rbk_http_write_busy(c);
+    if (c->stage != RBK_HTTP_CLOSING)
+        linger(c);
+    arm(c);
+}
+
+void rbk_http_conn_drain(rbk_http_conn *c)
+{
+    if (c->stage == RBK_HTTP_HANDSHAKE || rbk_http_conn_is_idle(c)) {
+        close_in_order(c);
+    } else if (c->stage == RBK_HTTP_HEAD && c->cur == NULL) {
+        c->stage = RBK_HTTP_DISCARD;
+        rbk_http_conn_settle(c);
+    }
+}

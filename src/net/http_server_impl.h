@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* net/http_server_impl.h - what the files of the HTTP server share.
+ *
+ *   http_server.c       the listener, the list of connections, drain and close
+ *   http_server_conn.c  a connection: bytes in, requests out, deadlines
+ *   http_reply.c        answers: composed, put in order, written
+ *
+ * A connection owns its requests in the order in which they came, first to last, from
+ * the complete request to its written answer; `cur` is the one being read. A request
+ * outlives its connection when the handler still owes the reply. Loop thread. */
+#ifndef RBK_NET_HTTP_SERVER_IMPL_H
+#define RBK_NET_HTTP_SERVER_IMPL_H
+
+#include "net/http_parse.h"
+#include "net/stream.h"
+
+typedef struct rbk_http_conn rbk_http_conn;
+
+typedef struct rbk_http_rq {
+    rbk_http_request pub; /* first */
+    struct rbk_http_rq *next;
+    rbk_http_conn *conn; /* NULL: the peer has gone */
+    rbk_http_head head;
+    rbk_buf body;
+    rbk_buf out;     /* an answer that waits for its turn: head lines, then body */
+    size_t out_head; /* bytes of `out` that are head lines */
+    bool handed;     /* the handler owes the reply */
+    bool answered;
+    char peer[80];
+} rbk_http_rq;
+
+/* How the bytes that come are read. From DISCARD on no request is read any more. */
+typedef enum rbk_http_stage {
+    RBK_HTTP_HANDSHAKE, /* TLS */
+    RBK_HTTP_HEAD,
+    RBK_HTTP_BODY,   /* of a known length */
+    RBK_HTTP_CHUNKS, /* chunked */
+    RBK_HTTP_DISCARD, /* the answers that are owed go out, the last with `close` */
+    RBK_HTTP_LINGER, /* all written; the peer may read it before we close */
+    RBK_HTTP_CLOSING
+} rbk_http_stage;
+
+struct rbk_http_conn {
+    rbk_http_server *s;
+    rbk_http_conn *prev, *next;
+    rbk_stream *st;
+    rbk_http_stage stage;
+    unsigned busy;  /* below us on the stack: bytes are being read, answers written */
+    bool refused;   /* an answer of ours ended it: close with a linger */
+    bool ended;     /* the peer's orderly end came */
+    bool counted;   /* in conf.connections */
+    bool wants_continue;
+
+    rbk_http_rq *cur, *first, *last, *spare;
+    unsigned n_open; /* first to last */
+    rbk_http_chunks chunks;
+    rbk_buf rest; /* bytes that came while no request could be taken */
+    size_t rest_at;
+    size_t discarded;
+
+    /* One timer. A deadline that moves away does not touch it: it fires too early once,
+     * looks, and is set again. 0: no deadline. */
+    uv_timer_t timer;
+    rbk_mono_ms timer_due, read_by, write_by;
+    int64_t written, taken_mark; /* bytes written; taken by the kernel at the last look */
+};
+
+struct rbk_http_server {
+    rbk_loop *loop;
+    uv_tcp_t listener;
+    bool listening, draining, closed;
+    rbk_http_conf conf;
+    rbk_http_handler handler;
+    rbk_http_conn *conns; /* newest first */
+    size_t n_conns, n_shed;
+    atomic_uint own_connections; /* when conf.connections is not given */
+    rbk_buf scratch;             /* head lines of the answer being written */
+    rbk_mono_ms date_until;
+    char date[30];
+};
+
+/* http_server_conn.c */
+int rbk_http_conn_accept(rbk_http_server *s, rbk_http_conn **ret);
+void rbk_http_conn_begin(rbk_http_conn *c);
+void rbk_http_conn_turn_away(rbk_http_conn *c); /* 503, and close */
+void rbk_http_conn_drain(rbk_http_conn *c);
+/* Close at once. The requests stay until the stream is closed. */
+void rbk_http_conn_abort(rbk_http_conn *c);
+/* Tell the handler that the peer has gone; its requests live on without us. */
+void rbk_http_conn_orphan(rbk_http_conn *c);
+bool rbk_http_conn_is_idle(const rbk_http_conn *c);
+/* After answers were written: go on reading, or close. */
+void rbk_http_conn_settle(rbk_http_conn *c);
+void rbk_http_rq_free(rbk_http_rq *r);
+
+/* http_server.c */
+void rbk_http_server_forget(rbk_http_conn *c); /* the connection is no more */
+
+/* http_reply.c */
+const char *rbk_http_server_date(rbk_http_server *s);
+/* Put an answer of the server's own into the place of `r`. */
+void rbk_http_refuse(rbk_http_rq *r, int status, const char *why);
+/* Bytes to the peer, under the write deadline. */
+void rbk_http_conn_write(rbk_http_conn *c, rbk_str bytes);
+/* What a server over its limit says. */
+void rbk_http_write_busy(rbk_http_conn *c);
+
+#endif
