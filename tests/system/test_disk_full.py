@@ -11,6 +11,7 @@ import pytest
 from lib.wait import until
 
 SIZE = 32 << 20
+LINES = 3000  # of log in one test: a full disk is news once, not on every turn of a loop
 
 
 @pytest.fixture
@@ -107,6 +108,7 @@ def test_nothing_is_lost_at_zero_bytes(make_server, disk, receiver, end):
     until(lambda: acked <= {p.webhook_id for p in list(receiver.posts)}, 60, "all acknowledged jobs are delivered", poll=0.1)
     until(lambda: server.pending() == 0, 20, "nothing is pending", poll=0.1)
     server.stop()
+    assert server.log().count("\n") < LINES, server.log()[-1000:]
 
 
 def test_methods_start_while_the_disk_is_full(make_server, disk, receiver):
@@ -129,3 +131,4 @@ def test_methods_start_while_the_disk_is_full(make_server, disk, receiver):
     receiver.wait(900, "/callback", limit=60)
     server.stop()
     assert len({p.webhook_id for p in receiver.at("/callback")}) == 900
+    assert server.log().count("\n") < LINES, server.log()[-1000:]
