@@ -135,7 +135,7 @@ static int fill_gap(uint8_t a[16], size_t n, size_t gap, uint8_t ret_addr[16])
 
 int rbk_parse_ipv6(rbk_str s, uint8_t ret_addr[16])
 {
-    enum { NO_GAP = 16 };
+    enum { NO_GAP = 17 };
     uint8_t a[16] = {0};
     size_t n = 0, gap = NO_GAP;
     if (rbk_str_starts(s, RBK_STR("::"))) {
