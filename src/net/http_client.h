@@ -42,6 +42,9 @@ typedef struct rbk_http_post {
     rbk_str target;       /* request target, begins with "/" */
     rbk_str head;         /* further header lines, each ended by CRLF */
     rbk_str body;         /* sent with Content-Length */
+    rbk_buf *want_body;   /* NULL: the answer's body is read and dropped; else it is collected
+                             up to the buffer's max (then `err` is set there), and `done` is
+                             called after the body's end */
     uint16_t port;
     rbk_addr addrs[RBK_ADDRS_MAX]; /* tried in turn until one connects */
     size_t n_addrs;

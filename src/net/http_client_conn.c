@@ -4,7 +4,8 @@
  * OPENING -> WAITING -> (READING ->) IDLE -> WAITING …, and from each of them CLOSING.
  * A call is answered at the end of the final head: what the body does later changes
  * nothing, so the rest is read without it, bounded in bytes, time and number, only to
- * learn whether the connection may serve again.
+ * learn whether the connection may serve again. (One that wants the body is answered at
+ * the body's end.)
  *
  * Every report to a call may end in the user's `done`, which may send, cancel or free
  * the client. So a report is the last thing that a function here does. */
@@ -143,6 +144,9 @@ static int ask(rbk_http_conn *conn)
     set_state(conn, RBK_CONN_WAITING);
     set_deadline(conn, conn->call->deadline);
     rbk_response_init(&conn->rsp);
+    conn->rsp.body = conn->call->post->want_body;
+    if (conn->rsp.body)
+        rbk_buf_clear(conn->rsp.body);
     return write_request(conn);
 }
 
@@ -299,7 +303,7 @@ static void on_data(rbk_stream *s, const char *p, size_t n, void *user)
     int r = rbk_response_feed(rsp, p, n);
     if (conn->state == RBK_CONN_READING)
         settle(conn, r, 0);
-    else if (rsp->head_done)
+    else if (rsp->head_done && (rsp->body == NULL || rsp->done))
         answered(conn, r);
     else if (r < 0)
         give_up(conn, RBK_E_PROTOCOL, rsp->fault);
@@ -309,7 +313,9 @@ static void on_ended(rbk_stream *s, void *user)
 {
     rbk_http_conn *conn = user;
     (void)s;
-    if (conn->call)
+    if (conn->state == RBK_CONN_WAITING && rbk_response_end(&conn->rsp))
+        answered(conn, 0);
+    else if (conn->call)
         give_up(conn, 0, "closed by the receiver");
     else
         rbk_http_conn_close(conn, conn->state != RBK_CONN_IDLE);

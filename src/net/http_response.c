@@ -95,6 +95,13 @@ static int on_head(llhttp_t *p)
     return status == 204 || status == 304 ? 1 : 0;
 }
 
+static int on_body(llhttp_t *p, const char *at, size_t n)
+{
+    if (of(p)->body)
+        rbk_buf_add(of(p)->body, at, n);
+    return 0;
+}
+
 /* Transfer-Encoding is absent, or exactly "chunked". */
 static bool well_framed(const rbk_response *r)
 {
@@ -119,6 +126,7 @@ static const llhttp_settings_t settings = {
     .on_header_field_complete = on_field_end,
     .on_header_value = on_value,
     .on_headers_complete = on_head,
+    .on_body = on_body,
     .on_message_complete = on_end,
 };
 
@@ -130,6 +138,7 @@ void rbk_response_init(rbk_response *r)
     r->status = 0;
     r->head_done = r->done = r->clean = r->request_open = r->early = false;
     r->fault = NULL;
+    r->body = NULL;
     r->head_n = r->body_n = 0;
     r->n_interim = r->n_retry_after = r->n_encoding = 0;
     r->field_n = r->retry_after_n = r->encoding_n = 0;
@@ -169,6 +178,13 @@ static int feed_head(rbk_response *r, const char *p, size_t n, size_t *ret_used)
     return e;
 }
 
+static bool is_too_large(const rbk_response *r)
+{
+    if (r->body)
+        return rbk_buf_err(r->body) < 0 || r->body_n > RBK_RESPONSE_BODY_MAX + 2 * r->body->max;
+    return r->body_n > RBK_RESPONSE_BODY_MAX;
+}
+
 int rbk_response_feed(rbk_response *r, const char *p, size_t n)
 {
     size_t used = 0;
@@ -178,7 +194,7 @@ int rbk_response_feed(rbk_response *r, const char *p, size_t n)
             return e;
         if (r->head_done)
             r->body_n += used; /* of the piece with the head's end, all: a bound, no count */
-        if (r->body_n > RBK_RESPONSE_BODY_MAX && !r->done) {
+        if (is_too_large(r) && !r->done) {
             r->done = true;
             r->clean = false;
         }
@@ -188,6 +204,14 @@ int rbk_response_feed(rbk_response *r, const char *p, size_t n)
     if (n > 0)
         r->clean = false; /* more than the answer: nobody knows whose it is */
     return 0;
+}
+
+bool rbk_response_end(rbk_response *r)
+{
+    if (r->head_done && !r->done)
+        llhttp_finish(&r->parser);
+    r->clean = false;
+    return r->done;
 }
 
 bool rbk_response_begun(const rbk_response *r)

@@ -2,13 +2,14 @@
 /* net/http_response.h - the answer to one request, bit by bit.
  *
  * llhttp's strict grammar with the bounds and refusals of a deliverer on top. Does no
- * I/O and keeps no body. The same status comes out however the bytes are split. */
+ * I/O, and keeps the body only where it is asked to. The same status comes out however
+ * the bytes are split. */
 #ifndef RBK_NET_HTTP_RESPONSE_H
 #define RBK_NET_HTTP_RESPONSE_H
 
 #include <llhttp.h>
 
-#include "base/str.h"
+#include "base/buf.h"
 
 enum {
     RBK_RESPONSE_HEAD_MAX = 32 * 1024, /* all heads of one answer, interim ones included */
@@ -27,6 +28,8 @@ typedef struct rbk_response {
     bool early;        /* the final status line began while `request_open` */
     const char *fault; /* what is wrong with it, NULL while nothing is */
 
+    rbk_buf *body; /* NULL: the body is dropped; else it is added here; set by the caller */
+
     size_t head_n, body_n; /* bytes */
     unsigned n_interim;
     unsigned n_retry_after, n_encoding; /* how often the header came */
@@ -42,6 +45,8 @@ void rbk_response_init(rbk_response *r);
 /* The next bytes; none after `done`. 0; or RBK_E_PROTOCOL, and `fault` says why: then the
  * status still counts where `head_done` is set, and the connection is to be closed. */
 int rbk_response_feed(rbk_response *r, const char *p, size_t n);
+/* The peer has ended: true when that is the end of the answer too, which is `done` then. */
+bool rbk_response_end(rbk_response *r);
 /* True once a byte of an answer came. */
 bool rbk_response_begun(const rbk_response *r);
 /* The value of Retry-After, absent unless exactly one of a sane size came. Points into `r`. */
