@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* engine/admit.c - step 2 of 5: rpc -> ADMIT -> store -> execute -> deliver
+ *
+ * Decides what becomes of each member: an error, a synchronous call, or a job. What needs
+ * no I/O is checked first, so that a refused call costs no commit. Runs on a front loop
+ * (or the embedder's thread); never blocks. A job is acknowledged when, and only when,
+ * the store has it (rbk_flow_settle). The jobs of one body go to the store together. */
+#include "base/clock.h"
+#include "engine/call.h"
+#include "engine/exchange.h"
+#include "engine/execute.h"
+#include "engine/store_thread.h"
+
+enum { FORWARD_MAX = 4096 };
+
+typedef struct admission {
+    rbk_engine *e;
+    rbk_exchange *ex;
+    const rbk_request *rq;
+    rbk_buf forward; /* the headers that go along; made for the first job */
+    bool forward_made;
+    rbk_list jobs;
+    size_t bytes;
+} admission;
+
+/* --- Headers that go along ------------------------------------------------------------- */
+
+/* Does the comma-separated list hold `name`? */
+static bool in_list(rbk_str list, rbk_str name)
+{
+    while (list.n) {
+        const char *comma = memchr(list.p, ',', list.n);
+        size_t n = comma ? (size_t)(comma - list.p) : list.n;
+        rbk_str item = rbk_str_trim((rbk_str){list.p, n});
+        if (item.n == name.n && strncasecmp(item.p, name.p, n) == 0)
+            return true;
+        if (comma == NULL)
+            break;
+        list.p += n + 1;
+        list.n -= n + 1;
+    }
+    return false;
+}
+
+/* Nothing in a line may end it or start another one. */
+static bool is_clean(rbk_str s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if ((unsigned char)s.p[i] < ' ' && s.p[i] != '\t')
+            return false;
+    return s.n > 0;
+}
+
+static void add_line(rbk_buf *b, rbk_str name, rbk_str value)
+{
+    if (!is_clean(name) || !is_clean(value) || b->n + name.n + value.n + 4 > FORWARD_MAX)
+        return;
+    rbk_buf_str(b, name);
+    rbk_buf_lit(b, ": ");
+    rbk_buf_str(b, value);
+    rbk_buf_lit(b, "\r\n");
+}
+
+static rbk_str forwarded(admission *a)
+{
+    if (a->forward_made)
+        return rbk_buf_view(&a->forward);
+    a->forward_made = true;
+    for (size_t i = 0; i < a->rq->n_headers; i++) {
+        const rbk_header *h = &a->rq->headers[i];
+        if (in_list(a->e->conf.forward_headers, h->name))
+            add_line(&a->forward, h->name, h->value);
+    }
+    return rbk_buf_view(&a->forward);
+}
+
+/* The same, with rayId in the place of the request's own X-Request-Id. */
+static void headers_of(admission *a, const rbk_rpc_item *it, rbk_buf *b)
+{
+    if (it->svc.ray_id.p == NULL) {
+        rbk_buf_str(b, forwarded(a));
+        return;
+    }
+    add_line(b, RBK_STR("X-Request-Id"), it->svc.ray_id);
+    for (size_t i = 0; i < a->rq->n_headers; i++) {
+        const rbk_header *h = &a->rq->headers[i];
+        if (!rbk_str_ieqz(h->name, "x-request-id") && in_list(a->e->conf.forward_headers, h->name))
+            add_line(b, h->name, h->value);
+    }
+}
+
+/* --- A job -------------------------------------------------------------------------------- */
+
+static rbk_ticket *make_ticket(admission *a, uint32_t item, const rbk_rpc_item *it,
+                               const rbk_method_entry *method)
+{
+    rbk_buf headers = RBK_BUF(FORWARD_MAX);
+    rbk_wall_ms now = rbk_wall_now();
+    headers_of(a, it, &headers);
+    rbk_job view = {
+        .state = RBK_JOB_QUEUED,
+        .flags = (uint8_t)((it->versioned ? RBK_JOB_VERSIONED : 0) |
+                           (it->notification ? RBK_JOB_NOTIFICATION : 0)),
+        .timeout_ms = it->svc.timeout_ms,
+        .created = now,
+        .due = it->svc.delay_ms ? now + it->svc.delay_ms : 0,
+        .lane = method->lane,
+        .method = it->method,
+        .rpc_id = it->notification ? RBK_STR_NONE : it->id,
+        .params = it->params,
+        .callback = it->svc.callback,
+        .caller = a->rq->caller,
+        .ray_id = it->svc.ray_id,
+        .headers = headers.n ? rbk_buf_view(&headers) : RBK_STR_NONE,
+    };
+    rbk_job *job = rbk_job_copy(&view);
+    rbk_ticket *t = job ? rbk_ticket_new(job) : NULL;
+    rbk_buf_free(&headers);
+    if (t == NULL)
+        return NULL;
+    t->op = RBK_OP_PUT;
+    t->method = method;
+    t->item = item;
+    t->ex = rbk_exchange_ref(a->ex);
+    return t;
+}
+
+static bool has_room(rbk_engine *e)
+{
+    return !atomic_load(&e->refusing) && !atomic_load(&e->full) && !atomic_load(&e->health) &&
+           atomic_load(&e->pending) < e->conf.max_pending &&
+           atomic_load(&e->pending_bytes) < e->conf.max_pending_bytes;
+}
+
+static void admit_job(admission *a, uint32_t item, const rbk_rpc_item *it,
+                      const rbk_method_entry *method)
+{
+    rbk_dsn dsn;
+    rbk_dsn_fault fault = rbk_netpolicy_check(a->e->conf.policy, it->svc.callback, &dsn);
+    if (fault != RBK_DSN_OK) {
+        char reason[160];
+        rbk_dsn_reason(fault, it->svc.callback, rbk_netpolicy_schemes(a->e->conf.policy), reason);
+        rbk_exchange_refuse(a->ex, item, "$rpc.callback", reason);
+        return;
+    }
+    rbk_ticket *t = has_room(a->e) ? make_ticket(a, item, it, method) : NULL;
+    if (t == NULL) {
+        rbk_exchange_fault(a->ex, item, RBK_E_BUSY, RBK_STR_NONE);
+        return;
+    }
+    a->bytes += rbk_job_bytes(t->job);
+    rbk_list_push(&a->jobs, &t->node);
+}
+
+/* --- Each member ----------------------------------------------------------------------------- */
+
+static void admit_sync(admission *a, uint32_t item, const rbk_method_entry *method)
+{
+    rbk_call *c = atomic_load(&a->e->refusing)
+                      ? NULL
+                      : rbk_call_new_sync(a->e, a->ex, item, method);
+    if (c)
+        rbk_execute_sync(a->e->execute, c);
+    else
+        rbk_exchange_fault(a->ex, item, RBK_E_BUSY, RBK_STR_NONE);
+}
+
+static void log_refused(const admission *a, const rbk_rpc_item *it, int err)
+{
+    if (it->notification) /* its faults are never answered */
+        rbk_event(RBK_LOG(a->e), RBK_WARN, "notification.refused", RBK_FS("method", it->method),
+                  RBK_FZ("error", rbk_err_name(err)));
+}
+
+static void admit_item(admission *a, uint32_t i, const rbk_rpc_item *it)
+{
+    const rbk_method_entry *method = it->err ? NULL : rbk_methods_find(a->e->conf.methods, it->method);
+    if (it->err || method == NULL) {
+        int err = it->err ? it->err : RBK_E_METHOD;
+        log_refused(a, it, err);
+        rbk_exchange_fault(a->ex, i, err, it->err_data);
+    } else if (it->svc.set & RBK_SVC_BIT(callback)) {
+        admit_job(a, i, it, method);
+    } else {
+        admit_sync(a, i, method);
+    }
+}
+
+/* All jobs of the body go to the store's inbox as one, or none does. */
+static void hand_over(admission *a)
+{
+    int64_t n = (int64_t)a->jobs.n;
+    if (n == 0)
+        return;
+    atomic_fetch_add(&a->e->pending, n);
+    atomic_fetch_add(&a->e->pending_bytes, (int64_t)a->bytes);
+    if (rbk_store_admit(a->e->store, &a->jobs, a->bytes))
+        return;
+    atomic_fetch_sub(&a->e->pending, n);
+    for (rbk_node *node; (node = rbk_list_pop(&a->jobs));) {
+        rbk_ticket *t = (rbk_ticket *)(void *)node;
+        rbk_exchange_fault(a->ex, t->item, RBK_E_BUSY, RBK_STR_NONE);
+        rbk_exchange_unref(a->ex);
+        rbk_ticket_free(t);
+    }
+}
+
+void rbk_admit(rbk_engine *e, rbk_exchange *ex, const rbk_rpc_doc *doc, const rbk_request *rq)
+{
+    admission a = {.e = e, .ex = ex, .rq = rq, .forward = RBK_BUF(FORWARD_MAX)};
+    for (size_t i = 0; i < doc->n; i++)
+        admit_item(&a, (uint32_t)i, &doc->items[i]);
+    hand_over(&a);
+    rbk_buf_free(&a.forward);
+}

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* engine/call.c - EXECUTE's half of a call: its answer, given once.
+ *
+ * The answer of a job is written as the response object that the receiver will get,
+ * and goes to the store before anything is sent. Any thread. */
+#include "engine/call.h"
+
+#include "base/clock.h"
+#include "core/envelope.h"
+#include "engine/lanes.h"
+#include "engine/reaper.h"
+#include "engine/store_thread.h"
+
+#include <stdlib.h>
+
+enum { OPEN, ANSWERED, EXPIRED };
+enum { ENVELOPE_ROOM = 512, RETRY_RUN_MS = 1000 };
+
+static rbk_call *new_call(rbk_engine *e, const rbk_method_entry *method)
+{
+    rbk_call *c = calloc(1, sizeof *c);
+    if (c == NULL)
+        return NULL;
+    c->e = e;
+    atomic_fetch_add_explicit(&e->refs, 1, memory_order_relaxed);
+    c->method = method;
+    c->run = 1;
+    c->timeout_ms = method->timeout_ms ? method->timeout_ms : e->conf.method_ms;
+    atomic_init(&c->refs, 1);
+    atomic_init(&c->state, OPEN);
+    return c;
+}
+
+rbk_call *rbk_call_new_sync(rbk_engine *e, rbk_exchange *ex, uint32_t item,
+                            const rbk_method_entry *method)
+{
+    rbk_call *c = new_call(e, method);
+    if (c == NULL)
+        return NULL;
+    const rbk_rpc_item *it = rbk_exchange_item(ex, item);
+    c->ex = rbk_exchange_ref(ex);
+    c->item = item;
+    c->name = it->method;
+    c->params = it->params;
+    if (it->svc.timeout_ms)
+        c->timeout_ms = it->svc.timeout_ms;
+    return c;
+}
+
+/* What is needed to deliver the answer: all of the job but its params, with the lane
+ * of its receiver. */
+static rbk_job *copy_for_answer(const rbk_job *job)
+{
+    char lane[RBK_LANE_MAX + 1];
+    rbk_send_lane(job->callback, lane);
+    rbk_job view = *job;
+    view.params = RBK_STR_NONE;
+    view.lane = rbk_str_z(lane);
+    return rbk_job_copy(&view);
+}
+
+rbk_call *rbk_call_new_job(rbk_engine *e, rbk_ticket *t)
+{
+    rbk_job *answer = copy_for_answer(t->job);
+    rbk_call *c = answer ? new_call(e, t->method) : NULL;
+    if (c == NULL) {
+        rbk_job_free(answer);
+        return NULL;
+    }
+    c->request = t->job;
+    c->ticket = t;
+    t->job = answer;
+    c->name = c->request->method;
+    c->params = c->request->params;
+    c->run = c->request->runs + 1;
+    if (c->request->timeout_ms)
+        c->timeout_ms = c->request->timeout_ms;
+    rbk_id_format((rbk_id){(uint64_t)answer->seq, (uint64_t)answer->rnd}, c->job_text);
+    return c;
+}
+
+rbk_call *rbk_call_ref(rbk_call *c)
+{
+    atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+    return c;
+}
+
+void rbk_call_unref(rbk_call *c)
+{
+    if (c == NULL || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    /* Nobody can answer any more. */
+    atomic_store(&c->refs, 1);
+    rbk_call_fail(c, RBK_E_INTERNAL);
+    rbk_call_params_free(c);
+    rbk_json_free(c->json);
+    rbk_job_free(c->request);
+    rbk_exchange_unref(c->ex);
+    rbk_engine_unref(c->e);
+    free(c);
+}
+
+/* --- The answer --------------------------------------------------------------- */
+
+static bool take_answer(rbk_call *c, int state)
+{
+    int open = OPEN;
+    if (atomic_compare_exchange_strong(&c->state, &open, state))
+        return true;
+    if (open == EXPIRED && state == ANSWERED)
+        atomic_fetch_add(&c->e->late, 1);
+    return false;
+}
+
+static rbk_to to_whom(const rbk_call *c)
+{
+    if (c->ex) {
+        const rbk_rpc_item *it = rbk_exchange_item(c->ex, c->item);
+        return (rbk_to){it->id, it->versioned};
+    }
+    return (rbk_to){c->request->rpc_id, (c->request->flags & RBK_JOB_VERSIONED) != 0};
+}
+
+/* Back to its lane in the store, to run once more in a while: what is left when there
+ * is no memory for the answer. */
+static void park_to_run_again(rbk_ticket *t, const rbk_method_entry *method)
+{
+    t->op = RBK_OP_PARK;
+    t->from = RBK_JOB_QUEUED;
+    t->job->state = RBK_JOB_QUEUED;
+    t->job->lane = method->lane;
+    t->job->due = rbk_wall_now() + RETRY_RUN_MS;
+}
+
+/* `text` is the response object; it goes to the store with the ticket. */
+static void give_to_store(rbk_engine *e, rbk_ticket *t, const rbk_method_entry *method,
+                          rbk_buf *text)
+{
+    bool silent = (t->job->flags & RBK_JOB_NOTIFICATION) != 0;
+    if (silent) {
+        rbk_buf_free(text);
+        rbk_ticket_move(t, RBK_EV_DONE, RBK_OP_DONE);
+    } else if (text->err || text->p == NULL) {
+        rbk_buf_free(text);
+        park_to_run_again(t, method);
+    } else {
+        rbk_ticket_move(t, RBK_EV_RESULT, RBK_OP_RESULT);
+        t->job->response = rbk_buf_view(text);
+        t->job->mem[1] = text->p;
+    }
+    rbk_store_push(e->store, t);
+}
+
+static void finish(rbk_call *c, rbk_buf *text)
+{
+    rbk_reaper_disarm(c->e->reaper, c);
+    if (c->ex && rbk_exchange_item(c->ex, c->item)->notification) {
+        rbk_buf_free(text);
+        rbk_exchange_silent(c->ex, c->item);
+    } else if (c->ex) {
+        rbk_exchange_answer(c->ex, c->item, text);
+    } else {
+        rbk_ticket *t = c->ticket;
+        c->ticket = NULL;
+        give_to_store(c->e, t, c->method, text);
+    }
+}
+
+static rbk_buf make_buf(const rbk_call *c, size_t n)
+{
+    rbk_buf b = RBK_BUF(SIZE_MAX / 2);
+    rbk_buf_reserve(&b, n + to_whom(c).id.n + ENVELOPE_ROOM);
+    return b;
+}
+
+static void finish_fault(rbk_call *c, int err)
+{
+    rbk_buf b = make_buf(c, 0);
+    rbk_write_fault(&b, to_whom(c), err, RBK_STR_NONE);
+    finish(c, &b);
+}
+
+bool rbk_call_fail(rbk_call *c, int err)
+{
+    if (!take_answer(c, ANSWERED))
+        return false;
+    finish_fault(c, err);
+    return true;
+}
+
+void rbk_call_expire(rbk_call *c)
+{
+    if (take_answer(c, EXPIRED))
+        finish_fault(c, RBK_E_TIMEOUT);
+}
+
+void rbk_call_drop(rbk_call *c)
+{
+    if (c->ticket && take_answer(c, ANSWERED)) {
+        rbk_reaper_disarm(c->e->reaper, c);
+        rbk_ticket_free(c->ticket);
+        c->ticket = NULL;
+    } else {
+        rbk_call_fail(c, RBK_E_BUSY);
+    }
+    rbk_call_unref(c);
+}
+
+int rbk_job_answer_fault(rbk_engine *e, rbk_ticket *t, int err)
+{
+    rbk_job *answer = copy_for_answer(t->job);
+    rbk_buf b = RBK_BUF(SIZE_MAX / 2);
+    rbk_to to = {t->job->rpc_id, (t->job->flags & RBK_JOB_VERSIONED) != 0};
+    rbk_write_fault(&b, to, err, RBK_STR_NONE);
+    if (answer == NULL || b.err) {
+        rbk_job_free(answer);
+        rbk_buf_free(&b);
+        return RBK_E_NOMEM;
+    }
+    rbk_job_free(t->job);
+    t->job = answer;
+    if (answer->state == RBK_JOB_QUEUED)
+        rbk_ticket_move(t, RBK_EV_CLAIM, t->op);
+    give_to_store(e, t, t->method, &b);
+    return 0;
+}
+
+/* --- The public side ------------------------------------------------------------ */
+
+rbk_str rbk_call_method(const rbk_call *c)
+{
+    return c->name;
+}
+
+rbk_str rbk_call_params(const rbk_call *c)
+{
+    return c->params;
+}
+
+const char *rbk_call_job(const rbk_call *c)
+{
+    return c->request ? c->job_text : NULL;
+}
+
+unsigned rbk_call_run(const rbk_call *c)
+{
+    return c->run;
+}
+
+bool rbk_call_cancelled(const rbk_call *c)
+{
+    return atomic_load(&c->state) != OPEN || (c->ex && rbk_exchange_is_gone(c->ex));
+}
+
+/* `checked`: the text is known to be one JSON value. */
+int rbk_call_answer_text(rbk_call *c, rbk_str json, bool checked)
+{
+    int r = 0;
+    if (!checked && json.n <= c->e->conf.max_result)
+        r = rbk_json_check(json);
+    if (json.n > c->e->conf.max_result)
+        r = RBK_E_RESULT_SIZE;
+    if (r < 0)
+        return rbk_call_fail(c, r == RBK_E_PARSE ? RBK_E_INTERNAL : r) ? r : RBK_E_STATE;
+    if (!take_answer(c, ANSWERED))
+        return RBK_E_STATE;
+    rbk_buf b = make_buf(c, json.n);
+    rbk_write_result(&b, to_whom(c), json);
+    finish(c, &b);
+    return 0;
+}
+
+int rbk_call_result(rbk_call *c, const char *json, size_t n)
+{
+    return rbk_call_answer_text(c, (rbk_str){json, n}, false);
+}
+
+int rbk_call_error(rbk_call *c, int64_t code, const char *message, const char *data)
+{
+    rbk_str d = rbk_str_z(data), m = rbk_str_z(message ? message : "");
+    if (data && rbk_json_check(d) < 0)
+        return rbk_call_fail(c, RBK_E_INTERNAL) ? RBK_E_PARSE : RBK_E_STATE;
+    if (d.n > c->e->conf.max_result || m.n > c->e->conf.max_result)
+        return rbk_call_fail(c, RBK_E_RESULT_SIZE) ? RBK_E_RESULT_SIZE : RBK_E_STATE;
+    if (!take_answer(c, ANSWERED))
+        return RBK_E_STATE;
+    rbk_buf b = make_buf(c, d.n + m.n);
+    rbk_write_error(&b, to_whom(c), code, m, d);
+    finish(c, &b);
+    return 0;
+}
+
+int rbk_call_bad_param(rbk_call *c, const char *member, const char *reason)
+{
+    rbk_buf b = RBK_BUF(4096);
+    rbk_buf_c(&b, '{');
+    rbk_buf_json_str(&b, rbk_str_z(member));
+    rbk_buf_c(&b, ':');
+    rbk_buf_json_str(&b, rbk_str_z(reason));
+    rbk_buf_lit(&b, "}\0");
+    int r = rbk_call_error(c, rbk_err_rpc_code(RBK_E_PARAMS), rbk_strerror(RBK_E_PARAMS),
+                           b.err ? NULL : b.p);
+    rbk_buf_free(&b);
+    return r;
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* engine/call.h - one run of a method, inside the engine.
+ *
+ * Counted references: the engine's while the method runs, the reaper's while a time-out
+ * is armed, and those that the method takes. The first answer counts; where it goes
+ * depends on the source: a member of an exchange, or a job and so the store. */
+#ifndef RBK_ENGINE_CALL_H
+#define RBK_ENGINE_CALL_H
+
+#include "base/id.h"
+#include "engine/exchange.h"
+
+struct rbk_call {
+    rbk_node node; /* first: a place in execute's queues */
+    rbk_engine *e;
+    const rbk_method_entry *method;
+    atomic_uint refs;
+    atomic_int state; /* OPEN, ANSWERED, EXPIRED */
+    rbk_str name, params;
+    rbk_exchange *ex; /* a synchronous call: a reference */
+    uint32_t item;
+    rbk_job *request;  /* a job: the call's own, the method may read it until the end */
+    rbk_ticket *ticket; /* a job: given on with the answer; its job has no params */
+    unsigned run;
+    int64_t timeout_ms;
+    rbk_mono_ms deadline; /* while in the reaper's heap */
+    size_t heap_at;       /* place in it, 1 and up; 0: not there. The reaper's */
+    char job_text[RBK_ID_TEXT + 1];
+    struct yyjson_doc *doc; /* params, parsed when first asked for */
+    struct raw_text *raws;  /* texts of rbk_param_raw() */
+    rbk_json *json;
+};
+
+/* A member of an exchange; takes a reference of it. NULL when memory is out. */
+rbk_call *rbk_call_new_sync(rbk_engine *e, rbk_exchange *ex, uint32_t item,
+                            const rbk_method_entry *method);
+/* A job that is to run; takes the ticket. NULL when memory is out: the ticket is then
+ * still the caller's, unchanged. */
+rbk_call *rbk_call_new_job(rbk_engine *e, rbk_ticket *t);
+
+/* Answer with the error `err`. False when there was an answer already. */
+bool rbk_call_fail(rbk_call *c, int err);
+/* The time is up: -32002. Later answers count as late. */
+void rbk_call_expire(rbk_call *c);
+/* Let go of a call that will not run: a synchronous one is answered BUSY, a job stays as
+ * the store has it. Takes the caller's reference. */
+void rbk_call_drop(rbk_call *c);
+
+/* A finished response for the job of `t`, without a run: moves it to DUE with the error
+ * `err` and asks the store. 0 or RBK_E_NOMEM: nothing has changed then. */
+int rbk_job_answer_fault(rbk_engine *e, rbk_ticket *t, int err);
+
+/* Answer with JSON text; `checked` says that it is known to be one JSON value. */
+int rbk_call_answer_text(rbk_call *c, rbk_str json, bool checked);
+
+/* Parts of the public API that need the inside: call_params.c, call_json.c. */
+void rbk_call_params_free(rbk_call *c);
+void rbk_json_free(rbk_json *j);
+
+#endif

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* engine/courier.h - step 5 of 5: rpc -> admit -> store -> execute -> DELIVER
+ *
+ * Courier loops send what is DUE. A receiver is hashed to one loop, which owns its
+ * connections; at most `per_receiver` attempts are in flight to it. */
+#ifndef RBK_ENGINE_COURIER_H
+#define RBK_ENGINE_COURIER_H
+
+#include "engine/engine_impl.h"
+
+int rbk_couriers_new(rbk_engine *e, rbk_couriers **ret, rbk_error *err);
+int rbk_couriers_start(rbk_couriers *c, rbk_error *err);
+
+/* Deliver a job that is DUE in the store; takes the ticket. It is under way after the
+ * next flush. Store thread. */
+void rbk_couriers_send(rbk_couriers *c, rbk_ticket *t);
+void rbk_couriers_flush(rbk_couriers *c);
+
+/* Begin no more attempts; what waits stays as the store has it. */
+void rbk_couriers_drain(rbk_couriers *c);
+size_t rbk_couriers_in_flight(const rbk_couriers *c); /* any thread */
+/* End attempts under way, then the loops. */
+void rbk_couriers_stop(rbk_couriers *c);
+void rbk_couriers_free(rbk_couriers *c);
+
+#endif

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* engine/engine.c - makes the parts, starts them in the order of the flow backwards, and
+ * ends them forwards: nothing is sent to a part that is not there. */
+#include "engine/engine_impl.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/id.h"
+#include "engine/courier.h"
+#include "engine/execute.h"
+#include "engine/reader.h"
+#include "engine/reaper.h"
+#include "engine/runs.h"
+#include "engine/store_thread.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+enum { DRAIN_LOOK_MS = 5 };
+
+int rbk_engine_new(const rbk_engine_conf *conf, rbk_engine **ret, rbk_error *err)
+{
+    rbk_engine *e = calloc(1, sizeof *e);
+    if (e == NULL)
+        return rbk_fail(err, RBK_E_NOMEM, "engine");
+    e->conf = *conf;
+    atomic_init(&e->refs, 1);
+    int r;
+    if ((r = rbk_store_thread_new(e, &e->store, err)) < 0 ||
+        (r = rbk_runs_open(rbk_store_path(e->store), &e->runs, err)) < 0 ||
+        (r = rbk_reaper_new(&e->reaper, err)) < 0 ||
+        (r = rbk_execute_new(e, &e->execute, err)) < 0 ||
+        (r = rbk_reader_new(e, &e->reader, err)) < 0 ||
+        (r = rbk_couriers_new(e, &e->couriers, err)) < 0) {
+        rbk_engine_free(e);
+        return r;
+    }
+    *ret = e;
+    return 0;
+}
+
+int rbk_engine_start(rbk_engine *e, rbk_error *err)
+{
+    int r;
+    if ((r = rbk_couriers_start(e->couriers, err)) < 0 ||
+        (r = rbk_reaper_start(e->reaper, err)) < 0 ||
+        (r = rbk_execute_start(e->execute, err)) < 0 ||
+        (r = rbk_reader_start(e->reader, err)) < 0)
+        return r;
+    return rbk_store_thread_start(e->store, err);
+}
+
+void rbk_engine_refuse(rbk_engine *e)
+{
+    atomic_store(&e->refusing, true);
+}
+
+/* Until methods and deliveries under way are done, or the time is up. What they hand
+ * to the store meanwhile may start no new ones. */
+static bool wait_until_idle(rbk_engine *e, int64_t drain_ms)
+{
+    rbk_mono_ms end = rbk_mono_now() + drain_ms;
+    while (rbk_execute_busy(e->execute) || rbk_couriers_in_flight(e->couriers)) {
+        if (rbk_mono_now() >= end)
+            return false;
+        nanosleep(&(struct timespec){.tv_nsec = DRAIN_LOOK_MS * 1000000L}, NULL);
+    }
+    return true;
+}
+
+int rbk_engine_stop(rbk_engine *e, int64_t drain_ms)
+{
+    e->stopped = true;
+    rbk_engine_refuse(e);
+    rbk_execute_drain(e->execute);
+    rbk_couriers_drain(e->couriers);
+    bool idle = wait_until_idle(e, drain_ms);
+    rbk_couriers_stop(e->couriers);
+    size_t stuck = rbk_execute_stop(e->execute);
+    rbk_reaper_stop(e->reaper);
+    rbk_store_thread_stop(e->store);
+    if (stuck)
+        rbk_event(RBK_LOG(e), RBK_WARN, "stop.methods_stuck", RBK_F("threads", stuck));
+    e->stuck = stuck > 0;
+    return idle && !stuck ? 0 : 1;
+}
+
+void rbk_engine_free(rbk_engine *e)
+{
+    if (e == NULL)
+        return;
+    if (!e->stopped && e->couriers) /* made, and perhaps half started */
+        rbk_engine_stop(e, 0);
+    rbk_reader_free(e->reader);
+    if (e->stuck) {
+        /* A method that never returns may still touch its call: what that needs is left
+         * to the end of the process, the store is closed in order. */
+        rbk_store_thread_close(e->store);
+        return;
+    }
+    rbk_reaper_free(e->reaper);
+    rbk_execute_free(e->execute);
+    rbk_store_thread_free(e->store);
+    rbk_couriers_free(e->couriers);
+    rbk_runs_close(e->runs);
+    rbk_engine_unref(e);
+}
+
+void rbk_engine_unref(rbk_engine *e)
+{
+    if (atomic_fetch_sub(&e->refs, 1) == 1)
+        free(e);
+}
+
+void rbk_engine_stats(const rbk_engine *e, rbk_stats *ret)
+{
+    *ret = (rbk_stats){
+        .accepted = atomic_load(&e->accepted),
+        .delivered = atomic_load(&e->delivered),
+        .dead = atomic_load(&e->dead),
+        .attempts = atomic_load(&e->attempts),
+        .late = atomic_load(&e->late),
+        .sync_calls = atomic_load(&e->sync_calls),
+        .pending = atomic_load(&e->pending),
+        .in_memory = atomic_load(&e->in_memory),
+    };
+}
+
+int rbk_engine_health(const rbk_engine *e)
+{
+    return atomic_load(&e->health);
+}
+
+int rbk_engine_job(rbk_engine *e, const char *id, rbk_job_fn fn, void *user)
+{
+    rbk_id parsed;
+    int r = rbk_id_parse(rbk_str_z(id), &parsed);
+    return r < 0 ? r : rbk_reader_job(e->reader, parsed, fn, user);
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* engine/engine.h - the engine as fronts and the server see it.
+ *
+ * rpc -> ADMIT -> STORE -> EXECUTE -> DELIVER. A front makes an exchange, submits
+ * request bytes to it, and is told once when the answer is complete. */
+#ifndef RBK_ENGINE_ENGINE_H
+#define RBK_ENGINE_ENGINE_H
+
+#include "base/log.h"
+#include "core/netpolicy.h"
+#include "core/retry.h"
+#include "core/rpc.h"
+#include "net/tls.h"
+#include "ringback.h"
+#include "seam/methods.h"
+
+typedef struct rbk_engine rbk_engine;
+typedef struct rbk_exchange rbk_exchange;
+
+typedef struct rbk_engine_conf {
+    rbk_rpc_limits limits;
+    size_t max_body, max_result;
+    const char *store_dsn;
+    int64_t max_pending, max_pending_bytes, min_free;
+    size_t method_threads;
+    int64_t method_ms, max_timeout_ms;
+    uint32_t max_runs;
+    rbk_retry_conf retry;
+    int64_t connect_ms, delivery_ms, resolve_ms;
+    size_t in_flight, per_receiver, couriers;
+    rbk_str forward_headers; /* comma-separated names */
+    rbk_tls_client_conf tls;
+    const rbk_netpolicy *policy; /* the caller's, outlives the engine */
+    const rbk_methods *methods;  /* the same */
+    const rbk_log *log;          /* the same */
+} rbk_engine_conf;
+
+/* Open the store and make all parts; nothing runs yet. The conf is copied, its strings
+ * outlive the engine. Errors as rbk_server_start(). */
+int rbk_engine_new(const rbk_engine_conf *conf, rbk_engine **ret, rbk_error *err);
+/* Start the threads; stored jobs are recovered and go on. */
+int rbk_engine_start(rbk_engine *e, rbk_error *err);
+/* From now on nothing is accepted (-32009). Any thread. */
+void rbk_engine_refuse(rbk_engine *e);
+/* Let what is under way finish within `drain_ms`, then end the threads and close the
+ * store. 0 when all was finished, 1 when the rest is left to the store. */
+int rbk_engine_stop(rbk_engine *e, int64_t drain_ms);
+void rbk_engine_free(rbk_engine *e);
+
+void rbk_engine_stats(const rbk_engine *e, rbk_stats *ret); /* any thread */
+int rbk_engine_health(const rbk_engine *e);                 /* 0 or RBK_E_IO; any thread */
+int rbk_engine_job(rbk_engine *e, const char *id, rbk_job_fn fn, void *user);
+
+/* --- Exchanges: one request body and its one answer ----------------------------- */
+
+/* Called exactly once, when the answer can be composed; on the thread that finished it,
+ * perhaps within rbk_exchange_submit(). The exchange is then `user`'s to unref. */
+typedef void (*rbk_exchange_fn)(rbk_exchange *ex, void *user);
+
+rbk_exchange *rbk_exchange_new(rbk_engine *e, rbk_exchange_fn done, void *user);
+/* Parse and admit; `rq` may go when this returns. */
+void rbk_exchange_submit(rbk_exchange *ex, const rbk_request *rq);
+/* The client has gone: synchronous calls that have not begun need not run. Any thread. */
+void rbk_exchange_gone(rbk_exchange *ex);
+/* The answer, once done: valid until the unref. */
+void rbk_exchange_reply(rbk_exchange *ex, rbk_reply *ret);
+void rbk_exchange_unref(rbk_exchange *ex);
+
+#endif

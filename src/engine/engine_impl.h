@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* engine/engine_impl.h - the parts of one engine, for the parts alone.
+ *
+ * The pointers are set before any thread starts and do not change until all have
+ * ended. The counters are the only things that many threads write. */
+#ifndef RBK_ENGINE_ENGINE_IMPL_H
+#define RBK_ENGINE_ENGINE_IMPL_H
+
+#include <stdatomic.h>
+
+#include "engine/engine.h"
+#include "engine/ticket.h"
+
+typedef struct rbk_execute rbk_execute;
+typedef struct rbk_reaper rbk_reaper;
+typedef struct rbk_couriers rbk_couriers;
+typedef struct rbk_store_thread rbk_store_thread;
+typedef struct rbk_reader rbk_reader;
+typedef struct rbk_runs rbk_runs;
+
+struct rbk_engine {
+    rbk_engine_conf conf;
+    rbk_store_thread *store;
+    rbk_execute *execute;
+    rbk_reaper *reaper;
+    rbk_couriers *couriers;
+    rbk_reader *reader;
+    rbk_runs *runs;
+    atomic_bool refusing; /* draining: nothing is accepted */
+    atomic_bool full;     /* the store has no room: nothing is accepted */
+    atomic_int health;    /* 0, or RBK_E_IO */
+    atomic_uint refs;     /* the owner's, and one of each call: a call may outlive the parts */
+    bool stopped;
+    bool stuck;           /* methods did not end in time at the stop */
+    atomic_int_fast64_t pending, pending_bytes, in_memory;
+    atomic_uint_fast64_t accepted, delivered, dead, attempts, late, sync_calls;
+};
+
+void rbk_engine_unref(rbk_engine *e);
+
+#define RBK_LOG(e) ((e)->conf.log)
+
+#endif

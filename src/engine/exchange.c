@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* engine/exchange.c - collects the answers of one request body.
+ *
+ * The exchange counts the members that are open, plus one while it is being admitted;
+ * whoever brings the count to zero calls `done`. Answers are written out once, by the
+ * thread that wants the reply. References: the front's, and one for each open member. */
+#include "engine/exchange.h"
+
+#include "base/id.h"
+#include "core/envelope.h"
+
+#include <stdlib.h>
+
+enum { JOBS_IN_HEADER = 64, RESULTS_OF_BATCH = 16 };
+
+typedef enum slot_kind { SLOT_OPEN, SLOT_SILENT, SLOT_TEXT, SLOT_FAULT, SLOT_ACK } slot_kind;
+
+typedef struct slot {
+    slot_kind kind;
+    int err;
+    rbk_buf text; /* TEXT: the response; FAULT: its data, when it is ours */
+    rbk_str data; /* FAULT */
+    rbk_id job;   /* ACK */
+} slot;
+
+struct rbk_exchange {
+    rbk_engine *e;
+    rbk_exchange_fn done;
+    void *user;
+    atomic_uint refs;
+    atomic_uint open;
+    atomic_bool gone;
+    atomic_size_t bytes; /* of all answers */
+    rbk_rpc_doc *doc;
+    int err;     /* fault of the body as a whole */
+    int status;  /* of the body as a whole, when not 200 */
+    slot first;  /* the usual request has one member */
+    slot *slots;
+    rbk_buf out, jobs;
+    rbk_header headers[3];
+};
+
+rbk_exchange *rbk_exchange_new(rbk_engine *e, rbk_exchange_fn done, void *user)
+{
+    rbk_exchange *ex = calloc(1, sizeof *ex);
+    if (ex == NULL)
+        return NULL;
+    ex->e = e;
+    ex->done = done;
+    ex->user = user;
+    ex->slots = &ex->first;
+    ex->out = RBK_BUF(SIZE_MAX / 2);
+    ex->jobs = RBK_BUF(JOBS_IN_HEADER * (RBK_ID_TEXT + 2));
+    atomic_init(&ex->refs, 1);
+    atomic_init(&ex->open, 1);
+    return ex;
+}
+
+rbk_exchange *rbk_exchange_ref(rbk_exchange *ex)
+{
+    atomic_fetch_add_explicit(&ex->refs, 1, memory_order_relaxed);
+    return ex;
+}
+
+void rbk_exchange_unref(rbk_exchange *ex)
+{
+    if (ex == NULL || atomic_fetch_sub_explicit(&ex->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    for (size_t i = 0; ex->doc && i < ex->doc->n; i++)
+        rbk_buf_free(&ex->slots[i].text);
+    if (ex->slots != &ex->first)
+        free(ex->slots);
+    rbk_buf_free(&ex->out);
+    rbk_buf_free(&ex->jobs);
+    rbk_rpc_free(ex->doc);
+    free(ex);
+}
+
+void rbk_exchange_gone(rbk_exchange *ex)
+{
+    atomic_store(&ex->gone, true);
+}
+
+bool rbk_exchange_is_gone(const rbk_exchange *ex)
+{
+    return atomic_load(&ex->gone);
+}
+
+const rbk_rpc_item *rbk_exchange_item(const rbk_exchange *ex, uint32_t item)
+{
+    return &ex->doc->items[item];
+}
+
+static void close_one(rbk_exchange *ex)
+{
+    if (atomic_fetch_sub_explicit(&ex->open, 1, memory_order_acq_rel) == 1)
+        ex->done(ex, ex->user);
+}
+
+void rbk_exchange_answer(rbk_exchange *ex, uint32_t item, rbk_buf *text)
+{
+    slot *s = &ex->slots[item];
+    size_t limit = ex->e->conf.max_result * RESULTS_OF_BATCH;
+    if (text->err || atomic_fetch_add(&ex->bytes, text->n) > limit) {
+        int err = text->err == RBK_E_NOMEM ? RBK_E_NOMEM : RBK_E_RESULT_SIZE;
+        rbk_buf_free(text);
+        rbk_exchange_fault(ex, item, err, RBK_STR_NONE);
+        return;
+    }
+    s->text = *text;
+    *text = RBK_BUF(text->max);
+    s->kind = SLOT_TEXT;
+    close_one(ex);
+}
+
+void rbk_exchange_fault(rbk_exchange *ex, uint32_t item, int err, rbk_str data)
+{
+    slot *s = &ex->slots[item];
+    s->err = err;
+    s->data = data;
+    /* A notification's faults are never answered; that it could not be stored is. */
+    s->kind = rbk_exchange_item(ex, item)->notification && err != RBK_E_BUSY ? SLOT_SILENT
+                                                                             : SLOT_FAULT;
+    close_one(ex);
+}
+
+void rbk_exchange_refuse(rbk_exchange *ex, uint32_t item, const char *name, const char *reason)
+{
+    rbk_buf *b = &ex->slots[item].text;
+    *b = RBK_BUF(4096);
+    rbk_buf_c(b, '{');
+    rbk_buf_json_str(b, rbk_str_z(name));
+    rbk_buf_c(b, ':');
+    rbk_buf_json_str(b, rbk_str_z(reason));
+    rbk_buf_c(b, '}');
+    rbk_exchange_fault(ex, item, RBK_E_PARAMS, b->err ? RBK_STR_NONE : rbk_buf_view(b));
+}
+
+void rbk_exchange_ack(rbk_exchange *ex, uint32_t item, const rbk_job *job)
+{
+    slot *s = &ex->slots[item];
+    s->job = (rbk_id){(uint64_t)job->seq, (uint64_t)job->rnd};
+    s->kind = SLOT_ACK;
+    close_one(ex);
+}
+
+void rbk_exchange_silent(rbk_exchange *ex, uint32_t item)
+{
+    ex->slots[item].kind = SLOT_SILENT;
+    close_one(ex);
+}
+
+/* --- In ---------------------------------------------------------------------- */
+
+static int make_slots(rbk_exchange *ex)
+{
+    if (ex->doc->n <= 1)
+        return 0;
+    ex->slots = calloc(ex->doc->n, sizeof *ex->slots);
+    if (ex->slots)
+        return 0;
+    ex->slots = &ex->first;
+    rbk_rpc_free(ex->doc);
+    ex->doc = NULL;
+    return RBK_E_NOMEM;
+}
+
+void rbk_exchange_submit(rbk_exchange *ex, const rbk_request *rq)
+{
+    if (rq->body.n > ex->e->conf.max_body) {
+        ex->err = RBK_E_TOO_LARGE;
+        ex->status = 413;
+    } else {
+        ex->err = rbk_rpc_parse(rq->body, &ex->e->conf.limits, &ex->doc);
+        if (ex->err == 0)
+            ex->err = make_slots(ex);
+        if (ex->err == RBK_E_NOMEM)
+            ex->status = 503;
+    }
+    if (ex->err == 0) {
+        atomic_fetch_add(&ex->open, (unsigned)ex->doc->n);
+        rbk_admit(ex->e, ex, ex->doc, rq);
+    }
+    close_one(ex);
+}
+
+/* --- Out --------------------------------------------------------------------- */
+
+static void write_ack(rbk_exchange *ex, const rbk_rpc_item *it, const slot *s)
+{
+    char job[RBK_ID_TEXT + 1];
+    rbk_id_format(s->job, job);
+    rbk_write_ack(&ex->out, (rbk_to){it->id, it->versioned}, it->svc.callback,
+                  it->svc.receipt ? (rbk_str){job, RBK_ID_TEXT} : RBK_STR_NONE);
+}
+
+static void name_job(rbk_exchange *ex, const slot *s)
+{
+    char job[RBK_ID_TEXT + 1];
+    if (ex->jobs.n + RBK_ID_TEXT + 2 > ex->jobs.max)
+        return;
+    rbk_id_format(s->job, job);
+    if (ex->jobs.n)
+        rbk_buf_lit(&ex->jobs, ", ");
+    rbk_buf_add(&ex->jobs, job, RBK_ID_TEXT);
+}
+
+/* Writes the answer of one member; false when it has none. */
+static bool write_slot(rbk_exchange *ex, size_t i, bool first)
+{
+    const rbk_rpc_item *it = &ex->doc->items[i];
+    slot *s = &ex->slots[i];
+    if (s->kind == SLOT_ACK)
+        name_job(ex, s);
+    if (s->kind == SLOT_SILENT || it->notification)
+        return false;
+    if (!first)
+        rbk_buf_c(&ex->out, ',');
+    if (s->kind == SLOT_TEXT)
+        rbk_buf_str(&ex->out, rbk_buf_view(&s->text));
+    else if (s->kind == SLOT_ACK)
+        write_ack(ex, it, s);
+    else
+        rbk_write_fault(&ex->out, (rbk_to){it->id, it->versioned}, s->err, s->data);
+    return true;
+}
+
+/* 503 when nothing of the request was done for want of room. */
+static bool all_busy(const rbk_exchange *ex)
+{
+    for (size_t i = 0; i < ex->doc->n; i++) {
+        const slot *s = &ex->slots[i];
+        if (s->kind != SLOT_FAULT || rbk_err_rpc_code(s->err) != rbk_err_rpc_code(RBK_E_BUSY))
+            return false;
+    }
+    return true;
+}
+
+static void write_members(rbk_exchange *ex)
+{
+    bool any = false;
+    if (ex->doc->batch)
+        rbk_buf_c(&ex->out, '[');
+    for (size_t i = 0; i < ex->doc->n; i++)
+        any |= write_slot(ex, i, !any);
+    if (ex->doc->batch)
+        rbk_buf_c(&ex->out, ']');
+    if (!any)
+        rbk_buf_clear(&ex->out);
+}
+
+void rbk_exchange_reply(rbk_exchange *ex, rbk_reply *ret)
+{
+    size_t n = 0;
+    *ret = (rbk_reply){.status = ex->status ? ex->status : 200};
+    if (ex->err) {
+        rbk_write_fault(&ex->out, (rbk_to){RBK_STR("null"), true}, ex->err, RBK_STR_NONE);
+    } else {
+        if (all_busy(ex))
+            ret->status = 503;
+        if (!ex->doc->batch && ex->first.kind == SLOT_TEXT) {
+            ret->body = rbk_buf_view(&ex->first.text);
+            return;
+        }
+        write_members(ex);
+    }
+    if (ex->out.err) {
+        rbk_buf_clear(&ex->out);
+        ret->status = 503;
+    }
+    if (ex->out.n == 0 && ret->status == 200)
+        ret->status = 204;
+    if (ex->jobs.n)
+        ex->headers[n++] = (rbk_header){RBK_STR("Ringback-Job"), rbk_buf_view(&ex->jobs)};
+    if (ret->status == 503)
+        ex->headers[n++] = (rbk_header){RBK_STR("Retry-After"), RBK_STR("1")};
+    ret->headers = ex->headers;
+    ret->n_headers = n;
+    ret->body = rbk_buf_view(&ex->out);
+}

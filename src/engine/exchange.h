@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* engine/exchange.h - one request body and its one answer, inside the engine.
+ *
+ * Each member of the body has a slot. Slots are filled by whoever finishes the member,
+ * on any thread, each once; the last one completes the exchange. */
+#ifndef RBK_ENGINE_EXCHANGE_H
+#define RBK_ENGINE_EXCHANGE_H
+
+#include "base/buf.h"
+#include "engine/engine_impl.h"
+
+const rbk_rpc_item *rbk_exchange_item(const rbk_exchange *ex, uint32_t item);
+rbk_exchange *rbk_exchange_ref(rbk_exchange *ex);
+bool rbk_exchange_is_gone(const rbk_exchange *ex);
+
+/* The member's response object; the buffer becomes the exchange's. */
+void rbk_exchange_answer(rbk_exchange *ex, uint32_t item, rbk_buf *text);
+/* The member's answer is the error `err`; `data` is JSON text that outlives the exchange
+ * (or lies in its document), or absent. */
+void rbk_exchange_fault(rbk_exchange *ex, uint32_t item, int err, rbk_str data);
+/* The same with {"<name>":"<reason>"} as data; both are copied. */
+void rbk_exchange_refuse(rbk_exchange *ex, uint32_t item, const char *name, const char *reason);
+/* The member is acknowledged: its job is in the store under this id. */
+void rbk_exchange_ack(rbk_exchange *ex, uint32_t item, const rbk_job *job);
+/* The member is through and has no answer (a notification). */
+void rbk_exchange_silent(rbk_exchange *ex, uint32_t item);
+
+/* What rbk_exchange_submit() calls for a parsed document (engine/admit.c). */
+void rbk_admit(rbk_engine *e, rbk_exchange *ex, const rbk_rpc_doc *doc, const rbk_request *rq);
+
+#endif

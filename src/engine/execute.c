@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* engine/execute.c - see execute.h.
+ *
+ * One mutex guards the pools. A thread that takes a call wakes one more thread when
+ * there is more to do, so a burst of short calls wakes few threads and a burst of slow
+ * ones wakes as many as it needs. A call that will answer later holds no thread. */
+#include "engine/execute.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "engine/call.h"
+#include "engine/reaper.h"
+#include "engine/runs.h"
+#include "engine/store_thread.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { SYNC_WAITING_MAX = 65536 };
+
+typedef struct pool {
+    rbk_list sync, jobs;
+    size_t running;
+} pool;
+
+struct rbk_execute {
+    rbk_engine *e;
+    pthread_mutex_t lock;
+    pthread_cond_t work, ended;
+    pthread_t *threads;
+    pool *pools;
+    size_t n_pools, n_threads, n_alive;
+    size_t busy, asleep;   /* threads in a method; threads that wait for work */
+    size_t sync_waiting, jobs_waiting;
+    size_t turn;           /* the pool that is asked first */
+    bool waking;           /* a thread was signalled and has not looked yet */
+    bool draining, stopping;
+};
+
+int rbk_execute_new(rbk_engine *e, rbk_execute **ret, rbk_error *err)
+{
+    rbk_execute *x = calloc(1, sizeof *x);
+    if (x == NULL)
+        goto nomem;
+    x->e = e;
+    x->n_threads = e->conf.method_threads;
+    x->n_pools = rbk_methods_count(e->conf.methods);
+    x->pools = calloc(x->n_pools + 1, sizeof *x->pools);
+    x->threads = calloc(x->n_threads, sizeof *x->threads);
+    if (x->pools == NULL || x->threads == NULL)
+        goto nomem;
+    pthread_mutex_init(&x->lock, NULL);
+    pthread_cond_init(&x->work, NULL);
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&x->ended, &attr);
+    pthread_condattr_destroy(&attr);
+    *ret = x;
+    return 0;
+nomem:
+    if (x) {
+        free(x->pools);
+        free(x->threads);
+    }
+    free(x);
+    return rbk_fail(err, RBK_E_NOMEM, "method threads");
+}
+
+/* --- Which call is next; with the lock held -------------------------------------- */
+
+/* No pool may hold more threads than it leaves free, and jobs leave an eighth of all
+ * threads to synchronous calls: one slow method cannot stop the others. */
+static bool may_start(const rbk_execute *x, const pool *p, bool job)
+{
+    size_t free_threads = x->n_threads - x->busy;
+    size_t reserve = job ? x->n_threads / 8 : 0;
+    return free_threads > reserve && p->running < free_threads - reserve;
+}
+
+static rbk_call *pick_of(rbk_execute *x, bool job)
+{
+    for (size_t i = 0; i < x->n_pools; i++) {
+        size_t at = (x->turn + i) % x->n_pools;
+        pool *p = &x->pools[at];
+        rbk_list *l = job ? &p->jobs : &p->sync;
+        if (l->head == NULL || !may_start(x, p, job))
+            continue;
+        x->turn = at + 1;
+        p->running++;
+        x->busy++;
+        if (job)
+            x->jobs_waiting--;
+        else
+            x->sync_waiting--;
+        return (rbk_call *)(void *)rbk_list_pop(l);
+    }
+    return NULL;
+}
+
+static rbk_call *pick(rbk_execute *x)
+{
+    rbk_call *c = x->sync_waiting ? pick_of(x, false) : NULL;
+    if (c == NULL && x->jobs_waiting && !x->draining)
+        c = pick_of(x, true);
+    return c;
+}
+
+static void wake_one(rbk_execute *x)
+{
+    if (x->waking || x->asleep == 0)
+        return;
+    x->waking = true;
+    pthread_cond_signal(&x->work);
+}
+
+/* --- A call's run ----------------------------------------------------------------- */
+
+/* The job's row in the table of running methods, and its time-out; without memory for
+ * one it runs without. */
+static void begin_job(rbk_execute *x, rbk_call *c)
+{
+    c->ticket->run_slot = rbk_runs_start(x->e->runs, c->request, c->run);
+    if (rbk_reaper_arm(x->e->reaper, c) < 0)
+        rbk_event(RBK_LOG(x->e), RBK_ERROR, "method.no_timeout", RBK_FS("method", c->name));
+}
+
+static void run_call(rbk_execute *x, rbk_call *c)
+{
+    const rbk_method_entry *m = c->method;
+    if (c->request)
+        begin_job(x, c);
+    if (!rbk_call_cancelled(c))
+        m->fn(c, m->user);
+    rbk_call_unref(c);
+}
+
+static void *run_thread(void *arg)
+{
+    rbk_execute *x = arg;
+    pthread_mutex_lock(&x->lock);
+    for (;;) {
+        rbk_call *c = pick(x);
+        if (c == NULL) {
+            if (x->stopping)
+                break;
+            x->asleep++;
+            pthread_cond_wait(&x->work, &x->lock);
+            x->asleep--;
+            x->waking = false;
+            continue;
+        }
+        if (x->sync_waiting || (x->jobs_waiting && !x->draining))
+            wake_one(x);
+        pool *p = &x->pools[c->method->index];
+        pthread_mutex_unlock(&x->lock);
+        run_call(x, c);
+        pthread_mutex_lock(&x->lock);
+        p->running--;
+        x->busy--;
+    }
+    x->n_alive--;
+    pthread_cond_signal(&x->ended);
+    pthread_mutex_unlock(&x->lock);
+    return NULL;
+}
+
+int rbk_execute_start(rbk_execute *x, rbk_error *err)
+{
+    for (size_t i = 0; i < x->n_threads; i++) {
+        pthread_mutex_lock(&x->lock);
+        x->n_alive++;
+        pthread_mutex_unlock(&x->lock);
+        if (pthread_create(&x->threads[i], NULL, run_thread, x) != 0) {
+            x->n_alive--;
+            x->n_threads = i;
+            return rbk_fail(err, RBK_E_SYS, "cannot start method thread %zu", i + 1);
+        }
+        char name[16];
+        snprintf(name, sizeof name, "rbk-method-%zu", i % 1000);
+        pthread_setname_np(x->threads[i], name);
+    }
+    return 0;
+}
+
+/* --- In ---------------------------------------------------------------------------- */
+
+void rbk_execute_sync(rbk_execute *x, rbk_call *c)
+{
+    atomic_fetch_add_explicit(&x->e->sync_calls, 1, memory_order_relaxed);
+    if (c->method->flags & RBK_METHOD_INLINE) {
+        c->method->fn(c, c->method->user);
+        if (!rbk_call_cancelled(c)) /* it will answer later */
+            rbk_reaper_arm(x->e->reaper, c);
+        rbk_call_unref(c);
+        return;
+    }
+    /* The time-out of a synchronous call counts from here: its client waits. */
+    if (rbk_reaper_arm(x->e->reaper, c) < 0) {
+        rbk_call_drop(c);
+        return;
+    }
+    pthread_mutex_lock(&x->lock);
+    bool full = x->sync_waiting >= SYNC_WAITING_MAX || x->stopping;
+    if (!full) {
+        rbk_list_push(&x->pools[c->method->index].sync, &c->node);
+        x->sync_waiting++;
+        wake_one(x);
+    }
+    pthread_mutex_unlock(&x->lock);
+    if (full)
+        rbk_call_drop(c);
+}
+
+/* Back to the store: the job cannot run now. */
+static void park(rbk_execute *x, rbk_ticket *t, int64_t wait_ms)
+{
+    t->job->state = RBK_JOB_QUEUED;
+    t->op = RBK_OP_PARK;
+    t->from = RBK_JOB_QUEUED;
+    t->job->due = rbk_wall_now() + wait_ms;
+    rbk_store_push(x->e->store, t);
+}
+
+void rbk_execute_job(rbk_execute *x, rbk_ticket *t)
+{
+    enum { AGAIN_MS = 1000 };
+    if (t->job->runs >= x->e->conf.max_runs) {
+        rbk_event(RBK_LOG(x->e), RBK_WARN, "job.poisonous", RBK_FS("method", t->job->method),
+                  RBK_F("runs", t->job->runs));
+        if (rbk_job_answer_fault(x->e, t, RBK_E_INTERRUPTED) < 0)
+            park(x, t, AGAIN_MS);
+        return;
+    }
+    rbk_ticket_move(t, RBK_EV_CLAIM, RBK_OP_RESULT);
+    rbk_call *c = rbk_call_new_job(x->e, t);
+    if (c == NULL) {
+        park(x, t, AGAIN_MS);
+        return;
+    }
+    pthread_mutex_lock(&x->lock);
+    rbk_list_push(&x->pools[c->method->index].jobs, &c->node);
+    x->jobs_waiting++;
+    if (!x->draining)
+        wake_one(x);
+    pthread_mutex_unlock(&x->lock);
+}
+
+/* --- Stop --------------------------------------------------------------------------- */
+
+void rbk_execute_drain(rbk_execute *x)
+{
+    pthread_mutex_lock(&x->lock);
+    x->draining = true;
+    pthread_mutex_unlock(&x->lock);
+}
+
+size_t rbk_execute_busy(rbk_execute *x)
+{
+    pthread_mutex_lock(&x->lock);
+    size_t n = x->busy + x->sync_waiting;
+    pthread_mutex_unlock(&x->lock);
+    return n;
+}
+
+static void drop_waiting(rbk_execute *x)
+{
+    rbk_list all = {0};
+    pthread_mutex_lock(&x->lock);
+    for (size_t i = 0; i < x->n_pools; i++) {
+        rbk_list_join(&all, &x->pools[i].sync);
+        rbk_list_join(&all, &x->pools[i].jobs);
+    }
+    x->sync_waiting = x->jobs_waiting = 0;
+    pthread_mutex_unlock(&x->lock);
+    for (rbk_node *n; (n = rbk_list_pop(&all));)
+        rbk_call_drop((rbk_call *)(void *)n);
+}
+
+size_t rbk_execute_stop(rbk_execute *x)
+{
+    rbk_execute_drain(x);
+    pthread_mutex_lock(&x->lock);
+    x->stopping = true;
+    pthread_mutex_unlock(&x->lock);
+    drop_waiting(x);
+    pthread_mutex_lock(&x->lock);
+    pthread_cond_broadcast(&x->work);
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    t.tv_sec += 1;
+    while (x->n_alive > 0 && pthread_cond_timedwait(&x->ended, &x->lock, &t) == 0)
+        ;
+    size_t stuck = x->n_alive;
+    pthread_mutex_unlock(&x->lock);
+    for (size_t i = 0; i < x->n_threads; i++) {
+        if (stuck)
+            pthread_detach(x->threads[i]);
+        else
+            pthread_join(x->threads[i], NULL);
+    }
+    x->n_threads = 0;
+    return stuck;
+}
+
+void rbk_execute_free(rbk_execute *x)
+{
+    if (x == NULL)
+        return;
+    pthread_cond_destroy(&x->work);
+    pthread_cond_destroy(&x->ended);
+    pthread_mutex_destroy(&x->lock);
+    free(x->threads);
+    free(x->pools);
+    free(x);
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* engine/execute.h - step 4 of 5: rpc -> admit -> store -> EXECUTE -> deliver
+ *
+ * Method threads run methods. Each method is a pool: its calls share the threads with
+ * the others round robin, synchronous calls before jobs, and no pool takes a thread when
+ * it has as many as are free. */
+#ifndef RBK_ENGINE_EXECUTE_H
+#define RBK_ENGINE_EXECUTE_H
+
+#include "engine/engine_impl.h"
+
+int rbk_execute_new(rbk_engine *e, rbk_execute **ret, rbk_error *err);
+int rbk_execute_start(rbk_execute *x, rbk_error *err);
+
+/* Run a synchronous call; takes the reference. On a front loop with RBK_METHOD_INLINE it
+ * runs before this returns. Too many waiting: it is answered -32009. Any thread. */
+void rbk_execute_sync(rbk_execute *x, rbk_call *call);
+
+/* Run a job that is QUEUED in the store; takes the ticket. Store thread. */
+void rbk_execute_job(rbk_execute *x, rbk_ticket *t);
+
+/* Begin no more jobs; synchronous calls go on. What waits stays as the store has it. */
+void rbk_execute_drain(rbk_execute *x);
+/* Calls that run or, being synchronous, wait to. */
+size_t rbk_execute_busy(rbk_execute *x);
+/* End the threads. Threads stuck in a method are left behind: returns how many. */
+size_t rbk_execute_stop(rbk_execute *x);
+/* Only when rbk_execute_stop() returned 0. */
+void rbk_execute_free(rbk_execute *x);
+
+#endif

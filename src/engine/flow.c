@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* engine/flow.c - see flow.h.
+ *
+ * A job is either in memory (a ticket, its place counted in a lane, its row on the job
+ * shelf) or in the store alone (its row on the wait shelf). This file decides which, and
+ * brings waiting jobs back: lanes that have room again are refilled, and a scan over the
+ * store's lanes finds those whose delay or retry has come due. */
+#include "engine/flow.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/id.h"
+#include "engine/call.h"
+#include "engine/courier.h"
+#include "engine/execute.h"
+#include "engine/lanes.h"
+#include "engine/runs.h"
+#include "engine/store_thread.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+    CLAIM_JOBS = 64,           /* in one claim */
+    CLAIMS_A_TURN = 16,        /* so that acknowledgements never wait long */
+    SCAN_LANES = 256,          /* lanes looked at in one turn */
+    SCAN_EVERY_MS = 20,
+    MISSING_AGAIN_MS = 30000,  /* how often a job asks again for a method that is gone */
+    MISSING_MS = 24 * 3600000, /* and for how long */
+};
+
+struct rbk_flow {
+    rbk_engine *e;
+    rbk_lanes *lanes;
+    rbk_id_gen ids;
+    rbk_wall_ms next_due;  /* of jobs that wait in the store, as far as known */
+    rbk_wall_ms next_scan; /* not before this */
+    bool scanning;
+    rbk_lane_due found[SCAN_LANES];
+    char after[RBK_LANE_MAX + 1]; /* the last lane that the scan saw */
+};
+
+int rbk_flow_new(rbk_engine *e, rbk_flow **ret, rbk_error *err)
+{
+    rbk_flow *f = calloc(1, sizeof *f);
+    if (f == NULL || (f->lanes = rbk_lanes_new()) == NULL) {
+        free(f);
+        return rbk_fail(err, RBK_E_NOMEM, "lanes");
+    }
+    f->e = e;
+    *ret = f;
+    return 0;
+}
+
+void rbk_flow_free(rbk_flow *f)
+{
+    if (f == NULL)
+        return;
+    rbk_lanes_free(f->lanes);
+    free(f);
+}
+
+void rbk_flow_begin(rbk_flow *f, int64_t max_seq)
+{
+    rbk_id_gen_init(&f->ids, (uint64_t)max_seq);
+    f->next_due = 0; /* the first scan sees all that waits */
+}
+
+static void note_due(rbk_flow *f, rbk_wall_ms due)
+{
+    if (due < f->next_due)
+        f->next_due = due;
+}
+
+/* --- Before the commit -------------------------------------------------------------- */
+
+static void prepare_put(rbk_flow *f, rbk_ticket *t, rbk_wall_ms now)
+{
+    rbk_job *job = t->job;
+    rbk_id id = rbk_id_next(&f->ids, now);
+    job->seq = (int64_t)id.seq;
+    job->rnd = (int64_t)id.rnd;
+    if (job->due <= now) {
+        job->due = now;
+        t->lane_bytes = rbk_job_bytes(job);
+        t->lane = rbk_lanes_enter(f->lanes, job->lane, t->lane_bytes);
+    }
+    t->shelf = t->lane ? RBK_SHELF_JOB : RBK_SHELF_WAIT;
+}
+
+/* The place in the run lane is kept until the commit is through, so that a failed one
+ * leaves all as it was; the place in the send lane is taken now. */
+static void prepare_result(rbk_flow *f, rbk_ticket *t, rbk_wall_ms now)
+{
+    t->job->due = now;
+    t->next_lane = rbk_lanes_enter(f->lanes, t->job->lane, rbk_job_bytes(t->job));
+    t->shelf = t->next_lane ? RBK_SHELF_JOB : RBK_SHELF_WAIT;
+}
+
+void rbk_flow_prepare(rbk_flow *f, rbk_ticket *t, rbk_wall_ms now)
+{
+    if (t->prepared)
+        return;
+    t->prepared = true;
+    if (t->op == RBK_OP_PUT)
+        prepare_put(f, t, now);
+    else if (t->op == RBK_OP_RESULT)
+        prepare_result(f, t, now);
+    else
+        t->shelf = RBK_SHELF_WAIT;
+}
+
+/* --- After the commit ---------------------------------------------------------------- */
+
+static void leave_lane(rbk_flow *f, rbk_ticket *t)
+{
+    if (t->lane)
+        rbk_lanes_leave(f->lanes, t->lane, t->lane_bytes);
+    t->lane = NULL;
+}
+
+static void forget(rbk_flow *f, rbk_ticket *t)
+{
+    leave_lane(f, t);
+    rbk_runs_end(f->e->runs, t->run_slot);
+    rbk_ticket_free(t);
+}
+
+/* The method of a stored job is gone: it waits for the method to come back. */
+static void wait_for_method(rbk_flow *f, rbk_ticket *t)
+{
+    rbk_wall_ms now = rbk_wall_now();
+    rbk_event(RBK_LOG(f->e), RBK_WARN, "job.method_missing", RBK_FS("method", t->job->method));
+    if (now - t->job->created > MISSING_MS && rbk_job_answer_fault(f->e, t, RBK_E_METHOD) == 0)
+        return;
+    t->op = RBK_OP_PARK;
+    t->from = RBK_JOB_QUEUED;
+    t->job->due = now + MISSING_AGAIN_MS;
+    rbk_store_push(f->e->store, t);
+}
+
+/* A job in memory goes to its next step. */
+static void go_on(rbk_flow *f, rbk_ticket *t)
+{
+    t->prepared = false;
+    if (t->job->state == RBK_JOB_DUE) {
+        rbk_couriers_send(f->e->couriers, t);
+        return;
+    }
+    if (t->method == NULL)
+        t->method = rbk_methods_find(f->e->conf.methods, t->job->method);
+    if (t->method == NULL)
+        wait_for_method(f, t);
+    else
+        rbk_execute_job(f->e->execute, t);
+}
+
+static void settle_put(rbk_flow *f, rbk_ticket *t)
+{
+    rbk_engine *e = f->e;
+    atomic_fetch_add(&e->accepted, 1);
+    rbk_exchange *ex = t->ex;
+    t->ex = NULL;
+    rbk_exchange_ack(ex, t->item, t->job);
+    rbk_exchange_unref(ex);
+    if (t->lane) {
+        go_on(f, t);
+        return;
+    }
+    note_due(f, t->job->due > rbk_wall_now() ? t->job->due : INT64_MAX);
+    rbk_ticket_free(t);
+}
+
+static void settle_result(rbk_flow *f, rbk_ticket *t)
+{
+    leave_lane(f, t);
+    rbk_runs_end(f->e->runs, t->run_slot);
+    t->run_slot = RBK_NO_SLOT;
+    t->lane = t->next_lane;
+    t->next_lane = NULL;
+    if (t->lane) {
+        t->lane_bytes = rbk_job_bytes(t->job);
+        go_on(f, t);
+    } else {
+        rbk_ticket_free(t);
+    }
+}
+
+static void settle_end(rbk_flow *f, rbk_ticket *t)
+{
+    rbk_engine *e = f->e;
+    atomic_fetch_sub(&e->pending, 1);
+    if (t->op == RBK_OP_DEAD)
+        atomic_fetch_add(&e->dead, 1);
+    else
+        atomic_fetch_add(&e->delivered, 1);
+    forget(f, t);
+}
+
+void rbk_flow_settle(rbk_flow *f, rbk_ticket *t, rbk_op_outcome outcome)
+{
+    if (outcome != RBK_OUTCOME_OK) {
+        rbk_event(RBK_LOG(f->e), RBK_WARN, "store.outcome", RBK_F("op", t->op),
+                  RBK_F("outcome", outcome), RBK_FS("method", t->job->method));
+        rbk_flow_fail(f, t);
+        return;
+    }
+    switch (t->op) {
+    case RBK_OP_PUT:
+        settle_put(f, t);
+        break;
+    case RBK_OP_RESULT:
+        settle_result(f, t);
+        break;
+    case RBK_OP_DONE:
+    case RBK_OP_DEAD:
+        settle_end(f, t);
+        break;
+    case RBK_OP_RETRY:
+    case RBK_OP_PARK:
+        note_due(f, t->job->due);
+        forget(f, t);
+        break;
+    case RBK_OP_RUNS:
+        forget(f, t);
+        break;
+    }
+}
+
+void rbk_flow_fail(rbk_flow *f, rbk_ticket *t)
+{
+    rbk_exchange *ex = t->ex;
+    if (t->next_lane)
+        rbk_lanes_leave(f->lanes, t->next_lane, rbk_job_bytes(t->job));
+    if (t->op == RBK_OP_PUT)
+        atomic_fetch_sub(&f->e->pending, 1);
+    if (ex) {
+        rbk_exchange_fault(ex, t->item, RBK_E_BUSY, RBK_STR_NONE);
+        rbk_exchange_unref(ex);
+    }
+    forget(f, t);
+}
+
+/* The job shelf keeps no lanes: they follow from state, method and callback. */
+static void derive_lane(rbk_job *job)
+{
+    char lane[RBK_LANE_MAX + 1];
+    if (job->state == RBK_JOB_DUE)
+        rbk_send_lane(job->callback, lane);
+    else
+        snprintf(lane, sizeof lane, "run:%.*s", RBK_FMT(job->method));
+    free(job->mem[2]);
+    job->mem[2] = strdup(lane);
+    job->lane = rbk_str_z(job->mem[2]);
+}
+
+int rbk_flow_recover(rbk_flow *f, rbk_ticket *t)
+{
+    derive_lane(t->job);
+    t->lane = rbk_lanes_enter(f->lanes, t->job->lane, rbk_job_bytes(t->job));
+    if (t->lane == NULL) {
+        t->op = RBK_OP_PARK;
+        t->from = t->job->state;
+        t->shelf = RBK_SHELF_WAIT;
+        t->job->due = t->job->due ? t->job->due : t->job->created;
+        return 1;
+    }
+    t->lane_bytes = rbk_job_bytes(t->job);
+    go_on(f, t);
+    return 0;
+}
+
+/* --- Paging in ------------------------------------------------------------------------- */
+
+/* One claim of one lane. */
+static int refill(rbk_flow *f, rbk_lane *lane, size_t room, const rbk_store_ops *ops,
+                  rbk_store *st, rbk_wall_ms now, rbk_error *err)
+{
+    rbk_job *jobs = NULL;
+    rbk_wall_ms next = INT64_MAX;
+    int n = ops->claim(st, lane->name, now, room < CLAIM_JOBS ? room : CLAIM_JOBS, &jobs, &next,
+                       err);
+    if (n < 0) {
+        rbk_lanes_refilled(f->lanes, lane, true);
+        return n;
+    }
+    rbk_list ready = {0};
+    while (jobs) {
+        rbk_job *job = jobs;
+        jobs = job->next;
+        job->next = NULL;
+        size_t bytes = rbk_job_bytes(job);
+        rbk_ticket *t = rbk_ticket_new(job);
+        if (t == NULL)
+            continue; /* its row is on the job shelf: the next start finds it */
+        t->lane = lane;
+        t->lane_bytes = bytes;
+        rbk_lanes_take(f->lanes, lane, bytes);
+        rbk_list_push(&ready, &t->node);
+    }
+    if (next > now)
+        note_due(f, next);
+    rbk_lanes_refilled(f->lanes, lane, next <= now);
+    for (rbk_node *node; (node = rbk_list_pop(&ready));)
+        go_on(f, (rbk_ticket *)(void *)node);
+    return 0;
+}
+
+/* Look at some lanes of the store: those with due jobs are remembered, of the others the
+ * earliest time is. */
+static int scan_some(rbk_flow *f, const rbk_store_ops *ops, rbk_store *st, rbk_wall_ms now,
+                     rbk_error *err)
+{
+    if (!f->scanning) {
+        f->scanning = true;
+        f->after[0] = 0;
+        f->next_due = INT64_MAX;
+        rbk_lanes_overflow(f->lanes);
+    }
+    int n = ops->lanes(st, rbk_str_z(f->after), SCAN_LANES, f->found, err);
+    if (n < 0) {
+        f->scanning = false;
+        note_due(f, now);
+        return n;
+    }
+    for (int i = 0; i < n; i++) {
+        if (f->found[i].due > now)
+            note_due(f, f->found[i].due);
+        else if (!rbk_lanes_spilled(f->lanes, rbk_str_z(f->found[i].lane)))
+            note_due(f, now + SCAN_EVERY_MS);
+    }
+    if (n == SCAN_LANES) {
+        memcpy(f->after, f->found[n - 1].lane, sizeof f->after);
+        return 0;
+    }
+    f->scanning = false;
+    f->next_scan = now + SCAN_EVERY_MS;
+    return 0;
+}
+
+int rbk_flow_turn(rbk_flow *f, const rbk_store_ops *ops, rbk_store *st, rbk_error *err)
+{
+    rbk_wall_ms now = rbk_wall_now();
+    int r = 0;
+    if (f->scanning || (f->next_due <= now && f->next_scan <= now))
+        r = scan_some(f, ops, st, now, err);
+    for (int i = 0; r == 0 && i < CLAIMS_A_TURN; i++) {
+        size_t room = 0;
+        rbk_lane *lane = rbk_lanes_next_refill(f->lanes, &room);
+        if (lane == NULL)
+            break;
+        r = refill(f, lane, room, ops, st, now, err);
+    }
+    atomic_store(&f->e->in_memory, (int64_t)rbk_lanes_jobs(f->lanes));
+    return r;
+}
+
+rbk_wall_ms rbk_flow_next(const rbk_flow *f)
+{
+    if (f->scanning || rbk_lanes_waiting(f->lanes))
+        return 0;
+    return f->next_due < f->next_scan ? f->next_scan : f->next_due;
+}

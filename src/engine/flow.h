@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* engine/flow.h - where a job goes before and after a commit. Store thread only (and the
+ * starting thread before it). */
+#ifndef RBK_ENGINE_FLOW_H
+#define RBK_ENGINE_FLOW_H
+
+#include "engine/engine_impl.h"
+
+typedef struct rbk_flow rbk_flow;
+
+int rbk_flow_new(rbk_engine *e, rbk_flow **ret, rbk_error *err);
+void rbk_flow_free(rbk_flow *f);
+
+/* Before the commit: give a new job its id, and choose memory or store alone for it. */
+void rbk_flow_prepare(rbk_flow *f, rbk_ticket *t, rbk_wall_ms now);
+/* After it: acknowledge, run, send, or let go. Takes the ticket. */
+void rbk_flow_settle(rbk_flow *f, rbk_ticket *t, rbk_op_outcome outcome);
+/* The commit failed for good: a new job is refused, another leaves memory. Takes it. */
+void rbk_flow_fail(rbk_flow *f, rbk_ticket *t);
+
+/* The first ids are greater than `max_seq`. */
+void rbk_flow_begin(rbk_flow *f, int64_t max_seq);
+/* A job found on the job shelf at start: it goes on (0), or has to be parked first by the
+ * caller (1): then it has op PARK. Takes the ticket when 0. */
+int rbk_flow_recover(rbk_flow *f, rbk_ticket *t);
+
+/* Page in some of what has room and is due. 0, or an error of the store's slots. */
+int rbk_flow_turn(rbk_flow *f, const rbk_store_ops *ops, rbk_store *st, rbk_error *err);
+/* When rbk_flow_turn() has something to do next: now or earlier, a time, INT64_MAX. */
+rbk_wall_ms rbk_flow_next(const rbk_flow *f);
+
+#endif

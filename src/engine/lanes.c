@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* engine/lanes.c - see lanes.h. A map of lanes, and a queue of those that could be
+ * filled again. A lane is forgotten when it has nothing in memory and nothing due in
+ * the store. */
+#include "engine/lanes.h"
+
+#include "base/map.h"
+#include "core/dsn.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+struct rbk_lanes {
+    rbk_map *map;
+    size_t jobs, bytes;
+    rbk_lane *refill_head, *refill_tail;
+    bool overflow; /* lanes that are not in the map may have due jobs in the store */
+};
+
+rbk_lanes *rbk_lanes_new(void)
+{
+    rbk_lanes *l = calloc(1, sizeof *l);
+    if (l && (l->map = rbk_map_new()) == NULL) {
+        free(l);
+        l = NULL;
+    }
+    return l;
+}
+
+void rbk_send_lane(rbk_str callback, char out[RBK_LANE_MAX + 1])
+{
+    rbk_dsn dsn;
+    bool ok = rbk_dsn_parse(callback, RBK_STR("https,wss"), &dsn) == RBK_DSN_OK;
+    snprintf(out, RBK_LANE_MAX + 1, "send:%s", ok ? dsn.receiver : "");
+}
+
+static void free_lane(rbk_str key, void *lane, void *user)
+{
+    (void)key;
+    (void)user;
+    free(lane);
+}
+
+void rbk_lanes_free(rbk_lanes *l)
+{
+    if (l == NULL)
+        return;
+    rbk_map_each(l->map, free_lane, NULL);
+    rbk_map_free(l->map);
+    free(l);
+}
+
+static rbk_lane *find_or_make(rbk_lanes *l, rbk_str name)
+{
+    rbk_lane *lane = rbk_map_get(l->map, name);
+    if (lane || rbk_map_size(l->map) >= RBK_LANES)
+        return lane;
+    lane = calloc(1, sizeof *lane);
+    if (lane && rbk_map_put(l->map, name, lane, &lane->name) < 0) {
+        free(lane);
+        lane = NULL;
+    }
+    /* Jobs of it may have been spilled while it was forgotten. */
+    if (lane && l->overflow)
+        lane->spilled = true;
+    return lane;
+}
+
+/* How many jobs the lane may have: its share shrinks as memory fills, so that many
+ * stuck lanes leave room for a healthy one. */
+static size_t limit_of(const rbk_lanes *l, const rbk_lane *lane)
+{
+    size_t others = l->jobs - lane->jobs;
+    size_t free_jobs = RBK_MEMORY_JOBS > others ? RBK_MEMORY_JOBS - others : 0;
+    size_t limit = free_jobs / 4 < RBK_LANE_JOBS ? free_jobs / 4 : RBK_LANE_JOBS;
+    return limit > RBK_LANE_FLOOR ? limit : RBK_LANE_FLOOR;
+}
+
+static bool has_room(const rbk_lanes *l, const rbk_lane *lane, size_t bytes)
+{
+    if (lane->jobs == 0)
+        return true;
+    if (lane->jobs >= limit_of(l, lane) || lane->bytes + bytes > RBK_LANE_BYTES)
+        return false;
+    return lane->jobs < RBK_LANE_FLOOR || l->bytes + bytes <= RBK_MEMORY_BYTES;
+}
+
+static void queue_refill(rbk_lanes *l, rbk_lane *lane)
+{
+    if (lane->queued || !lane->spilled)
+        return;
+    if (lane->jobs > limit_of(l, lane) / 2 || !has_room(l, lane, 0))
+        return;
+    lane->queued = true;
+    lane->next_refill = NULL;
+    if (l->refill_tail)
+        l->refill_tail->next_refill = lane;
+    else
+        l->refill_head = lane;
+    l->refill_tail = lane;
+}
+
+static void forget_if_idle(rbk_lanes *l, rbk_lane *lane)
+{
+    if (lane->jobs || lane->spilled || lane->queued)
+        return;
+    rbk_map_remove(l->map, lane->name);
+    free(lane);
+}
+
+void rbk_lanes_take(rbk_lanes *l, rbk_lane *lane, size_t bytes)
+{
+    lane->jobs++;
+    lane->bytes += bytes;
+    l->jobs++;
+    l->bytes += bytes;
+}
+
+rbk_lane *rbk_lanes_enter(rbk_lanes *l, rbk_str name, size_t bytes)
+{
+    rbk_lane *lane = find_or_make(l, name);
+    if (lane == NULL) {
+        l->overflow = true;
+        return NULL;
+    }
+    if (lane->spilled || !has_room(l, lane, bytes)) {
+        lane->spilled = true;
+        queue_refill(l, lane);
+        return NULL;
+    }
+    rbk_lanes_take(l, lane, bytes);
+    return lane;
+}
+
+void rbk_lanes_leave(rbk_lanes *l, rbk_lane *lane, size_t bytes)
+{
+    lane->jobs--;
+    lane->bytes -= bytes;
+    l->jobs--;
+    l->bytes -= bytes;
+    queue_refill(l, lane);
+    forget_if_idle(l, lane);
+}
+
+bool rbk_lanes_spilled(rbk_lanes *l, rbk_str name)
+{
+    rbk_lane *lane = find_or_make(l, name);
+    if (lane == NULL) {
+        l->overflow = true;
+        return false;
+    }
+    lane->spilled = true;
+    queue_refill(l, lane);
+    return true;
+}
+
+rbk_lane *rbk_lanes_next_refill(rbk_lanes *l, size_t *ret_room)
+{
+    rbk_lane *lane = l->refill_head;
+    if (lane == NULL)
+        return NULL;
+    l->refill_head = lane->next_refill;
+    if (l->refill_head == NULL)
+        l->refill_tail = NULL;
+    lane->queued = false;
+    size_t limit = limit_of(l, lane);
+    *ret_room = limit > lane->jobs ? limit - lane->jobs : 1;
+    return lane;
+}
+
+void rbk_lanes_refilled(rbk_lanes *l, rbk_lane *lane, bool more)
+{
+    lane->spilled = more;
+    queue_refill(l, lane);
+    forget_if_idle(l, lane);
+}
+
+bool rbk_lanes_waiting(const rbk_lanes *l)
+{
+    return l->refill_head != NULL;
+}
+
+bool rbk_lanes_overflow(rbk_lanes *l)
+{
+    bool was = l->overflow;
+    l->overflow = false;
+    return was;
+}
+
+size_t rbk_lanes_jobs(const rbk_lanes *l)
+{
+    return l->jobs;
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* engine/lanes.h - how much of each lane is in memory. Store thread only.
+ *
+ * A lane is what may be slow by itself: "run:<method>", "send:<receiver>". Memory holds
+ * at most RBK_LANE_JOBS of a lane, fewer when memory fills, and a bounded number in all.
+ * While a lane has jobs in the store alone, new ones of it stay there too, so that
+ * nobody overtakes; they are paged in when half of the lane's room is free again. */
+#ifndef RBK_ENGINE_LANES_H
+#define RBK_ENGINE_LANES_H
+
+#include "base/str.h"
+#include "ringback/store.h"
+
+enum {
+    RBK_LANE_JOBS = 256,      /* of one lane */
+    RBK_LANE_FLOOR = 8,       /* that a lane may always have */
+    RBK_MEMORY_JOBS = 8192,   /* of all lanes, before the floor */
+    RBK_LANES = 4096,         /* lanes with jobs in memory or due in the store */
+};
+
+#define RBK_LANE_BYTES ((size_t)2 << 20)    /* of one lane, when it has more than one job */
+#define RBK_MEMORY_BYTES ((size_t)24 << 20) /* of all lanes, before the floor */
+
+typedef struct rbk_lane {
+    struct rbk_lane *next_refill;
+    rbk_str name;
+    size_t jobs, bytes; /* in memory */
+    bool spilled;       /* due jobs of it are in the store alone */
+    bool queued;        /* stands in the refill queue */
+} rbk_lane;
+
+typedef struct rbk_lanes rbk_lanes;
+
+/* "send:<receiver>" of a callback DSN, NUL-terminated. Any thread. */
+void rbk_send_lane(rbk_str callback, char out[RBK_LANE_MAX + 1]);
+
+rbk_lanes *rbk_lanes_new(void);
+void rbk_lanes_free(rbk_lanes *l);
+
+/* A place in memory for a job of `bytes`: the lane, or NULL: it goes to the store
+ * alone, and the lane remembers that (or rbk_lanes_overflow() does). */
+rbk_lane *rbk_lanes_enter(rbk_lanes *l, rbk_str name, size_t bytes);
+/* The place is free again. */
+void rbk_lanes_leave(rbk_lanes *l, rbk_lane *lane, size_t bytes);
+/* The store has due jobs of the lane. False when there is no room to remember it. */
+bool rbk_lanes_spilled(rbk_lanes *l, rbk_str name);
+/* The next lane that has room and due jobs in the store, and how many it may take;
+ * NULL when there is none. Then say what came of it. */
+rbk_lane *rbk_lanes_next_refill(rbk_lanes *l, size_t *ret_room);
+void rbk_lanes_refilled(rbk_lanes *l, rbk_lane *lane, bool more);
+bool rbk_lanes_waiting(const rbk_lanes *l); /* is there a next lane to refill? */
+/* A claimed job takes its place, room or not. */
+void rbk_lanes_take(rbk_lanes *l, rbk_lane *lane, size_t bytes);
+/* True once after jobs were spilled of lanes that could not be remembered: the store
+ * must be asked which lanes have work. */
+bool rbk_lanes_overflow(rbk_lanes *l);
+size_t rbk_lanes_jobs(const rbk_lanes *l); /* in memory */
+
+#endif

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* engine/reaper.h - ends calls whose time is up. Its thread sleeps until the next
+ * deadline; arming and disarming are for any thread. */
+#ifndef RBK_ENGINE_REAPER_H
+#define RBK_ENGINE_REAPER_H
+
+#include "engine/engine_impl.h"
+
+int rbk_reaper_new(rbk_reaper **ret, rbk_error *err);
+int rbk_reaper_start(rbk_reaper *r, rbk_error *err);
+/* End the thread; armed calls are let go: rbk_call_drop(). Arming is refused from now on. */
+void rbk_reaper_stop(rbk_reaper *r);
+void rbk_reaper_free(rbk_reaper *r); /* stops first; NULL is legal */
+
+/* rbk_call_expire(call) happens c->timeout_ms from now, unless it is disarmed first.
+ * Takes a reference. 0, RBK_E_NOMEM, or RBK_E_STATE after the stop. */
+int rbk_reaper_arm(rbk_reaper *r, rbk_call *call);
+void rbk_reaper_disarm(rbk_reaper *r, rbk_call *call);
+
+#endif

@@ -1,0 +1,501 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* engine/store_thread.c - see store_thread.h.
+ *
+ * A turn: take the inbox, prepare each ticket, apply all as one transaction, settle each
+ * ticket; then page in what has room; then let the store tidy up. Commits are of whatever
+ * is there: no timer waits for more.
+ *
+ * When the disk is full, new jobs are refused and progress is held until there is room.
+ * When the disk fails, the store is closed, opened and checked again; if that does not
+ * help, the engine is ill and accepts nothing more. Nothing is acknowledged meanwhile. */
+#include "engine/store_thread.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "engine/courier.h"
+#include "engine/flow.h"
+#include "engine/runs.h"
+#include "seam/stores.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+enum {
+    COMMIT_OPS = 1024,
+    ADMIT_MAX = 16384,      /* new jobs in the inbox */
+    HOLD_MS = 250,          /* between tries when the disk is full */
+    LOOK_MS = 100,          /* between looks at the free space */
+    STATS_MS = 1000,
+    UNKNOWN_TRIES = 10,
+    UNKNOWN_WAIT_MS = 100,
+    RECOVER_JOBS = 256,
+};
+#define COMMIT_BYTES ((size_t)4 << 20)
+#define ADMIT_BYTES ((size_t)32 << 20)
+
+struct rbk_store_thread {
+    rbk_engine *e;
+    const rbk_store_ops *ops;
+    rbk_store *st;
+    rbk_flow *flow;
+    pthread_rwlock_t handle; /* guards `st` against the reader thread */
+    pthread_t thread;
+    bool started;
+
+    pthread_mutex_t lock; /* guards the inbox */
+    pthread_cond_t wake;
+    rbk_list admissions, progress;
+    size_t admit_bytes;
+    bool asleep;
+    atomic_bool stopping;
+
+    /* The thread's own. */
+    rbk_list held; /* progress that the disk had no room for */
+    rbk_mono_ms hold_until, next_look, next_stats;
+    rbk_store_op op[COMMIT_OPS];
+    rbk_ticket *ticket[COMMIT_OPS];
+};
+
+static void warn_line(void *user, const char *line)
+{
+    rbk_event(user, RBK_WARN, "store.warning", RBK_FZ("text", line));
+}
+
+static int open_store(rbk_store_thread *s, rbk_error *err)
+{
+    rbk_store_conf conf = {.dsn = s->e->conf.store_dsn, .warn = warn_line};
+    memcpy(&conf.user, &s->e->conf.log, sizeof conf.user);
+    return s->ops->open(&conf, &s->st, err);
+}
+
+int rbk_store_thread_new(rbk_engine *e, rbk_store_thread **ret, rbk_error *err)
+{
+    rbk_store_thread *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return rbk_fail(err, RBK_E_NOMEM, "store thread");
+    s->e = e;
+    s->ops = rbk_stores_find(rbk_str_z(e->conf.store_dsn));
+    int r = 0;
+    if (s->ops == NULL)
+        r = rbk_fail(err, RBK_E_CONFIG, "store.dsn: no store is built in for %s",
+                     e->conf.store_dsn);
+    if (r == 0)
+        r = rbk_flow_new(e, &s->flow, err);
+    if (r == 0)
+        r = open_store(s, err);
+    if (r < 0) {
+        rbk_flow_free(s->flow);
+        free(s);
+        return r;
+    }
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->wake, &attr);
+    pthread_condattr_destroy(&attr);
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_rwlock_init(&s->handle, NULL);
+    *ret = s;
+    return 0;
+}
+
+const char *rbk_store_path(const rbk_store_thread *s)
+{
+    return s->ops->path ? s->ops->path(s->st) : NULL;
+}
+
+void rbk_store_read(rbk_store_thread *s,
+                    void (*fn)(const rbk_store_ops *ops, rbk_store *st, void *arg), void *arg)
+{
+    pthread_rwlock_rdlock(&s->handle);
+    fn(s->ops, s->st, arg);
+    pthread_rwlock_unlock(&s->handle);
+}
+
+/* --- The inbox ------------------------------------------------------------------------ */
+
+bool rbk_store_admit(rbk_store_thread *s, rbk_list *tickets, size_t bytes)
+{
+    pthread_mutex_lock(&s->lock);
+    bool ok = !s->stopping && s->admissions.n + tickets->n <= ADMIT_MAX &&
+              s->admit_bytes + bytes <= ADMIT_BYTES;
+    if (ok) {
+        rbk_list_join(&s->admissions, tickets);
+        s->admit_bytes += bytes;
+        if (s->asleep)
+            pthread_cond_signal(&s->wake);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return ok;
+}
+
+void rbk_store_push_list(rbk_store_thread *s, rbk_list *tickets)
+{
+    pthread_mutex_lock(&s->lock);
+    rbk_list_join(&s->progress, tickets);
+    if (s->asleep)
+        pthread_cond_signal(&s->wake);
+    pthread_mutex_unlock(&s->lock);
+}
+
+void rbk_store_push(rbk_store_thread *s, rbk_ticket *t)
+{
+    rbk_list one = {0};
+    rbk_list_push(&one, &t->node);
+    rbk_store_push_list(s, &one);
+}
+
+/* With the lock held: until there is work, or `until` (monotonic). */
+static void sleep_for_work(rbk_store_thread *s, rbk_mono_ms until)
+{
+    struct timespec t;
+    rbk_mono_ms left = until - rbk_mono_now();
+    if (left <= 0)
+        return;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    t.tv_sec += left / 1000;
+    t.tv_nsec += left % 1000 * 1000000;
+    if (t.tv_nsec >= 1000000000)
+        t.tv_sec++, t.tv_nsec -= 1000000000;
+    s->asleep = true;
+    pthread_cond_timedwait(&s->wake, &s->lock, &t);
+    s->asleep = false;
+}
+
+static void move_some(rbk_list *from, rbk_list *to, size_t *bytes)
+{
+    while (from->head && to->n < COMMIT_OPS && (*bytes < COMMIT_BYTES || to->n == 0)) {
+        rbk_ticket *t = (rbk_ticket *)(void *)rbk_list_pop(from);
+        *bytes += rbk_job_bytes(t->job);
+        rbk_list_push(to, &t->node);
+    }
+}
+
+/* What the next commit holds: progress first. With a full disk only what was held, when
+ * its time has come, and the new jobs, to be refused. False when the thread may end. */
+static bool take_work(rbk_store_thread *s, rbk_list *work)
+{
+    size_t bytes = 0;
+    rbk_mono_ms now = rbk_mono_now(), until = s->next_look;
+    rbk_wall_ms due = rbk_flow_next(s->flow), wall = rbk_wall_now();
+    if (due <= wall)
+        until = now;
+    else if (due - wall < until - now)
+        until = now + (due - wall);
+    bool holding = s->held.head != NULL && now < s->hold_until && !s->stopping;
+    pthread_mutex_lock(&s->lock);
+    if (s->admissions.head == NULL && (s->progress.head == NULL || holding) && !s->stopping)
+        sleep_for_work(s, s->held.head && s->hold_until < until ? s->hold_until : until);
+    if (!holding) {
+        move_some(&s->held, work, &bytes);
+        move_some(&s->progress, work, &bytes);
+    }
+    size_t before = bytes;
+    move_some(&s->admissions, work, &bytes);
+    s->admit_bytes = s->admissions.head ? s->admit_bytes - (bytes - before) : 0;
+    bool more = !s->stopping || work->head || s->progress.head || s->admissions.head;
+    pthread_mutex_unlock(&s->lock);
+    return more;
+}
+
+/* --- A commit ---------------------------------------------------------------------------- */
+
+static void set_full(rbk_store_thread *s, bool full)
+{
+    if (atomic_exchange(&s->e->full, full) != full)
+        rbk_event(RBK_LOG(s->e), full ? RBK_ERROR : RBK_INFO,
+                  full ? "store.full" : "store.has_room", RBK_F("min_free", s->e->conf.min_free));
+}
+
+static void get_ill(rbk_store_thread *s, const rbk_error *err)
+{
+    if (atomic_exchange(&s->e->health, RBK_E_IO) == 0)
+        rbk_event(RBK_LOG(s->e), RBK_ERROR, "store.failed", RBK_FZ("detail", err->detail));
+}
+
+static size_t fill_ops(rbk_store_thread *s, rbk_list *work)
+{
+    size_t n = 0;
+    rbk_wall_ms now = rbk_wall_now();
+    for (rbk_node *node; (node = rbk_list_pop(work)); n++) {
+        rbk_ticket *t = (rbk_ticket *)(void *)node;
+        rbk_flow_prepare(s->flow, t, now);
+        s->ticket[n] = t;
+        s->op[n] = (rbk_store_op){
+            .kind = t->op, .from = t->from, .shelf = t->shelf, .job = t->job};
+    }
+    return n;
+}
+
+/* Nothing on the old handle may be trusted: open the store anew, which checks it. */
+static int reopen(rbk_store_thread *s, rbk_error *err)
+{
+    rbk_event(RBK_LOG(s->e), RBK_ERROR, "store.reopening", RBK_FZ("detail", err->detail));
+    pthread_rwlock_wrlock(&s->handle);
+    s->ops->close(s->st);
+    s->st = NULL;
+    int r = open_store(s, err);
+    pthread_rwlock_unlock(&s->handle);
+    return r;
+}
+
+/* Apply until the outcome is known. 0, RBK_E_DISK_FULL, RBK_E_NOMEM, or RBK_E_IO. */
+static int apply_ops(rbk_store_thread *s, size_t n, rbk_error *err)
+{
+    int r = RBK_E_UNKNOWN;
+    bool reopened = false;
+    for (int i = 0; r == RBK_E_UNKNOWN && i < UNKNOWN_TRIES; i++) {
+        if (i > 0)
+            nanosleep(&(struct timespec){.tv_nsec = UNKNOWN_WAIT_MS * 1000000L}, NULL);
+        r = s->st ? s->ops->apply(s->st, s->op, n, err) : RBK_E_IO;
+        if (r == RBK_E_IO && !reopened && s->st) {
+            reopened = true;
+            /* What was in doubt is applied again: operations are idempotent. */
+            r = reopen(s, err) == 0 ? RBK_E_UNKNOWN : RBK_E_IO;
+        }
+    }
+    return r == RBK_E_UNKNOWN ? RBK_E_IO : r;
+}
+
+/* New jobs are refused; what is left in the arrays is progress. Returns how many. */
+static size_t refuse_new(rbk_store_thread *s, size_t n)
+{
+    size_t left = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (s->ticket[i]->op == RBK_OP_PUT) {
+            rbk_flow_fail(s->flow, s->ticket[i]);
+        } else {
+            s->ticket[left] = s->ticket[i];
+            s->op[left++] = s->op[i];
+        }
+    }
+    return left;
+}
+
+static void hold(rbk_store_thread *s, size_t n)
+{
+    rbk_list l = {0};
+    for (size_t i = 0; i < n; i++)
+        rbk_list_push(&l, &s->ticket[i]->node);
+    rbk_list_join(&l, &s->held);
+    s->held = l;
+    s->hold_until = rbk_mono_now() + HOLD_MS;
+}
+
+static void commit(rbk_store_thread *s, rbk_list *work)
+{
+    rbk_error err = {0};
+    size_t n = fill_ops(s, work);
+    if (atomic_load(&s->e->full) || atomic_load(&s->e->health))
+        n = refuse_new(s, n);
+    if (n == 0)
+        return;
+    int r = atomic_load(&s->e->health) ? RBK_E_IO : apply_ops(s, n, &err);
+    if (r == RBK_E_DISK_FULL || r == RBK_E_NOMEM) {
+        if (r == RBK_E_DISK_FULL)
+            set_full(s, true);
+        size_t left = refuse_new(s, n);
+        r = left && left < n ? apply_ops(s, left, &err) : r;
+        n = left;
+    }
+    if (r == 0) {
+        for (size_t i = 0; i < n; i++)
+            rbk_flow_settle(s->flow, s->ticket[i], s->op[i].outcome);
+        rbk_couriers_flush(s->e->couriers);
+        return;
+    }
+    if (r == RBK_E_IO)
+        get_ill(s, &err);
+    else if (!s->stopping) {
+        hold(s, n);
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        rbk_flow_fail(s->flow, s->ticket[i]);
+}
+
+/* --- The thread ----------------------------------------------------------------------------- */
+
+static void look_at_space(rbk_store_thread *s, rbk_mono_ms now)
+{
+    int64_t space = INT64_MAX;
+    rbk_error err = {0};
+    if (now < s->next_look)
+        return;
+    s->next_look = now + LOOK_MS;
+    if (s->st && s->ops->free_bytes(s->st, &space, &err) == 0)
+        set_full(s, space < s->e->conf.min_free);
+}
+
+static void look_at_stats(rbk_store_thread *s, rbk_mono_ms now)
+{
+    rbk_store_stats stats;
+    rbk_error err = {0};
+    if (now < s->next_stats || s->st == NULL)
+        return;
+    s->next_stats = now + STATS_MS;
+    if (s->ops->stats(s->st, &stats, &err) == 0)
+        atomic_store(&s->e->pending_bytes, stats.pending_bytes);
+}
+
+static void page_in(rbk_store_thread *s)
+{
+    rbk_error err = {0};
+    if (atomic_load(&s->e->health) || s->st == NULL || s->stopping)
+        return;
+    int r = rbk_flow_turn(s->flow, s->ops, s->st, &err);
+    rbk_couriers_flush(s->e->couriers);
+    if (r == RBK_E_IO && reopen(s, &err) < 0)
+        get_ill(s, &err);
+    else if (r < 0)
+        rbk_event(RBK_LOG(s->e), RBK_WARN, "store.claim_failed", RBK_FZ("detail", err.detail));
+}
+
+static void *run_store(void *arg)
+{
+    rbk_store_thread *s = arg;
+    pthread_setname_np(pthread_self(), "rbk-store");
+    for (;;) {
+        rbk_list work = {0};
+        if (!take_work(s, &work))
+            break;
+        rbk_mono_ms now = rbk_mono_now();
+        look_at_space(s, now);
+        commit(s, &work);
+        page_in(s);
+        look_at_stats(s, now);
+        if (s->st && s->ops->idle && atomic_load(&s->e->health) == 0)
+            s->ops->idle(s->st);
+    }
+    return NULL;
+}
+
+/* --- Start and stop ---------------------------------------------------------------------------- */
+
+/* What was running when the last process died has one more run behind it. */
+static int recover_runs(rbk_store_thread *s, rbk_error *err)
+{
+    rbk_run_left *left = NULL;
+    int n = rbk_runs_left(s->e->runs, &left), r = 0;
+    if (n < 0)
+        return rbk_fail(err, n, "the table of running methods");
+    for (int at = 0; at < n && r == 0; at += RECOVER_JOBS) {
+        rbk_job jobs[RECOVER_JOBS] = {{0}};
+        size_t m = 0;
+        for (; m < RECOVER_JOBS && at + (int)m < n; m++) {
+            const rbk_run_left *l = &left[at + (int)m];
+            jobs[m] = (rbk_job){.seq = l->seq, .rnd = l->rnd, .runs = l->run,
+                                .state = RBK_JOB_QUEUED};
+            s->op[m] = (rbk_store_op){
+                .kind = RBK_OP_RUNS, .from = RBK_JOB_QUEUED, .job = &jobs[m]};
+        }
+        r = s->ops->apply(s->st, s->op, m, err);
+    }
+    free(left);
+    if (r == 0)
+        rbk_runs_clear(s->e->runs);
+    if (n > 0)
+        rbk_event(RBK_LOG(s->e), RBK_WARN, "start.interrupted_runs", RBK_F("jobs", n));
+    return r;
+}
+
+/* Park `n` recovered jobs for which memory has no room. */
+static int park(rbk_store_thread *s, size_t n, rbk_error *err)
+{
+    int r = n ? s->ops->apply(s->st, s->op, n, err) : 0;
+    for (size_t i = 0; i < n; i++)
+        rbk_ticket_free(s->ticket[i]);
+    return r;
+}
+
+static int recover_jobs(rbk_store_thread *s, rbk_error *err)
+{
+    int64_t after = 0, total = 0;
+    for (;;) {
+        rbk_job *jobs = NULL;
+        size_t parked = 0;
+        int n = s->ops->recover(s->st, after, RECOVER_JOBS, &jobs, err);
+        if (n < 0)
+            return n;
+        while (jobs) {
+            rbk_job *job = jobs;
+            jobs = job->next;
+            job->next = NULL;
+            after = job->seq;
+            rbk_ticket *t = rbk_ticket_new(job);
+            if (t == NULL)
+                return rbk_fail(err, RBK_E_NOMEM, "recovery");
+            if (rbk_flow_recover(s->flow, t) == 0)
+                continue;
+            s->ticket[parked] = t;
+            s->op[parked++] = (rbk_store_op){.kind = RBK_OP_PARK, .from = t->from,
+                                             .shelf = RBK_SHELF_WAIT, .job = t->job};
+        }
+        int r = park(s, parked, err);
+        if (r < 0)
+            return r;
+        total += n;
+        if (n < RECOVER_JOBS)
+            break;
+    }
+    rbk_couriers_flush(s->e->couriers);
+    rbk_event(RBK_LOG(s->e), RBK_INFO, "start.recovered", RBK_F("in_memory", total),
+              RBK_F("pending", atomic_load(&s->e->pending)));
+    return 0;
+}
+
+int rbk_store_thread_start(rbk_store_thread *s, rbk_error *err)
+{
+    rbk_store_stats stats;
+    int r = s->ops->stats(s->st, &stats, err);
+    if (r < 0)
+        return r;
+    atomic_store(&s->e->pending, stats.pending);
+    atomic_store(&s->e->pending_bytes, stats.pending_bytes);
+    rbk_flow_begin(s->flow, stats.max_seq);
+    if ((r = recover_runs(s, err)) < 0 || (r = recover_jobs(s, err)) < 0)
+        return r;
+    if (pthread_create(&s->thread, NULL, run_store, s) != 0)
+        return rbk_fail(err, RBK_E_SYS, "cannot start the store thread");
+    s->started = true;
+    return 0;
+}
+
+void rbk_store_thread_stop(rbk_store_thread *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->stopping = true;
+    pthread_cond_signal(&s->wake);
+    pthread_mutex_unlock(&s->lock);
+    if (s->started)
+        pthread_join(s->thread, NULL);
+    s->started = false;
+}
+
+static void free_tickets(rbk_list *l)
+{
+    for (rbk_node *n; (n = rbk_list_pop(l));)
+        rbk_ticket_free((rbk_ticket *)(void *)n);
+}
+
+void rbk_store_thread_close(rbk_store_thread *s)
+{
+    rbk_store_thread_stop(s);
+    s->ops->close(s->st);
+    s->st = NULL;
+}
+
+void rbk_store_thread_free(rbk_store_thread *s)
+{
+    if (s == NULL)
+        return;
+    rbk_store_thread_close(s);
+    free_tickets(&s->held);
+    free_tickets(&s->progress);
+    free_tickets(&s->admissions);
+    rbk_flow_free(s->flow);
+    pthread_mutex_destroy(&s->lock);
+    pthread_cond_destroy(&s->wake);
+    pthread_rwlock_destroy(&s->handle);
+    free(s);
+}

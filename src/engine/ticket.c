@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* engine/ticket.c - the one place where a job's state changes. */
+#include "engine/ticket.h"
+
+#include <stdlib.h>
+
+rbk_ticket *rbk_ticket_new(rbk_job *job)
+{
+    rbk_ticket *t = calloc(1, sizeof *t);
+    if (t == NULL) {
+        rbk_job_free(job);
+        return NULL;
+    }
+    t->job = job;
+    t->run_slot = RBK_NO_SLOT;
+    return t;
+}
+
+void rbk_ticket_free(rbk_ticket *t)
+{
+    if (t == NULL)
+        return;
+    rbk_job_free(t->job);
+    free(t);
+}
+
+/* RUNNING and SENDING live in memory alone: the store sees QUEUED and DUE. */
+static uint8_t stored_state(uint8_t s)
+{
+    if (s == RBK_JOB_RUNNING)
+        return RBK_JOB_QUEUED;
+    return s == RBK_JOB_SENDING ? RBK_JOB_DUE : s;
+}
+
+int rbk_ticket_move(rbk_ticket *t, rbk_job_event event, rbk_op_kind op)
+{
+    rbk_job_state to;
+    int r = rbk_job_next((rbk_job_state)t->job->state, event, &to);
+    if (r < 0)
+        return r;
+    t->from = stored_state(t->job->state);
+    t->job->state = (uint8_t)to;
+    t->op = op;
+    return 0;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* engine/ticket.h - a job on its way through memory.
+ *
+ * A ticket belongs to one part at a time: admit, the store thread, a method's call, a
+ * courier. It goes from one to the next by a queue, and what the next change in the
+ * store is to be goes with it. */
+#ifndef RBK_ENGINE_TICKET_H
+#define RBK_ENGINE_TICKET_H
+
+#include "base/queue.h"
+#include "core/job_state.h"
+#include "ringback/store.h"
+#include "seam/methods.h"
+
+typedef struct rbk_lane rbk_lane;
+struct rbk_exchange;
+
+#define RBK_NO_SLOT UINT32_MAX
+
+typedef struct rbk_ticket {
+    rbk_node node; /* first */
+    rbk_job *job;  /* the ticket's own */
+    rbk_op_kind op; /* the change that the store is asked for */
+    uint8_t from;   /* stored state that it starts from */
+    rbk_shelf shelf;
+    bool prepared;     /* shelf and lane are chosen for `op` */
+    rbk_lane *lane;      /* the lane whose place in memory it takes; store thread only */
+    rbk_lane *next_lane; /* the place that it takes once `op` is committed */
+    size_t lane_bytes;   /* what it was counted with in `lane` */
+    struct rbk_exchange *ex; /* PUT: whom to acknowledge; a reference */
+    uint32_t item;     /* PUT: which member of the exchange */
+    uint32_t run_slot; /* its row in the table of running methods */
+    const rbk_method_entry *method; /* NULL: not known (any more) */
+} rbk_ticket;
+
+/* Take over `job`; NULL (and the job is freed) when memory is out. */
+rbk_ticket *rbk_ticket_new(rbk_job *job);
+void rbk_ticket_free(rbk_ticket *t); /* the job too */
+
+/* The one mover: `event` happens to the job. Sets job->state by the state table and
+ * asks the store for `op`. An impossible move is RBK_E_STATE and changes nothing. */
+int rbk_ticket_move(rbk_ticket *t, rbk_job_event event, rbk_op_kind op);
+
+#endif

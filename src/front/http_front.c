@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* front/http_front.c - step 1 of 5: FRONT -> admit -> store -> execute -> deliver
+ *
+ * An HTTP request with a JSON-RPC body becomes an exchange; when the exchange is done, on
+ * whatever thread, the reply goes back on the loop that owns the connection: at once when
+ * that is where it was done, else by a task, one wake-up for a burst of them. */
+#include "front/http_front.h"
+
+#include "base/error.h"
+#include "net/http_server.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+typedef struct front_loop {
+    rbk_http_front *f;
+    rbk_loop *loop;
+    rbk_http_server *servers[RBK_LISTENERS_MAX];
+    size_t open; /* an answer of count_open() */
+    bool started;
+} front_loop;
+
+/* A request under way: which HTTP request waits for which exchange. */
+typedef struct pending {
+    rbk_task task; /* first */
+    front_loop *l;
+    rbk_http_request *rq;
+    rbk_exchange *ex;
+} pending;
+
+struct rbk_http_front {
+    rbk_http_front_conf conf;
+    rbk_engine *e;
+    front_loop *loops;
+    atomic_uint connections;
+    size_t n_listeners;
+    rbk_own_listener own[RBK_LISTENERS_MAX];
+    int *fds; /* n_listeners x threads; -1 once a server owns it */
+};
+
+/* --- Requests ---------------------------------------------------------------------------- */
+
+static bool is_json(rbk_str type)
+{
+    const char *semicolon = type.n ? memchr(type.p, ';', type.n) : NULL;
+    if (semicolon)
+        type.n = (size_t)(semicolon - type.p);
+    type = rbk_str_trim(type);
+    return rbk_str_ieqz(type, "application/json") || rbk_str_ieqz(type, "application/json-rpc");
+}
+
+static int on_head(rbk_http_request *rq, void *user)
+{
+    const front_loop *l = user;
+    if (!rbk_str_eq(rq->path, l->f->conf.path))
+        return 404;
+    if (!rbk_str_eqz(rq->method, "POST"))
+        return 405;
+    if (!is_json(rbk_http_find(rq->headers, rq->n_headers, "content-type")))
+        return 415;
+    return 0;
+}
+
+static void reply(pending *p)
+{
+    rbk_reply out;
+    rbk_http_header h[4];
+    rbk_exchange_reply(p->ex, &out);
+    size_t n = out.n_headers < 4 ? out.n_headers : 4;
+    for (size_t i = 0; i < n; i++)
+        h[i] = (rbk_http_header){out.headers[i].name, out.headers[i].value};
+    rbk_http_reply_send(p->rq, &(rbk_http_reply){
+                                   .status = out.status,
+                                   .headers = h,
+                                   .n_headers = n,
+                                   .body = out.body,
+                               });
+    rbk_exchange_unref(p->ex);
+    free(p);
+}
+
+static void on_reply_task(rbk_task *task)
+{
+    reply((pending *)(void *)task);
+}
+
+static void on_done(rbk_exchange *ex, void *user)
+{
+    pending *p = user;
+    (void)ex;
+    if (rbk_loop_is_current(p->l->loop))
+        reply(p);
+    else
+        rbk_loop_post(p->l->loop, &p->task);
+}
+
+static void reply_busy(rbk_http_request *rq)
+{
+    static const rbk_http_header retry = {{"Retry-After", 11}, {"1", 1}};
+    rbk_http_reply_send(rq, &(rbk_http_reply){.status = 503, .headers = &retry, .n_headers = 1});
+}
+
+static void on_request(rbk_http_request *rq, void *user)
+{
+    front_loop *l = user;
+    pending *p = calloc(1, sizeof *p);
+    rbk_exchange *ex = p ? rbk_exchange_new(l->f->e, on_done, p) : NULL;
+    if (ex == NULL) {
+        free(p);
+        reply_busy(rq);
+        return;
+    }
+    *p = (pending){.task = {.fn = on_reply_task}, .l = l, .rq = rq, .ex = ex};
+    rq->user = p;
+    rbk_exchange_submit(ex, &(rbk_request){
+                                .body = rq->body,
+                                .headers = (const rbk_header *)(const void *)rq->headers,
+                                .n_headers = rq->n_headers,
+                                .peer = rbk_str_z(rq->peer),
+                            });
+}
+
+static void on_gone(rbk_http_request *rq, void *user)
+{
+    (void)user;
+    rbk_exchange_gone(((pending *)rq->user)->ex);
+}
+
+_Static_assert(sizeof(rbk_header) == sizeof(rbk_http_header) &&
+                   offsetof(rbk_header, value) == offsetof(rbk_http_header, value),
+               "a list of one is a list of the other");
+
+/* --- Start ------------------------------------------------------------------------------- */
+
+/* The address of "127.0.0.1:7600", "[::1]:7600", ":7600" as the policy wants it. */
+static void note_listener(rbk_own_listener *own, rbk_str text, uint16_t port)
+{
+    *own = (rbk_own_listener){.kind = RBK_HOST_IPV4, .port = port};
+    size_t colon = text.n;
+    while (colon > 0 && text.p[colon - 1] != ':')
+        colon--;
+    rbk_str host = {text.p, colon > 0 ? colon - 1 : 0};
+    if (host.n > 2 && host.p[0] == '[') {
+        own->kind = RBK_HOST_IPV6;
+        rbk_parse_ipv6((rbk_str){host.p + 1, host.n - 2}, own->addr);
+    } else if (host.n) {
+        rbk_parse_ipv4(host, own->addr);
+    }
+}
+
+static int listen_all(rbk_http_front *f, rbk_error *err)
+{
+    rbk_str rest = f->conf.listen;
+    while (rest.n) {
+        const char *comma = memchr(rest.p, ',', rest.n);
+        size_t n = comma ? (size_t)(comma - rest.p) : rest.n;
+        rbk_str text = rbk_str_trim((rbk_str){rest.p, n});
+        rest = (rbk_str){rest.p + n + (comma != NULL), rest.n - n - (comma != NULL)};
+        if (f->n_listeners == RBK_LISTENERS_MAX)
+            return rbk_fail(err, RBK_E_CONFIG, "server.listen: more than %d addresses",
+                            RBK_LISTENERS_MAX);
+        uint16_t port = 0;
+        int r = rbk_http_listen(text, f->conf.threads, f->fds + f->n_listeners * f->conf.threads,
+                                &port, err);
+        if (r < 0)
+            return r;
+        note_listener(&f->own[f->n_listeners++], text, port);
+    }
+    return 0;
+}
+
+int rbk_http_front_new(const rbk_http_front_conf *conf, rbk_http_front **ret, rbk_error *err)
+{
+    rbk_http_front *f = calloc(1, sizeof *f);
+    size_t n_fds = conf->threads * RBK_LISTENERS_MAX;
+    if (f == NULL || (f->fds = calloc(n_fds, sizeof *f->fds)) == NULL) {
+        free(f);
+        return rbk_fail(err, RBK_E_NOMEM, "front");
+    }
+    f->conf = *conf;
+    for (size_t i = 0; i < n_fds; i++)
+        f->fds[i] = -1;
+    int r = listen_all(f, err);
+    if (r == 0 && (f->loops = calloc(conf->threads, sizeof *f->loops)) == NULL)
+        r = rbk_fail(err, RBK_E_NOMEM, "front");
+    if (r < 0) {
+        rbk_http_front_free(f);
+        return r;
+    }
+    *ret = f;
+    return 0;
+}
+
+size_t rbk_http_front_listeners(const rbk_http_front *f, rbk_own_listener *ret, size_t max)
+{
+    size_t n = f->n_listeners < max ? f->n_listeners : max;
+    memcpy(ret, f->own, n * sizeof *ret);
+    return n;
+}
+
+uint16_t rbk_http_front_port(const rbk_http_front *f, size_t i)
+{
+    return i < f->n_listeners ? f->own[i].port : 0;
+}
+
+static int start_loop(rbk_http_front *f, size_t i, rbk_error *err)
+{
+    front_loop *l = &f->loops[i];
+    char name[16];
+    snprintf(name, sizeof name, "rbk-front-%zu", i % 1000);
+    l->f = f;
+    int r = rbk_loop_new(name, &l->loop, err);
+    rbk_http_conf conf = {
+        .max_body = f->conf.max_body,
+        .max_connections = f->conf.max_connections,
+        .connections = &f->connections,
+    };
+    rbk_http_handler handler = {
+        .on_head = on_head, .on_request = on_request, .on_gone = on_gone, .user = l};
+    for (size_t k = 0; r == 0 && k < f->n_listeners; k++) {
+        int *fd = &f->fds[k * f->conf.threads + i];
+        r = rbk_http_server_new(l->loop, *fd, &conf, &handler, &l->servers[k], err);
+        *fd = -1;
+    }
+    if (r == 0)
+        r = rbk_loop_start(l->loop, err);
+    l->started = r == 0;
+    return r;
+}
+
+int rbk_http_front_start(rbk_http_front *f, rbk_engine *e, rbk_error *err)
+{
+    int r = 0;
+    f->e = e;
+    for (size_t i = 0; r == 0 && i < f->conf.threads; i++)
+        r = start_loop(f, i, err);
+    return r;
+}
+
+/* --- Stop ----------------------------------------------------------------------------------- */
+
+static void each_server(rbk_http_front *f, void (*fn)(void *arg))
+{
+    for (size_t i = 0; f->loops && i < f->conf.threads; i++) {
+        front_loop *l = &f->loops[i];
+        if (l->started)
+            rbk_loop_call(l->loop, fn, l);
+        else if (l->loop)
+            fn(l);
+    }
+}
+
+static void drain_loop(void *arg)
+{
+    front_loop *l = arg;
+    for (size_t i = 0; i < l->f->n_listeners; i++)
+        if (l->servers[i])
+            rbk_http_server_drain(l->servers[i]);
+}
+
+void rbk_http_front_drain(rbk_http_front *f)
+{
+    each_server(f, drain_loop);
+}
+
+static void count_open(void *arg)
+{
+    front_loop *l = arg;
+    l->open = 0;
+    for (size_t i = 0; i < l->f->n_listeners; i++)
+        if (l->servers[i])
+            l->open += rbk_http_server_open(l->servers[i]);
+}
+
+size_t rbk_http_front_open(rbk_http_front *f)
+{
+    size_t n = 0;
+    each_server(f, count_open);
+    for (size_t i = 0; f->loops && i < f->conf.threads; i++)
+        n += f->loops[i].open;
+    return n;
+}
+
+static void close_loop(void *arg)
+{
+    front_loop *l = arg;
+    for (size_t i = 0; i < l->f->n_listeners; i++) {
+        if (l->servers[i])
+            rbk_http_server_close(l->servers[i]);
+        l->servers[i] = NULL;
+    }
+}
+
+void rbk_http_front_stop(rbk_http_front *f)
+{
+    each_server(f, close_loop);
+    for (size_t i = 0; f->loops && i < f->conf.threads; i++) {
+        front_loop *l = &f->loops[i];
+        if (l->loop == NULL)
+            continue;
+        rbk_loop_stop(l->loop);
+        rbk_loop_free(l->loop);
+        l->loop = NULL;
+        l->started = false;
+    }
+}
+
+void rbk_http_front_free(rbk_http_front *f)
+{
+    if (f == NULL)
+        return;
+    rbk_http_front_stop(f);
+    for (size_t i = 0; i < f->conf.threads * RBK_LISTENERS_MAX; i++)
+        if (f->fds[i] >= 0)
+            close(f->fds[i]);
+    free(f->fds);
+    free(f->loops);
+    free(f);
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* method/module.c - loads a shared object and takes the methods it offers.
+ *
+ * A module offers what it has; the configuration decides which of it is wanted, so two
+ * sections may name one module. */
+#include "method/module.h"
+
+#include "base/error.h"
+
+#include <dlfcn.h>
+#include <stdlib.h>
+
+typedef struct loaded {
+    struct loaded *next;
+    char *path;
+    void *handle;
+} loaded;
+
+struct rbk_modules {
+    rbk_methods *into;
+    rbk_module_want_fn want;
+    void *user;
+    loaded *list;
+};
+
+/* What the init function sees: the methods and the first fault among them. */
+struct rbk_module {
+    rbk_modules *all;
+    const char *path;
+    rbk_error *err;
+    int fault;
+    size_t added;
+};
+
+rbk_modules *rbk_modules_new(rbk_methods *into, rbk_module_want_fn want, void *user)
+{
+    rbk_modules *m = calloc(1, sizeof *m);
+    if (m)
+        *m = (rbk_modules){.into = into, .want = want, .user = user};
+    return m;
+}
+
+unsigned rbk_module_abi(const rbk_module *m)
+{
+    (void)m;
+    return RBK_MODULE_ABI;
+}
+
+int rbk_module_method(rbk_module *m, const rbk_method *method)
+{
+    int64_t timeout_ms = 0;
+    if (method == NULL || method->name == NULL)
+        return m->fault = rbk_fail(m->err, RBK_E_CONFIG, "module %s: a method without a name", m->path);
+    if (!m->all->want(m->all->user, m->path, rbk_str_z(method->name), &timeout_ms))
+        return 0;
+    int r = rbk_methods_add(m->all->into, method, timeout_ms);
+    if (r < 0)
+        return m->fault = rbk_fail(m->err, r == RBK_E_NOMEM ? r : RBK_E_CONFIG, "module %s: method %s: %s",
+                                   m->path, method->name,
+                                   r == RBK_E_STATE ? "another one has this name" : rbk_strerror(r));
+    m->added++;
+    return 0;
+}
+
+static bool is_loaded(const rbk_modules *m, const char *path)
+{
+    for (const loaded *l = m->list; l; l = l->next)
+        if (strcmp(l->path, path) == 0)
+            return true;
+    return false;
+}
+
+static int run_init(rbk_modules *m, const char *path, void *handle, rbk_error *err)
+{
+    /* POSIX's way to turn the object pointer of dlsym into a function pointer. */
+    rbk_module_init_fn init = NULL;
+    void *sym = dlsym(handle, "ringback_module_init");
+    if (sym == NULL)
+        return rbk_fail(err, RBK_E_CONFIG, "module %s: it has no ringback_module_init", path);
+    memcpy(&init, &sym, sizeof init);
+    rbk_module view = {.all = m, .path = path, .err = err};
+    int r = init(&view);
+    if (view.fault < 0)
+        return view.fault;
+    if (r < 0)
+        return rbk_fail(err, RBK_E_CONFIG, "module %s: ringback_module_init gave %d", path, r);
+    if (view.added == 0)
+        return rbk_fail(err, RBK_E_CONFIG, "module %s: no method of it matches its section", path);
+    return 0;
+}
+
+int rbk_modules_load(rbk_modules *m, const char *path, rbk_error *err)
+{
+    if (is_loaded(m, path))
+        return 0;
+    loaded *l = calloc(1, sizeof *l);
+    if (l == NULL || (l->path = strdup(path)) == NULL) {
+        free(l);
+        return rbk_fail(err, RBK_E_NOMEM, "module %s", path);
+    }
+    l->handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (l->handle == NULL) {
+        rbk_fail(err, RBK_E_CONFIG, "module %s: %s", path, dlerror());
+        free(l->path);
+        free(l);
+        return RBK_E_CONFIG;
+    }
+    l->next = m->list;
+    m->list = l;
+    return run_init(m, path, l->handle, err);
+}
+
+void rbk_modules_free(rbk_modules *m)
+{
+    if (m == NULL)
+        return;
+    while (m->list) {
+        loaded *l = m->list;
+        m->list = l->next;
+        dlclose(l->handle);
+        free(l->path);
+        free(l);
+    }
+    free(m);
+}

@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* server/server.c - the public rbk_server: options in, one engine and its front out.
+ *
+ * Start: load modules, bind addresses, make the policy (which must know the addresses),
+ * open the store and recover, then answer. Stop goes the other way round. One thread, but
+ * for the functions that ringback.h marks. */
+#include "server/server_internal.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "engine/engine.h"
+#include "front/http_front.h"
+#include "method/module.h"
+#include "seam/stores.h"
+#include "seam/transports.h"
+#include "store/stores.h"
+#include "transport/transports.h"
+#include "transport/version.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+struct rbk_server {
+    rbk_options *options;
+    rbk_log log;
+    rbk_log_fn log_fn;
+    void *log_user;
+    rbk_methods *methods;
+    rbk_modules *modules;
+    rbk_netpolicy *policy;
+    rbk_http_front *front;
+    rbk_engine *engine;
+    bool tried, running;
+    char error[512];
+};
+
+static pthread_once_t backends_once = PTHREAD_ONCE_INIT;
+
+static void add_backends(void)
+{
+    rbk_stores_add(&rbk_store_sqlite);
+    rbk_stores_add(&rbk_store_memory);
+    rbk_transports_add(&rbk_transport_https);
+}
+
+const char *rbk_version(void)
+{
+    return RBK_VERSION;
+}
+
+static int keep_error(rbk_server *s, int r, const rbk_error *err)
+{
+    if (r < 0)
+        snprintf(s->error, sizeof s->error, "%s",
+                 err->detail[0] ? err->detail : rbk_strerror(r));
+    return r;
+}
+
+rbk_server *rbk_server_new(void)
+{
+    pthread_once(&backends_once, add_backends);
+    rbk_server *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return NULL;
+    s->options = rbk_options_new();
+    s->methods = rbk_methods_new();
+    if (s->options == NULL || s->methods == NULL) {
+        rbk_server_free(s);
+        return NULL;
+    }
+    return s;
+}
+
+int rbk_server_set(rbk_server *s, const char *key, const char *value)
+{
+    rbk_error err = {0};
+    if (s->tried)
+        return keep_error(s, RBK_E_STATE, &err);
+    return keep_error(s, rbk_options_set(s->options, rbk_str_z(key), rbk_str_z(value), &err), &err);
+}
+
+int rbk_server_load(rbk_server *s, const char *path)
+{
+    rbk_error err = {0};
+    if (s->tried)
+        return keep_error(s, RBK_E_STATE, &err);
+    return keep_error(s, rbk_options_load(s->options, path, &err), &err);
+}
+
+int rbk_server_use_options(rbk_server *s, rbk_options *o)
+{
+    rbk_error err = {0};
+    if (s->tried)
+        return keep_error(s, RBK_E_STATE, &err);
+    rbk_options_free(s->options);
+    s->options = o;
+    return 0;
+}
+
+const char *rbk_server_error(const rbk_server *s)
+{
+    return s->error;
+}
+
+static void write_log(void *user, rbk_level level, const char *line, size_t n)
+{
+    const rbk_server *s = user;
+    (void)n;
+    s->log_fn(s->log_user, (rbk_log_level)level, line);
+}
+
+void rbk_server_log(rbk_server *s, rbk_log_fn fn, void *user)
+{
+    if (s->tried)
+        return;
+    s->log_fn = fn;
+    s->log_user = user;
+    s->log.write = fn ? write_log : NULL;
+    s->log.user = s;
+}
+
+int rbk_server_method(rbk_server *s, const rbk_method *m)
+{
+    rbk_error err = {0};
+    int r = s->tried ? RBK_E_STATE : 0;
+    if (r == 0) {
+        const rbk_method_rule *rule =
+            m && m->name ? rbk_options_rule(s->options, rbk_str_z(m->name)) : NULL;
+        r = rbk_methods_add(s->methods, m, rule ? rule->timeout_ms : 0);
+    }
+    rbk_fail(&err, r, "method %s: %s", m && m->name ? m->name : "?", rbk_strerror(r));
+    return keep_error(s, r, &err);
+}
+
+/* --- Start --------------------------------------------------------------------------------- */
+
+static bool is_wanted(void *user, const char *path, rbk_str name, int64_t *ret_timeout_ms)
+{
+    const rbk_server *s = user;
+    const rbk_method_rule *rule = rbk_options_rule(s->options, name);
+    if (rule == NULL || rule->module == NULL || strcmp(rule->module, path) != 0)
+        return false;
+    *ret_timeout_ms = rule->timeout_ms;
+    return true;
+}
+
+static int load_modules(rbk_server *s, rbk_error *err)
+{
+    int r = 0;
+    s->modules = rbk_modules_new(s->methods, is_wanted, s);
+    if (s->modules == NULL)
+        return rbk_fail(err, RBK_E_NOMEM, "modules");
+    for (size_t i = 0; r == 0 && i < s->options->n_rules; i++)
+        if (s->options->rules[i].module)
+            r = rbk_modules_load(s->modules, s->options->rules[i].module, err);
+    return r;
+}
+
+static size_t front_threads(const rbk_options *o)
+{
+    if (o->threads > 0)
+        return (size_t)o->threads;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    return cores > 0 ? (size_t)cores : 1;
+}
+
+static int make_front(rbk_server *s, rbk_error *err)
+{
+    const rbk_options *o = s->options;
+    return rbk_http_front_new(
+        &(rbk_http_front_conf){
+            .listen = rbk_str_z(o->listen),
+            .path = rbk_str_z(o->path),
+            .threads = front_threads(o),
+            .max_body = (size_t)o->max_body,
+            .max_connections = (unsigned)o->max_connections,
+            .log = &s->log,
+        },
+        &s->front, err);
+}
+
+static int make_policy(rbk_server *s, rbk_error *err)
+{
+    const rbk_options *o = s->options;
+    rbk_own_listener own[RBK_LISTENERS_MAX];
+    size_t n = rbk_http_front_listeners(s->front, own, RBK_LISTENERS_MAX);
+    return rbk_netpolicy_new(
+        &(rbk_netpolicy_conf){
+            .schemes = rbk_str_z(o->schemes),
+            .hosts = rbk_str_z(o->hosts),
+            .allow = rbk_str_z(o->allow),
+            .deny = rbk_str_z(o->deny),
+            .ports = rbk_str_z(o->ports),
+        },
+        own, n, &s->policy, err);
+}
+
+static int make_engine(rbk_server *s, rbk_error *err)
+{
+    const rbk_options *o = s->options;
+    size_t threads = front_threads(o);
+    rbk_engine_conf conf = {
+        .limits = {.max_batch = (size_t)o->max_batch, .max_timeout_ms = o->max_timeout_ms},
+        .max_body = (size_t)o->max_body,
+        .max_result = (size_t)o->max_result,
+        .store_dsn = o->store_dsn,
+        .max_pending = o->max_pending,
+        .max_pending_bytes = o->max_pending_bytes,
+        .min_free = o->min_free,
+        .method_threads = (size_t)o->method_threads,
+        .method_ms = o->method_ms,
+        .max_timeout_ms = o->max_timeout_ms,
+        .max_runs = (uint32_t)o->max_runs,
+        .connect_ms = o->connect_ms,
+        .delivery_ms = o->delivery_ms,
+        .resolve_ms = o->resolve_ms,
+        .in_flight = (size_t)o->in_flight,
+        .per_receiver = (size_t)o->per_receiver,
+        .couriers = threads > 1 ? threads / 2 : 1,
+        .forward_headers = rbk_str_z(o->forward_headers),
+        .tls = {.ca_file = o->ca_file && o->ca_file[0] ? o->ca_file : NULL,
+                .ca_only = o->ca_only},
+        .policy = s->policy,
+        .methods = s->methods,
+        .log = &s->log,
+    };
+    int r = rbk_retry_parse(rbk_str_z(o->schedule), &conf.retry);
+    if (r < 0)
+        return rbk_fail(err, RBK_E_CONFIG, "delivery.schedule: %s", o->schedule);
+    conf.retry.jitter = o->jitter;
+    conf.retry.max_age_ms = o->max_age_ms;
+    return rbk_engine_new(&conf, &s->engine, err);
+}
+
+static int start_all(rbk_server *s, rbk_error *err)
+{
+    int r;
+    if ((r = rbk_options_check(s->options, err)) < 0 || (r = load_modules(s, err)) < 0 ||
+        (r = make_front(s, err)) < 0 || (r = make_policy(s, err)) < 0 ||
+        (r = make_engine(s, err)) < 0 || (r = rbk_engine_start(s->engine, err)) < 0)
+        return r;
+    return rbk_http_front_start(s->front, s->engine, err);
+}
+
+static void log_started(rbk_server *s)
+{
+    for (size_t i = 0; i < rbk_methods_count(s->methods); i++) {
+        const rbk_method_entry *m = rbk_methods_at(s->methods, i);
+        rbk_event(&s->log, RBK_INFO, "server.method", RBK_FS("name", m->name),
+                  RBK_F("timeout_ms", m->timeout_ms ? m->timeout_ms : s->options->method_ms));
+    }
+    rbk_own_listener own[RBK_LISTENERS_MAX];
+    size_t n = rbk_http_front_listeners(s->front, own, RBK_LISTENERS_MAX);
+    for (size_t i = 0; i < n; i++) {
+        char addr[46];
+        rbk_format_addr(own[i].kind, own[i].addr, addr);
+        rbk_event(&s->log, RBK_INFO, "server.listening", RBK_FZ("addr", addr),
+                  RBK_F("port", own[i].port), RBK_FZ("path", s->options->path));
+    }
+}
+
+int rbk_server_start(rbk_server *s)
+{
+    rbk_error err = {0};
+    if (s->tried)
+        return keep_error(s, RBK_E_STATE, &err);
+    s->tried = true;
+    s->log.level = (rbk_level)s->options->log_level;
+    s->log.json = s->options->log_json != 0;
+    int r = start_all(s, &err);
+    if (r < 0)
+        return keep_error(s, r, &err);
+    s->running = true;
+    log_started(s);
+    return 0;
+}
+
+/* --- Stop ------------------------------------------------------------------------------------ */
+
+/* Answers go out and clients hang up, until `end`. */
+static void wait_for_clients(rbk_server *s, rbk_mono_ms end)
+{
+    while (rbk_http_front_open(s->front) && rbk_mono_now() < end)
+        nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+}
+
+int rbk_server_stop(rbk_server *s)
+{
+    if (!s->running)
+        return 0;
+    enum { LINGER_MS = 1000 };
+    rbk_event(&s->log, RBK_INFO, "server.stopping", RBK_F("drain_ms", s->options->drain_ms));
+    s->running = false;
+    rbk_engine_refuse(s->engine);
+    rbk_http_front_drain(s->front);
+    int r = rbk_engine_stop(s->engine, s->options->drain_ms);
+    wait_for_clients(s, rbk_mono_now() + LINGER_MS);
+    rbk_http_front_stop(s->front);
+    rbk_event(&s->log, RBK_INFO, "server.stopped", RBK_F("left_to_the_store", r));
+    return r;
+}
+
+void rbk_server_free(rbk_server *s)
+{
+    if (s == NULL)
+        return;
+    rbk_server_stop(s);
+    rbk_engine_free(s->engine);
+    rbk_http_front_free(s->front);
+    rbk_netpolicy_free(s->policy);
+    rbk_methods_free(s->methods);
+    rbk_modules_free(s->modules);
+    rbk_options_free(s->options);
+    free(s);
+}
+
+/* --- While it runs ------------------------------------------------------------------------------ */
+
+uint16_t rbk_server_port(const rbk_server *s, size_t i)
+{
+    return s->front ? rbk_http_front_port(s->front, i) : 0;
+}
+
+int rbk_server_health(const rbk_server *s)
+{
+    return s->engine ? rbk_engine_health(s->engine) : 0;
+}
+
+void rbk_server_stats(const rbk_server *s, rbk_stats *ret)
+{
+    *ret = (rbk_stats){0};
+    if (s->engine)
+        rbk_engine_stats(s->engine, ret);
+}
+
+int rbk_server_job(rbk_server *s, const char *id, rbk_job_fn fn, void *user)
+{
+    return s->running ? rbk_engine_job(s->engine, id, fn, user) : RBK_E_STATE;
+}
+
+/* --- The door ------------------------------------------------------------------------------------- */
+
+typedef struct visitor {
+    rbk_reply_fn fn;
+    void *user;
+} visitor;
+
+static void on_done(rbk_exchange *ex, void *user)
+{
+    visitor *v = user;
+    rbk_reply reply;
+    rbk_exchange_reply(ex, &reply);
+    v->fn(v->user, &reply);
+    rbk_exchange_unref(ex);
+    free(v);
+}
+
+int rbk_server_handle(rbk_server *s, const rbk_request *rq, rbk_reply_fn fn, void *user)
+{
+    if (!s->running)
+        return RBK_E_STATE;
+    visitor *v = malloc(sizeof *v);
+    rbk_exchange *ex = v ? rbk_exchange_new(s->engine, on_done, v) : NULL;
+    if (ex == NULL) {
+        free(v);
+        return RBK_E_NOMEM;
+    }
+    *v = (visitor){fn, user};
+    rbk_exchange_submit(ex, rq);
+    return 0;
+}

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* server/server_internal.h - what the program `ringback` may do beyond the public API. */
+#ifndef RBK_SERVER_SERVER_INTERNAL_H
+#define RBK_SERVER_SERVER_INTERNAL_H
+
+#include "ringback.h"
+#include "server/options.h"
+
+/* Use these options in place of the server's own; takes them. RBK_E_STATE after start. */
+int rbk_server_use_options(rbk_server *s, rbk_options *o);
+
+#endif
