@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* examples/embed.c - a whole server with one method that answers later.
+ *
+ *     cc embed.c -o embed $(pkg-config --cflags --libs ringback) -lpthread && ./embed
+ *     curl http://127.0.0.1:7600/api -H 'Content-Type: application/json' \
+ *          -d '{"id":1,"method":"report.make","params":{"pages":3}}'
+ * Put "$rpc.callback": "https://…" into the params and the answer goes there instead. */
+#include <ringback.h>
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+static void *make_report(void *arg)
+{
+    rbk_call *call = arg;
+    int64_t pages = 1;
+    rbk_param_int(call, "/pages", &pages);
+    sleep(2); /* the slow part */
+    rbk_json *j = rbk_call_json(call);
+    rbk_json_object(j);
+    rbk_json_key(j, "pages");
+    rbk_json_int(j, pages);
+    rbk_json_end(j);
+    rbk_call_result_json(call, j);
+    rbk_call_unref(call);
+    return NULL;
+}
+
+static void report(rbk_call *call, void *user)
+{
+    pthread_t thread;
+    (void)user;
+    if (pthread_create(&thread, NULL, make_report, rbk_call_ref(call)) != 0)
+        rbk_call_unref(call); /* unanswered: the caller gets -32603 */
+    else
+        pthread_detach(thread);
+}
+
+int main(void)
+{
+    int sig;
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &set, NULL); /* before the server makes its threads */
+    rbk_server *s = rbk_server_new();
+    rbk_server_set(s, "store.dsn", "sqlite:embed.db");
+    rbk_server_method(s, &(rbk_method){.name = "report.make", .fn = report});
+    if (rbk_server_start(s) < 0) {
+        fprintf(stderr, "embed: %s\n", rbk_server_error(s));
+        return 1;
+    }
+    fprintf(stderr, "listening on 127.0.0.1:%d\n", rbk_server_port(s, 0));
+    sigwait(&set, &sig);
+    rbk_server_free(s); /* stops first */
+    return 0;
+}
