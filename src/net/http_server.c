@@ -34,7 +34,7 @@ static void set_defaults(rbk_http_server *s)
 
 static void free_when_done(rbk_http_server *s)
 {
-    if (!s->closed || s->listening || s->conns)
+    if (!s->closed || s->listening || s->rejecting || s->conns)
         return;
     rbk_buf_free(&s->scratch);
     free(s);
@@ -77,6 +77,30 @@ static void free_one_descriptor(rbk_http_server *s)
     usleep(NAP_US);
 }
 
+static void reject_one(rbk_http_server *s);
+
+static void on_rejected(uv_handle_t *h)
+{
+    rbk_http_server *s = h->data;
+    s->rejecting = false;
+    if (s->reject_again && s->listening && !uv_is_closing((uv_handle_t *)&s->listener))
+        reject_one(s);
+    free_when_done(s);
+}
+
+/* libuv accepts nothing more until the connection at hand is taken. */
+static void reject_one(rbk_http_server *s)
+{
+    s->reject_again = s->rejecting;
+    if (s->rejecting)
+        return;
+    s->rejecting = true;
+    uv_tcp_init(rbk_loop_uv(s->loop), &s->reject);
+    s->reject.data = s;
+    (void)uv_accept((uv_stream_t *)&s->listener, (uv_stream_t *)&s->reject);
+    uv_close((uv_handle_t *)&s->reject, on_rejected);
+}
+
 static void on_connection(uv_stream_t *listener, int status)
 {
     rbk_http_server *s = listener->data;
@@ -85,19 +109,18 @@ static void on_connection(uv_stream_t *listener, int status)
         free_one_descriptor(s);
         return;
     }
-    if (rbk_http_conn_accept(s, &c) < 0)
-        return;
-    link_conn(s, c);
-    c->counted = atomic_fetch_add(s->conf.connections, 1) < s->conf.max_connections;
-    if (c->counted) {
-        rbk_http_conn_begin(c);
+    if (rbk_http_conn_accept(s, &c) < 0) {
+        reject_one(s);
         return;
     }
+    link_conn(s, c);
+    c->counted = atomic_fetch_add(s->conf.connections, 1) < s->conf.max_connections;
+    if (c->counted)
+        return;
     atomic_fetch_sub(s->conf.connections, 1);
-    if (++s->n_shed > SHED_MAX)
+    /* The others are told 503 when they are open. A handshake only for that is too dear. */
+    if (++s->n_shed > SHED_MAX || s->conf.tls)
         rbk_http_conn_abort(c);
-    else
-        rbk_http_conn_turn_away(c);
 }
 
 static void on_listener_closed(uv_handle_t *h)

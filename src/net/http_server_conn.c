@@ -7,8 +7,9 @@
  * go on reading, wait, linger, close; and that sets the timer.
  *
  * Deadlines are absolute. Reading stops while max_pipeline requests or OUT_HIGH bytes
- * of answers wait. A refusal ends the reading of requests; the connection lingers for
- * a bounded time, so that the peer reads the answer in place of a reset. Loop thread. */
+ * of answers wait. A refusal ends the reading of requests. An orderly close of the stream
+ * reads on for a bounded time, so that the peer gets the answer in place of a reset.
+ * Loop thread. */
 #include "net/http_server_impl.h"
 
 #include <stdlib.h>
@@ -16,10 +17,9 @@
 enum {
     OUT_HIGH = 256 << 10,
     KEEP_BODY = 16 << 10,
-    REST_MAX = 4 << 20,      /* more than a stream ever gives at once */
-    LINGER_MS = 2000,
-    LINGER_BYTES = 16 << 20, /* of what comes after a refusal */
-    BODY_BASE_MS = 10000     /* and 1 ms for each byte at 1 KiB/s */
+    REST_MAX = 4 << 20,    /* more than a stream ever gives at once */
+    DISCARD_MAX = 1 << 20, /* of what comes behind the last request */
+    BODY_BASE_MS = 10000   /* and the time for its bytes at 1 KiB/s */
 };
 
 /* --- requests ---------------------------------------------------------------- */
@@ -74,7 +74,6 @@ static void refuse(rbk_http_conn *c, int status, const char *why)
 {
     rbk_http_rq *r = enqueue(c);
     c->stage = RBK_HTTP_DISCARD;
-    c->refused = true;
     rbk_http_refuse(r, status, why);
 }
 
@@ -203,8 +202,8 @@ static bool is_full(const rbk_http_conn *c)
 static void discard(rbk_http_conn *c, size_t n)
 {
     c->discarded += n;
-    if (c->discarded > LINGER_BYTES)
-        rbk_stream_pause(c->st); /* the deadline does the rest */
+    if (c->discarded > DISCARD_MAX)
+        rbk_stream_pause(c->st);
 }
 
 /* How much of `in` was used; less than all when requests have to wait. */
@@ -249,14 +248,16 @@ static void close_in_order(rbk_http_conn *c)
 {
     c->stage = RBK_HTTP_CLOSING;
     c->read_by = 0;
-    rbk_stream_close(c->st, false);
+    if (c->st)
+        rbk_stream_close(c->st, false);
 }
 
 void rbk_http_conn_abort(rbk_http_conn *c)
 {
     c->stage = RBK_HTTP_CLOSING;
     c->read_by = c->write_by = 0;
-    rbk_stream_close(c->st, true);
+    if (c->st)
+        rbk_stream_close(c->st, true);
 }
 
 static void read_rest(rbk_http_conn *c)
@@ -276,12 +277,6 @@ bool rbk_http_conn_is_idle(const rbk_http_conn *c)
     return c->stage == RBK_HTTP_HEAD && c->cur == NULL && c->first == NULL;
 }
 
-static void linger(rbk_http_conn *c)
-{
-    c->stage = RBK_HTTP_LINGER;
-    c->read_by = rbk_loop_now(c->s->loop) + LINGER_MS;
-}
-
 void rbk_http_conn_settle(rbk_http_conn *c)
 {
     if (c->busy)
@@ -289,10 +284,7 @@ void rbk_http_conn_settle(rbk_http_conn *c)
     read_rest(c);
     try_continue(c);
     if (c->stage == RBK_HTTP_DISCARD && c->first == NULL) {
-        if (c->refused && !c->ended)
-            linger(c);
-        else
-            close_in_order(c);
+        close_in_order(c);
     } else if (rbk_http_conn_is_idle(c)) {
         if (c->s->draining)
             close_in_order(c);
@@ -325,12 +317,12 @@ static void on_timer(uv_timer_t *t)
     if (c->write_by && now >= c->write_by)
         check_write(c, now);
     if (c->read_by && now >= c->read_by) {
-        if (c->stage == RBK_HTTP_HANDSHAKE)
+        if (c->stage == RBK_HTTP_OPENING)
             rbk_http_conn_abort(c);
         else if (c->cur)
             refuse(c, 408, "the request came too slowly");
         else
-            close_in_order(c); /* idle, or lingered long enough */
+            close_in_order(c); /* idle */
     }
     if (c->stage == RBK_HTTP_CLOSING)
         arm(c);
@@ -344,9 +336,13 @@ static void on_opened(rbk_stream *st, void *user)
 {
     (void)st;
     rbk_http_conn *c = user;
-    if (c->stage != RBK_HTTP_HANDSHAKE)
+    if (c->stage != RBK_HTTP_OPENING)
         return;
     c->stage = RBK_HTTP_HEAD;
+    if (!c->counted) {
+        rbk_http_write_busy(c);
+        c->stage = RBK_HTTP_DISCARD;
+    }
     rbk_http_conn_settle(c);
 }
 
@@ -368,7 +364,6 @@ static void on_ended(rbk_stream *st, void *user)
 {
     (void)st;
     rbk_http_conn *c = user;
-    c->ended = true;
     if (c->stage == RBK_HTTP_CLOSING)
         return;
     if (c->first) {
@@ -422,6 +417,7 @@ static void on_closed(rbk_stream *st, int err, const char *detail, void *user)
 {
     (void)st, (void)err, (void)detail;
     rbk_http_conn *c = user;
+    c->st = NULL;
     c->stage = RBK_HTTP_CLOSING;
     rbk_http_conn_orphan(c);
     uv_close((uv_handle_t *)&c->timer, on_timer_closed);
@@ -440,7 +436,7 @@ int rbk_http_conn_accept(rbk_http_server *s, rbk_http_conn **ret)
     rbk_http_conn *c = calloc(1, sizeof *c);
     if (c == NULL)
         return RBK_E_NOMEM;
-    *c = (rbk_http_conn){.s = s, .stage = RBK_HTTP_HEAD, .rest = RBK_BUF(REST_MAX)};
+    *c = (rbk_http_conn){.s = s, .stage = RBK_HTTP_OPENING, .rest = RBK_BUF(REST_MAX)};
     int r = rbk_stream_accept(s->loop, (uv_stream_t *)&s->listener, s->conf.tls, &stream_cb, c,
                               &c->st);
     if (r < 0) {
@@ -449,36 +445,15 @@ int rbk_http_conn_accept(rbk_http_server *s, rbk_http_conn **ret)
     }
     uv_timer_init(rbk_loop_uv(s->loop), &c->timer);
     c->timer.data = c;
+    c->read_by = rbk_loop_now(s->loop) + s->conf.head_ms;
+    arm(c);
     *ret = c;
     return 0;
 }
 
-void rbk_http_conn_begin(rbk_http_conn *c)
-{
-    if (c->s->conf.tls) {
-        c->stage = RBK_HTTP_HANDSHAKE;
-        c->read_by = rbk_loop_now(c->s->loop) + c->s->conf.head_ms;
-        arm(c);
-    } else {
-        rbk_http_conn_settle(c);
-    }
-}
-
-void rbk_http_conn_turn_away(rbk_http_conn *c)
-{
-    if (c->s->conf.tls) {
-        rbk_http_conn_abort(c);
-        return;
-    }
-    rbk_http_write_busy(c);
-    if (c->stage != RBK_HTTP_CLOSING)
-        linger(c);
-    arm(c);
-}
-
 void rbk_http_conn_drain(rbk_http_conn *c)
 {
-    if (c->stage == RBK_HTTP_HANDSHAKE || rbk_http_conn_is_idle(c)) {
+    if (c->stage == RBK_HTTP_OPENING || rbk_http_conn_is_idle(c)) {
         close_in_order(c);
     } else if (c->stage == RBK_HTTP_HEAD && c->cur == NULL) {
         c->stage = RBK_HTTP_DISCARD;

@@ -31,24 +31,21 @@ typedef struct rbk_http_rq {
 
 /* How the bytes that come are read. From DISCARD on no request is read any more. */
 typedef enum rbk_http_stage {
-    RBK_HTTP_HANDSHAKE, /* TLS */
+    RBK_HTTP_OPENING, /* accepted; under TLS: handshake */
     RBK_HTTP_HEAD,
     RBK_HTTP_BODY,   /* of a known length */
     RBK_HTTP_CHUNKS, /* chunked */
     RBK_HTTP_DISCARD, /* the answers that are owed go out, the last with `close` */
-    RBK_HTTP_LINGER, /* all written; the peer may read it before we close */
     RBK_HTTP_CLOSING
 } rbk_http_stage;
 
 struct rbk_http_conn {
     rbk_http_server *s;
     rbk_http_conn *prev, *next;
-    rbk_stream *st;
+    rbk_stream *st; /* NULL: closed, and we wait for our timer */
     rbk_http_stage stage;
     unsigned busy;  /* below us on the stack: bytes are being read, answers written */
-    bool refused;   /* an answer of ours ended it: close with a linger */
-    bool ended;     /* the peer's orderly end came */
-    bool counted;   /* in conf.connections */
+    bool counted;   /* in conf.connections; else it is turned away */
     bool wants_continue;
 
     rbk_http_rq *cur, *first, *last, *spare;
@@ -74,6 +71,8 @@ struct rbk_http_server {
     rbk_http_conn *conns; /* newest first */
     size_t n_conns, n_shed;
     atomic_uint own_connections; /* when conf.connections is not given */
+    uv_tcp_t reject; /* takes and drops a connection that there is no memory for */
+    bool rejecting, reject_again;
     rbk_buf scratch;             /* head lines of the answer being written */
     rbk_mono_ms date_until;
     char date[30];
@@ -81,8 +80,6 @@ struct rbk_http_server {
 
 /* http_server_conn.c */
 int rbk_http_conn_accept(rbk_http_server *s, rbk_http_conn **ret);
-void rbk_http_conn_begin(rbk_http_conn *c);
-void rbk_http_conn_turn_away(rbk_http_conn *c); /* 503, and close */
 void rbk_http_conn_drain(rbk_http_conn *c);
 /* Close at once. The requests stay until the stream is closed. */
 void rbk_http_conn_abort(rbk_http_conn *c);
