@@ -1,0 +1,435 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The contract of the transport seam (ringback/transport.h), over every backend that can
+ * reach a TLS receiver on this machine: what it sends, what it must not send, and that
+ * every attempt ends exactly once. */
+#include "core/dsn.h"
+#include "net/loop.h"
+#include "net/tls.h"
+#include "transport/transports.h"
+
+#include "../support/receiver.h"
+
+#include <semaphore.h>
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+#define OK_EMPTY "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+static const rbk_transport_ops *const backends[] = {&rbk_transport_https};
+
+/* Made once: keys and certificates take their time. */
+static identity ca, id;
+static char ca_path[] = "/tmp/rbk-test-ca-XXXXXX";
+static rbk_tls *tls;
+
+typedef struct fixture {
+    const rbk_transport_ops *ops;
+    rbk_loop *loop;
+    rbk_transport *t;
+    rbk_transport_env env;
+    receiver r;
+} fixture;
+
+typedef struct trial {
+    fixture *f;
+    rbk_attempt a;
+    rbk_dsn dsn;
+    char text[256], job[40], body[128];
+    rbk_attempt_result result;
+    char retry_after[64], detail[256];
+    bool refuse, sending, within;
+    atomic_int asked, n_done;
+    int again; /* so many times more, from `done` */
+    sem_t sem;
+} trial;
+
+static bool on_allow(const struct sockaddr *addr, void *user)
+{
+    trial *x = user;
+    uint16_t port = addr->sa_family == AF_INET6
+                        ? ((const struct sockaddr_in6 *)(const void *)addr)->sin6_port
+                        : ((const struct sockaddr_in *)(const void *)addr)->sin_port;
+    MUST(ntohs(port) == x->dsn.port);
+    atomic_fetch_add(&x->asked, 1);
+    return !x->refuse;
+}
+
+static void do_send(void *arg)
+{
+    trial *x = arg;
+    x->sending = true;
+    x->f->ops->send(x->f->t, &x->a);
+    x->sending = false;
+}
+
+static void on_done(rbk_attempt *a, const rbk_attempt_result *result)
+{
+    trial *x = a->user;
+    x->within = x->within || x->sending;
+    x->result = *result;
+    snprintf(x->retry_after, sizeof x->retry_after, "%.*s", RBK_FMT(result->retry_after));
+    snprintf(x->detail, sizeof x->detail, "%s", result->detail);
+    atomic_fetch_add(&x->n_done, 1);
+    if (x->again > 0 && result->status == 200) {
+        x->again--;
+        do_send(x);
+        return;
+    }
+    sem_post(&x->sem);
+}
+
+/* `dsn` is a format with the receiver's port in it. */
+static void trial_init(trial *x, fixture *f, const char *scheme, const char *host,
+                       const char *target)
+{
+    memset(x, 0, sizeof *x);
+    sem_init(&x->sem, 0, 0);
+    x->f = f;
+    snprintf(x->text, sizeof x->text, "%s://%s:%u%s", scheme, host, f->r.port, target);
+    MUST(rbk_dsn_parse(rbk_str_z(x->text), rbk_str_z(scheme), &x->dsn) == RBK_DSN_OK);
+    snprintf(x->job, sizeof x->job, "0198c5e0-0000-7000-8000-000000000001");
+    snprintf(x->body, sizeof x->body, "{\"id\":1,\"result\":\"\xc3\xa4 \\u0000\",\"n\":99.990}");
+    x->a = (rbk_attempt){
+        .dsn = rbk_str_z(x->text),
+        .parsed = &x->dsn,
+        .receiver = x->dsn.receiver,
+        .job = rbk_str_z(x->job),
+        .number = 3,
+        .now = 1614265330999,
+        .headers = RBK_STR("traceparent: 00-1-2-03\r\nX-Request-Id: r1\r\n"),
+        .body = rbk_str_z(x->body),
+        .allow = on_allow,
+        .allow_user = x,
+        .done = on_done,
+        .user = x,
+    };
+}
+
+static void wait_done(trial *x)
+{
+    struct timespec by;
+    clock_gettime(CLOCK_REALTIME, &by);
+    by.tv_sec += 30;
+    while (sem_timedwait(&x->sem, &by) < 0)
+        MUST(errno == EINTR);
+    assert_false(x->within);
+}
+
+static void run(trial *x)
+{
+    rbk_loop_call(x->f->loop, do_send, x);
+    wait_done(x);
+}
+
+static void do_open(void *arg)
+{
+    fixture *f = arg;
+    MUST(f->ops->open(&f->env, &f->t, NULL) == 0);
+}
+
+static void do_close(void *arg)
+{
+    fixture *f = arg;
+    if (f->t)
+        f->ops->close(f->t);
+    f->t = NULL;
+}
+
+static void fixture_start(fixture *f, const rbk_transport_ops *ops, const identity *cert,
+                          void (*serve)(peer *p), void *user)
+{
+    memset(f, 0, sizeof *f);
+    f->ops = ops;
+    receiver_start(&f->r, make_server_ctx(cert), serve, user);
+    MUST(rbk_loop_new("courier", &f->loop, NULL) == 0);
+    MUST(rbk_loop_start(f->loop, NULL) == 0);
+    f->env = (rbk_transport_env){
+        .loop = f->loop, .tls = tls, .connect_ms = 5000, .total_ms = 10000, .resolve_ms = 1000};
+    rbk_loop_call(f->loop, do_open, f);
+}
+
+static void fixture_stop(fixture *f)
+{
+    rbk_loop_call(f->loop, do_close, f);
+    rbk_loop_stop(f->loop);
+    rbk_loop_free(f->loop);
+    receiver_stop(&f->r);
+}
+
+static void serve_ok(peer *p)
+{
+    while (peer_request(p) && peer_say(p, OK_EMPTY))
+        ;
+}
+
+static void serve_one(peer *p)
+{
+    const char *answer = p->r->user;
+    if (peer_request(p))
+        peer_say(p, answer ? answer : OK_EMPTY);
+    peer_drain(p);
+}
+
+static void serve_silence(peer *p)
+{
+    if (peer_request(p))
+        peer_drain(p);
+}
+
+/* --- what is sent --- */
+
+static void check_request(const rbk_transport_ops *ops, const char *target, const char *line)
+{
+    fixture f;
+    trial x;
+    char want[1024];
+    fixture_start(&f, ops, &id, serve_one, NULL);
+    trial_init(&x, &f, ops->scheme, "127.0.0.1", target);
+    run(&x);
+    assert_int_equal(x.result.err, 0);
+    assert_int_equal(x.result.status, 200);
+    assert_true(x.result.complete);
+    assert_true(atomic_load(&x.asked) > 0);
+    rbk_loop_call(f.loop, do_close, &f);
+    WAIT_COUNT(f.r.finished, 1);
+    snprintf(want, sizeof want,
+             "POST %s HTTP/1.1\r\nHost: 127.0.0.1:%u\r\nContent-Type: application/json\r\n"
+             "User-Agent: ringback/" RBK_TEST_VERSION "\r\nwebhook-id: %s\r\n"
+             "webhook-timestamp: 1614265330\r\nringback-attempt: 3\r\n"
+             "traceparent: 00-1-2-03\r\nX-Request-Id: r1\r\nContent-Length: %zu\r\n\r\n%s",
+             line, f.r.port, x.job, strlen(x.body), x.body);
+    assert_string_equal(f.r.peers[0]->request, want);
+    fixture_stop(&f);
+}
+
+static void test_request(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof backends / sizeof *backends; i++) {
+        check_request(backends[i], "/order/callback?x=%20y&z", "/order/callback?x=%20y&z");
+        check_request(backends[i], "", "/");
+        check_request(backends[i], "?a=b", "/?a=b");
+    }
+}
+
+/* A name is resolved, sent as SNI, and verified. */
+static char sni[64];
+
+static void serve_sni(peer *p)
+{
+    const char *name = SSL_get_servername(p->ssl, TLSEXT_NAMETYPE_host_name);
+    snprintf(sni, sizeof sni, "%s", name ? name : "");
+    serve_one(p);
+}
+
+static void test_name(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof backends / sizeof *backends; i++) {
+        fixture f;
+        trial x;
+        fixture_start(&f, backends[i], &id, serve_sni, NULL);
+        trial_init(&x, &f, backends[i]->scheme, "LocalHost.", "/");
+        run(&x);
+        assert_int_equal(x.result.err, 0);
+        assert_int_equal(x.result.status, 200);
+        fixture_stop(&f);
+        assert_string_equal(sni, "localhost");
+    }
+}
+
+/* --- what comes back --- */
+
+static void test_statuses(void **state)
+{
+    static const struct {
+        const char *answer;
+        int status;
+        const char *retry_after;
+    } rows[] = {
+        {"HTTP/1.1 204 No Content\r\n\r\n", 204, ""},
+        {"HTTP/1.1 302 Found\r\nLocation: https://127.0.0.1/\r\nContent-Length: 0\r\n\r\n", 302, ""},
+        {"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n", 410, ""},
+        {"HTTP/1.1 429 X\r\nRetry-After: 120\r\nContent-Length: 0\r\n\r\n", 429, "120"},
+        {"HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n", 500, ""},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof backends / sizeof *backends; i++) {
+        for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
+            fixture f;
+            trial x;
+            fixture_start(&f, backends[i], &id, serve_one, (void *)(uintptr_t)rows[k].answer);
+            trial_init(&x, &f, backends[i]->scheme, "127.0.0.1", "/");
+            run(&x);
+            assert_int_equal(x.result.err, 0);
+            assert_int_equal(x.result.status, rows[k].status);
+            assert_string_equal(x.retry_after, rows[k].retry_after);
+            fixture_stop(&f);
+        }
+    }
+}
+
+static void check_failure(const rbk_transport_ops *ops, const char *host, int err)
+{
+    fixture f;
+    trial x;
+    fixture_start(&f, ops, &id, serve_silence, NULL);
+    f.env.total_ms = err == RBK_E_TIMEOUT ? 200 : 10000;
+    rbk_loop_call(f.loop, do_close, &f);
+    rbk_loop_call(f.loop, do_open, &f);
+    trial_init(&x, &f, ops->scheme, host, "/");
+    run(&x);
+    assert_int_equal(x.result.err, err);
+    assert_int_equal(x.result.status, 0);
+    assert_true(x.detail[0] != 0);
+    fixture_stop(&f);
+}
+
+static void test_failures(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof backends / sizeof *backends; i++) {
+        check_failure(backends[i], "127.0.0.1", RBK_E_TIMEOUT);     /* never answers */
+        check_failure(backends[i], "127.0.0.2", RBK_E_CONNECT);     /* nobody listens */
+        check_failure(backends[i], "nobody.invalid", RBK_E_RESOLVE);
+    }
+}
+
+/* --- what must not be sent --- */
+
+static void test_refused_address(void **state)
+{
+    static const char *const hosts[] = {"127.0.0.1", "localhost"};
+    (void)state;
+    for (size_t i = 0; i < sizeof backends / sizeof *backends; i++) {
+        for (size_t k = 0; k < sizeof hosts / sizeof *hosts; k++) {
+            fixture f;
+            trial x;
+            fixture_start(&f, backends[i], &id, serve_ok, NULL);
+            trial_init(&x, &f, backends[i]->scheme, hosts[k], "/");
+            x.refuse = true;
+            run(&x);
+            assert_int_equal(x.result.err, RBK_E_ADDRESS);
+            assert_true(atomic_load(&x.asked) > 0);
+            x.refuse = false; /* and again, when it may: one connection in all */
+            run(&x);
+            assert_int_equal(x.result.status, 200);
+            assert_int_equal(atomic_load(&f.r.accepts), 1);
+            x.refuse = true; /* kept connections are no way around the policy */
+            run(&x);
+            assert_int_equal(x.result.err, RBK_E_ADDRESS);
+            assert_int_equal(atomic_load(&f.r.requests), 1);
+            fixture_stop(&f);
+        }
+    }
+}
+
+static void test_wrong_certificate(void **state)
+{
+    identity other = make_identity(&(cert_spec){.san = "DNS:b.example", .issuer = &ca});
+    (void)state;
+    for (size_t i = 0; i < sizeof backends / sizeof *backends; i++) {
+        fixture f;
+        trial x;
+        fixture_start(&f, backends[i], &other, serve_ok, NULL);
+        trial_init(&x, &f, backends[i]->scheme, "127.0.0.1", "/");
+        run(&x);
+        assert_int_equal(x.result.err, RBK_E_TLS);
+        fixture_stop(&f);
+        assert_int_equal(atomic_load(&f.r.requests), 0);
+    }
+    free_identity(&other);
+}
+
+/* --- many --- */
+
+static void test_reuse(void **state)
+{
+    enum { AT_ONCE = 16, EACH = 63 };
+    (void)state;
+    for (size_t i = 0; i < sizeof backends / sizeof *backends; i++) {
+        fixture f;
+        trial *x = calloc(AT_ONCE, sizeof *x);
+        MUST(x);
+        fixture_start(&f, backends[i], &id, serve_ok, NULL);
+        for (int k = 0; k < AT_ONCE; k++) {
+            trial_init(&x[k], &f, backends[i]->scheme, "127.0.0.1", "/");
+            x[k].again = EACH - 1;
+            rbk_loop_call(f.loop, do_send, &x[k]);
+        }
+        for (int k = 0; k < AT_ONCE; k++) {
+            wait_done(&x[k]);
+            assert_int_equal(atomic_load(&x[k].n_done), EACH);
+        }
+        assert_int_equal(atomic_load(&f.r.requests), AT_ONCE * EACH);
+        assert_true(atomic_load(&f.r.accepts) <= AT_ONCE);
+        fixture_stop(&f);
+        free(x);
+    }
+}
+
+static void test_close_under_way(void **state)
+{
+    enum { N = 12 };
+    static const char *const hosts[] = {"127.0.0.1", "127.0.0.1", "nobody.invalid"};
+    (void)state;
+    for (size_t i = 0; i < sizeof backends / sizeof *backends; i++) {
+        fixture f;
+        trial *x = calloc(N, sizeof *x);
+        MUST(x);
+        fixture_start(&f, backends[i], &id, serve_silence, NULL);
+        for (int k = 0; k < N; k++) {
+            trial_init(&x[k], &f, backends[i]->scheme, hosts[k % 3], "/");
+            x[k].refuse = k % 3 == 1;
+            rbk_loop_call(f.loop, do_send, &x[k]);
+            if (k == N / 2)
+                WAIT_COUNT(f.r.requests, 1);
+        }
+        rbk_loop_call(f.loop, do_close, &f);
+        for (int k = 0; k < N; k++) {
+            assert_int_equal(atomic_load(&x[k].n_done), 1);
+            assert_false(x[k].within);
+            assert_true(x[k].result.err < 0);
+            if (k % 3 == 0)
+                assert_int_equal(x[k].result.err, RBK_E_CLOSED);
+        }
+        fixture_stop(&f);
+        for (int k = 0; k < N; k++)
+            assert_int_equal(atomic_load(&x[k].n_done), 1);
+        free(x);
+    }
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    ca = make_identity(&(cert_spec){0});
+    id = make_identity(
+        &(cert_spec){.san = "IP:127.0.0.1,IP:127.0.0.2,DNS:localhost", .issuer = &ca});
+    write_pem(&ca, ca_path);
+    rbk_tls_client_conf conf = {.ca_file = ca_path, .ca_only = true};
+    return rbk_tls_client_new(&conf, &tls, NULL);
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    rbk_tls_free(tls);
+    unlink(ca_path);
+    free_identity(&id);
+    free_identity(&ca);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_request),         cmocka_unit_test(test_name),
+        cmocka_unit_test(test_statuses),        cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_refused_address), cmocka_unit_test(test_wrong_certificate),
+        cmocka_unit_test(test_reuse),           cmocka_unit_test(test_close_under_way),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
