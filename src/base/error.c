@@ -5,6 +5,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 static const struct {
     int num, rpc;
@@ -62,6 +63,20 @@ int rbk_fail(rbk_error *err, int code, const char *fmt, ...)
     return code;
 }
 
+/* Text that was cut ends with a whole UTF-8 character: it goes into JSON. */
+static void end_whole(char *z)
+{
+    size_t n = strlen(z), at = n;
+    while (at > 0 && n - at < 3 && ((unsigned char)z[at - 1] & 0xc0) == 0x80)
+        at--;
+    if (at == 0)
+        return;
+    unsigned char lead = (unsigned char)z[at - 1];
+    size_t want = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : lead >= 0xc0 ? 2 : 1;
+    if (n - at + 1 < want)
+        z[at - 1] = 0;
+}
+
 int rbk_fail_text(rbk_error *err, int code, const char *fmt, ...)
 {
     if (err == NULL)
@@ -72,5 +87,6 @@ int rbk_fail_text(rbk_error *err, int code, const char *fmt, ...)
     vsnprintf(err->detail, sizeof err->detail, fmt, ap);
     va_end(ap);
     snprintf(err->text, sizeof err->text, "%.*s", (int)sizeof err->text - 1, err->detail);
+    end_whole(err->text);
     return code;
 }

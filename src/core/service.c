@@ -227,8 +227,7 @@ static void take_named(rbk_svc_reader *r, rbk_str name, rbk_str value)
             return;
         }
         r->seen |= 1u << known[i].bit;
-        if (r->err == 0)
-            set_one(r, known[i].bit, value);
+        set_one(r, known[i].bit, value);
         return;
     }
     for (size_t i = 0; i < COUNT(later); i++)

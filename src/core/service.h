@@ -43,8 +43,8 @@ enum {
 #undef X
 };
 
-/* Reads the service parameters of one request, wherever they stand. The first fault
- * is kept, what comes after it is only counted. */
+/* Reads the service parameters of one request, wherever they stand. After the first
+ * fault nothing more is looked at. */
 typedef struct rbk_svc_reader {
     rbk_arena *arena;       /* for the strings of `svc` and for `err_data` */
     int64_t max_timeout_ms; /* greatest `timeout` */

@@ -87,6 +87,26 @@ static void test_long_text_is_cut(void **state)
     assert_int_equal(strlen(e.detail), sizeof e.detail - 1);
 }
 
+/* What is cut still is UTF-8, wherever the cut falls. */
+static void test_cut_between_characters(void **state)
+{
+    (void)state;
+    static const char *const chars[] = {"\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80"};
+    for (size_t c = 0; c < 3; c++)
+        for (size_t before = 0; before < 4; before++) {
+            char big[600] = "aaaa";
+            size_t n = strlen(chars[c]);
+            big[before] = 0;
+            for (int i = 0; i < 100; i++)
+                strcat(big, chars[c]);
+            rbk_error e;
+            rbk_fail_text(&e, RBK_E_CONFIG, "%s", big);
+            size_t len = strlen(e.text);
+            assert_true(len > sizeof e.text - 5);
+            assert_int_equal((len - before) % n, 0);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -95,6 +115,7 @@ int main(void)
         cmocka_unit_test(test_unknown_numbers),
         cmocka_unit_test(test_fail),
         cmocka_unit_test(test_long_text_is_cut),
+        cmocka_unit_test(test_cut_between_characters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

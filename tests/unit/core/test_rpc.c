@@ -380,23 +380,27 @@ static void test_yyjson_without_memory(void **state)
     rbk_rpc_free(d);
 }
 
-/* The maximum of the arenas, raised byte by byte, fails each allocation in turn. */
-static void test_arena_without_memory(void **state)
+/* An arena takes chunks of 2 KiB. With room for one, blanks in front of the body use it
+ * up bit by bit, so each allocation of the document fails in its turn. */
+static void test_document_without_memory(void **state)
 {
     (void)state;
-    size_t refused = 0;
-    bool done = false;
-    for (size_t max = 0; max < 64 * 1024; max += 16) {
+    size_t refused = 0, blanks = 0;
+    for (; blanks < 2048; blanks++) {
+        rbk_buf b = RBK_BUF(8192);
+        for (size_t i = 0; i < blanks; i++)
+            rbk_buf_c(&b, ' ');
+        rbk_buf_z(&b, hungry);
         rbk_rpc_doc *d = NULL;
-        int err = rbk_rpc_parse_within(rbk_str_z(hungry), &limits, NULL, max, &d);
+        int err = rbk_rpc_parse_within(rbk_buf_view(&b), &limits, NULL, 2048, &d);
+        rbk_buf_free(&b);
         if (err) {
             assert_int_equal(err, RBK_E_NOMEM);
             assert_null(d);
-            assert_false(done); /* more memory never makes it worse */
             refused++;
             continue;
         }
-        done = true;
+        assert_int_equal(refused, 0); /* less memory never makes it better */
         assert_int_equal(d->items[0].err, 0);
         assert_str(d->items[0].svc.callback, "h");
         assert_str(d->items[0].params, "{\"a\":1}");
@@ -405,7 +409,40 @@ static void test_arena_without_memory(void **state)
         assert_str(d->items[3].svc.ray_id, "12");
         rbk_rpc_free(d);
     }
-    assert_true(done && refused > 10);
+    assert_true(refused > 100 && refused < blanks);
+    rbk_rpc_doc *d = NULL;
+    assert_int_equal(rbk_rpc_parse_within(rbk_str_z(hungry), &limits, NULL, 2047, &d), RBK_E_NOMEM);
+}
+
+/* The same for what one request needs while it is read: names fill that arena. */
+static void test_request_without_memory(void **state)
+{
+    (void)state;
+    size_t refused = 0, taken = 0;
+    for (int names = 30; names < 70; names += 34)
+        for (int escaped = 0; escaped < 25; escaped++) {
+            rbk_buf b = RBK_BUF(8192);
+            rbk_buf_lit(&b, "{\"method\":\"m\"");
+            for (int i = 0; i < names; i++)
+                rbk_buf_addf(&b, ",\"%d\":0", i);
+            for (int i = 0; i < escaped; i++)
+                rbk_buf_addf(&b, ",\"\\n%d\":0", i);
+            rbk_buf_lit(&b, ",\"params\":{\"\\n\":1,\"$rpc.r\\u0061yId\":1},"
+                            "\"jsonrpc\":\"2\\u002e0\",\"i\\u0064\":1}");
+            rbk_rpc_doc *d = NULL;
+            int err = rbk_rpc_parse_within(rbk_buf_view(&b), &limits, NULL, 2048, &d);
+            rbk_buf_free(&b);
+            assert_true(err == 0 || err == RBK_E_NOMEM);
+            assert_true((err == 0) == (d != NULL));
+            if (d) {
+                assert_int_equal(d->items[0].err, 0);
+                assert_str(d->items[0].svc.ray_id, "1");
+            }
+            taken += d != NULL;
+            refused += d == NULL;
+            rbk_rpc_free(d);
+        }
+    assert_true(refused > 5 && taken > 5);
 }
 
 static int free_doc(void **state)
@@ -430,7 +467,8 @@ int main(void)
         cmocka_unit_test(test_many_members),
         cmocka_unit_test(test_many_service_members),
         cmocka_unit_test(test_yyjson_without_memory),
-        cmocka_unit_test(test_arena_without_memory),
+        cmocka_unit_test(test_document_without_memory),
+        cmocka_unit_test(test_request_without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, free_doc);
 }

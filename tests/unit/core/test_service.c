@@ -300,6 +300,8 @@ static void test_precedence(void **state)
     (void)state;
     assert_refused(parse_params("\"$rpc.timeout\":0.2,\"$rpc.a\":1,\"$rpc.callback\":2"),
                    "{\"$rpc.a\":\"unknown service parameter\"}");
+    assert_refused(parse_params("\"$rpc.delay\":1,\"$rpc.a\":1"),
+                   "{\"$rpc.a\":\"unknown service parameter\"}");
     rbk_rpc_item *it = parse("{\"id\":1,\"$rpc.a\":1,\"params\":{}}");
     assert_int_equal(it->err, RBK_E_REQUEST);
     assert_null(it->err_data.p);
