@@ -93,7 +93,7 @@ static size_t parse_octet(rbk_str s, uint8_t *ret)
 int rbk_parse_ipv4(rbk_str s, uint8_t ret_addr[4])
 {
     uint8_t a[4];
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0;; i++) {
         size_t n = parse_octet(s, &a[i]);
         if (n == 0)
             return RBK_E_INVAL;
@@ -264,7 +264,8 @@ static uint16_t default_port(const char *scheme)
 
 static bool is_uri_char(char c)
 {
-    return is_alpha(c) || is_digit(c) || (c && strchr("-._~!$&'()*+,;=:@/?[]", c));
+    static const char marks[] = "-._~!$&'()*+,;=:@/?[]";
+    return is_alpha(c) || is_digit(c) || memchr(marks, c, sizeof marks - 1);
 }
 
 /* Only the characters of a URI without a fragment, and every "%" with its two digits. */

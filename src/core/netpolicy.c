@@ -221,8 +221,7 @@ rbk_dsn_fault rbk_netpolicy_check(const rbk_netpolicy *p, rbk_str text, rbk_dsn 
         return RBK_DSN_HOST;
     if (ret->kind == RBK_HOST_NAME)
         return special_name_refused(p, host) ? RBK_DSN_HOST : RBK_DSN_OK;
-    return rbk_netpolicy_addr_ok(p, ret->kind, ret->addr, ret->port) ? RBK_DSN_OK
-                                                                     : RBK_DSN_ADDRESS;
+    return rbk_netpolicy_addr_ok(p, ret->kind, ret->addr, ret->port) ? RBK_DSN_OK : RBK_DSN_ADDRESS;
 }
 
 rbk_str rbk_netpolicy_schemes(const rbk_netpolicy *p)
@@ -234,7 +233,7 @@ rbk_str rbk_netpolicy_schemes(const rbk_netpolicy *p)
 
 static int bad_item(rbk_error *err, const char *key, rbk_str item, const char *why)
 {
-    return rbk_fail(err, RBK_E_CONFIG, "%s: \"%.*s\" %s", key, RBK_FMT(item), why);
+    return rbk_fail(err, RBK_E_CONFIG, "%s: \"%.*s\" %s", key, (int)item.n, item.p, why);
 }
 
 /* `*ret` gets zeroed room for every item of the list, NULL for none. */
@@ -252,9 +251,10 @@ static int make_room(const char *key, rbk_str list, size_t size, void **ret, rbk
 
 static bool is_scheme(rbk_str s)
 {
+    static const char others[] = "0123456789+-.";
     for (size_t i = 0; i < s.n; i++) {
         bool letter = rbk_lower(s.p[i]) >= 'a' && rbk_lower(s.p[i]) <= 'z';
-        if (!letter && (i == 0 || !strchr("0123456789+-.", s.p[i]) || s.p[i] == 0))
+        if (!letter && (i == 0 || !memchr(others, s.p[i], sizeof others - 1)))
             return false;
     }
     return s.n > 0 && s.n <= 15;
@@ -289,9 +289,11 @@ static int set_schemes(rbk_netpolicy *p, rbk_str list, rbk_error *err)
 
 static bool is_glob_text(const glob *g)
 {
+    static const char marks[] = "-_.*";
     for (size_t i = 0; i < g->n; i++) {
         char c = g->p[i];
-        if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || strchr("-_.*", c)))
+        bool letter = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+        if (!letter && !memchr(marks, c, sizeof marks - 1))
             return false;
         if (c == '.' && (i == 0 || g->p[i - 1] == '.'))
             return false;
@@ -318,7 +320,7 @@ static int add_host(rbk_netpolicy *p, rbk_str item, rbk_error *err)
         return rbk_fail(err, RBK_E_CONFIG, "callback.hosts: an item of %zu bytes", item.n);
     for (; g->n < item.n; g->n++)
         g->p[g->n] = rbk_lower(item.p[g->n]);
-    if (memchr(g->p, 0, g->n) || !is_glob_text(g))
+    if (!is_glob_text(g))
         return bad_item(err, "callback.hosts", item, "is not a host name, address or glob");
     p->n_hosts++;
     return 0;
