@@ -196,12 +196,12 @@ void rbk_call_expire(rbk_call *c)
 
 void rbk_call_drop(rbk_call *c)
 {
-    if (c->ticket && take_answer(c, ANSWERED)) {
+    if (take_answer(c, ANSWERED)) {
         rbk_reaper_disarm(c->e->reaper, c);
+        if (c->ex)
+            rbk_exchange_fault(c->ex, c->item, RBK_E_BUSY, RBK_STR_NONE);
         rbk_ticket_free(c->ticket);
         c->ticket = NULL;
-    } else {
-        rbk_call_fail(c, RBK_E_BUSY);
     }
     rbk_call_unref(c);
 }
