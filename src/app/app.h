@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* app/app.h - what the commands of the program share.
+ *
+ * A command is a row of the table in main.c: a function that gets the words behind its
+ * name and returns an exit code. */
+#ifndef RBK_APP_APP_H
+#define RBK_APP_APP_H
+
+#include "app/args.h"
+#include "ringback.h"
+#include "server/options.h"
+
+enum {
+    RBK_EXIT_OK = 0,
+    RBK_EXIT_FAILED = 1, /* the thing asked for failed */
+    RBK_EXIT_USAGE = 2,  /* command line or configuration */
+    RBK_EXIT_STORE = 74  /* the store cannot be trusted (EX_IOERR) */
+};
+
+typedef struct rbk_command {
+    const char *name, *words; /* "call", "URL METHOD [PARAMS]" */
+    const char *summary;      /* one line */
+    const char *help;         /* options and what to expect; ends with a newline */
+    bool settings;            /* the option table is part of its help */
+    int (*run)(int argc, char **argv);
+} rbk_command;
+
+int rbk_cmd_serve(int argc, char **argv);
+int rbk_cmd_demo(int argc, char **argv);
+int rbk_cmd_listen(int argc, char **argv);
+int rbk_cmd_call(int argc, char **argv);
+int rbk_cmd_check_dsn(int argc, char **argv);
+int rbk_cmd_config(int argc, char **argv);
+
+/* "ringback: …" on stderr; returns RBK_EXIT_USAGE. */
+int rbk_usage(const char *fmt, ...) RBK_PRINTF(1, 2);
+/* "ringback: …" on stderr; returns the exit code of the rbk_err `r`. */
+int rbk_failed(int r, const char *what);
+
+/* --- settings.c: -c FILE and --set key=value, as several commands take them --- */
+
+#define RBK_SETTINGS_FLAGS {"config", 'c', true}, {"set", 0, true}
+enum { RBK_FLAG_CONFIG, RBK_FLAG_SET, RBK_SETTINGS_N };
+
+/* File < environment < --set, whatever their order on the command line. */
+typedef struct rbk_settings {
+    const char *file;
+    const char **sets;
+    size_t n_sets;
+} rbk_settings;
+
+/* One of the two flags above. 0, or told to stderr and RBK_E_CONFIG or RBK_E_NOMEM. */
+int rbk_settings_add(rbk_settings *s, int flag, const char *value);
+/* Read everything and check it. NULL with `err`. */
+rbk_options *rbk_settings_load(const rbk_settings *s, rbk_error *err);
+void rbk_settings_free(rbk_settings *s);
+
+/* --- process.c: signals, limits, output --- */
+
+/* Block the signals that end or reload us, before any thread starts; ignore SIGPIPE. */
+void rbk_process_init(void);
+void rbk_process_raise_files(void);
+/* The next such signal, or 0 after `timeout_ms`. Main thread. */
+int rbk_process_wait(int timeout_ms);
+bool rbk_process_ends(int signum); /* is it SIGTERM or SIGINT? */
+/* The next SIGTERM or SIGINT ends the process at once. */
+void rbk_process_end_at_once(void);
+/* Print peer bytes on a terminal: control characters become \xNN. */
+void rbk_print_peer(rbk_buf *b, rbk_str s);
+/* One write(2) of `line` and a newline to stderr; an rbk_log_fn. Any thread. */
+void rbk_log_stderr(void *user, rbk_log_level level, const char *line);
+/* All of `s` to stdout, unbuffered. */
+void rbk_print(rbk_str s);
+
+#endif

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* app/cmd_listen.c - `ringback listen`: an HTTPS receiver that prints each callback. */
+#include "app/app.h"
+#include "app/receiver.h"
+#include "app/tempdir.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+enum { PRINT_MAX = 64 << 20, DELAY_MAX_MS = 3600000, DEFAULT_PORT = 8443 };
+
+typedef struct listen_conf {
+    const char *dir; /* NULL: a temporary one */
+    rbk_receiver_conf receiver;
+} listen_conf;
+
+static bool is_of_interest(rbk_str name)
+{
+    static const char *const dull[] = {"host", "user-agent", "content-length", "accept",
+                                       "connection"};
+    for (size_t i = 0; i < sizeof dull / sizeof dull[0]; i++)
+        if (rbk_str_ieqz(name, dull[i]))
+            return false;
+    return true;
+}
+
+static void on_callback(void *user, const rbk_callback *cb)
+{
+    const rbk_receiver_conf *conf = user;
+    rbk_buf b = RBK_BUF(PRINT_MAX);
+    char time[25];
+    rbk_wall_format(rbk_wall_now(), time);
+    rbk_buf_addf(&b, "\n%s ", time);
+    rbk_print_peer(&b, cb->method);
+    rbk_buf_c(&b, ' ');
+    rbk_print_peer(&b, cb->path);
+    rbk_buf_z(&b, cb->query.n ? "?" : "");
+    rbk_print_peer(&b, cb->query);
+    rbk_buf_addf(&b, " -> %d\n", conf->status);
+    for (size_t i = 0; i < cb->n_headers; i++) {
+        if (!is_of_interest(cb->headers[i].name))
+            continue;
+        rbk_buf_lit(&b, "  ");
+        rbk_print_peer(&b, cb->headers[i].name);
+        rbk_buf_lit(&b, ": ");
+        rbk_print_peer(&b, cb->headers[i].value);
+        rbk_buf_c(&b, '\n');
+    }
+    rbk_print_peer(&b, cb->body);
+    rbk_buf_c(&b, '\n');
+    rbk_print(rbk_buf_view(&b));
+    rbk_buf_free(&b);
+}
+
+static void print_head(const rbk_cert *cert, unsigned port)
+{
+    printf("Listening for callbacks on https://127.0.0.1:%u/\n"
+           "Certificate authority: %s\n\n"
+           "Start a server that may call it:\n"
+           "  ringback serve --set callback.allow=127.0.0.0/8 --set delivery.ca_file=%s\n"
+           "or put this into its configuration:\n"
+           "  [callback]\n"
+           "  allow = 127.0.0.0/8\n"
+           "  [delivery]\n"
+           "  ca_file = %s\n",
+           port, cert->ca, cert->ca, cert->ca);
+    fflush(stdout);
+}
+
+static int listen_in(const char *dir, rbk_receiver_conf *conf)
+{
+    rbk_cert cert;
+    rbk_receiver *receiver = NULL;
+    rbk_error err = {0};
+    int r = rbk_cert_make(dir, &cert, &err);
+    conf->cert = &cert;
+    conf->fn = on_callback;
+    conf->user = conf;
+    if (r == 0)
+        r = rbk_receiver_start(conf, &receiver, &err);
+    if (r < 0)
+        return rbk_failed(r, err.detail);
+    print_head(&cert, rbk_receiver_port(receiver));
+    while (!rbk_process_ends(rbk_process_wait(3600000)))
+        ;
+    rbk_receiver_stop(receiver);
+    return RBK_EXIT_OK;
+}
+
+static int run(listen_conf *conf)
+{
+    char temp[400];
+    rbk_error err = {0};
+    if (conf->dir) {
+        if (mkdir(conf->dir, 0700) < 0 && errno != EEXIST)
+            return rbk_failed(RBK_E_SYS, strerror(errno));
+        return listen_in(conf->dir, &conf->receiver);
+    }
+    if (rbk_tempdir_make(temp, &err) < 0)
+        return rbk_failed(err.code, err.detail);
+    int code = listen_in(temp, &conf->receiver);
+    rbk_tempdir_remove(temp);
+    return code;
+}
+
+int rbk_cmd_listen(int argc, char **argv)
+{
+    static const rbk_flag flags[] = {{"port", 'p', true},   {"dir", 'd', true},
+                                     {"status", 0, true},   {"delay", 0, true},
+                                     {NULL, 0, false}};
+    enum { PORT, DIR, STATUS, DELAY };
+    rbk_args a = {.argc = argc, .argv = argv, .flags = flags};
+    listen_conf conf = {0};
+    uint64_t port = DEFAULT_PORT, status = 200, delay = 0;
+    for (int i; (i = rbk_args_next(&a)) != RBK_ARG_END;) {
+        if (i == RBK_ARG_BAD || (i == PORT && !rbk_args_number(&a, 65535, &port)) ||
+            (i == STATUS && !rbk_args_number(&a, 599, &status)) ||
+            (i == DELAY && !rbk_args_number(&a, DELAY_MAX_MS, &delay)))
+            return RBK_EXIT_USAGE;
+        if (i == RBK_ARG_WORD)
+            return rbk_usage("'%s' is too much: listen takes options only", a.value);
+        if (i == DIR)
+            conf.dir = a.value;
+    }
+    if (status < 200)
+        return rbk_usage("--status wants an HTTP status from 200 to 599");
+    conf.receiver = (rbk_receiver_conf){
+        .port = (uint16_t)port, .status = (int)status, .delay_ms = (int64_t)delay};
+    return run(&conf);
+}

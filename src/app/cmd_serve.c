@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* app/cmd_serve.c - `ringback serve`: the server as a process of its own.
+ *
+ * Reads the settings, starts the library, and then only waits for signals: SIGTERM and
+ * SIGINT drain and end (a second one at once), SIGHUP reads the settings anew. The main
+ * thread alone. */
+#include "app/app.h"
+
+#include "base/error.h"
+#include "server/server_internal.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+enum { HEALTH_MS = 500 };
+
+static void write_line(void *user, rbk_level level, const char *line, size_t n)
+{
+    (void)n;
+    rbk_log_stderr(user, (rbk_log_level)level, line);
+}
+
+static rbk_log make_log(const rbk_options *o)
+{
+    return (rbk_log){
+        .level = (rbk_level)o->log_level, .json = o->log_json != 0, .write = write_line};
+}
+
+/* No setting of this version can change while the server runs, so a good file is only
+ * said to be good. */
+static void reload(const rbk_settings *settings, const rbk_log *log)
+{
+    rbk_error err = {0};
+    rbk_options *o = rbk_settings_load(settings, &err);
+    if (o)
+        rbk_event(log, RBK_INFO, "config.checked", RBK_FZ("note", "settings change at a restart"));
+    else
+        rbk_event(log, RBK_ERROR, "config.refused", RBK_FZ("reason", err.detail));
+    rbk_options_free(o);
+}
+
+static int wait_for_end(rbk_server *s, const rbk_settings *settings, const rbk_log *log)
+{
+    while (rbk_server_health(s) != RBK_E_IO) {
+        int signum = rbk_process_wait(HEALTH_MS);
+        if (rbk_process_ends(signum))
+            return RBK_EXIT_OK;
+        if (signum == SIGHUP)
+            reload(settings, log);
+    }
+    return RBK_EXIT_STORE;
+}
+
+static int serve(rbk_options *o, const rbk_settings *settings)
+{
+    rbk_log log = make_log(o);
+    rbk_server *s = rbk_server_new();
+    int r = s ? rbk_server_use_options(s, o) : RBK_E_NOMEM;
+    if (s == NULL) {
+        rbk_options_free(o);
+        return rbk_failed(r, rbk_strerror(r));
+    }
+    rbk_server_log(s, rbk_log_stderr, NULL);
+    if (r == 0)
+        r = rbk_server_start(s);
+    if (r < 0) {
+        int code = rbk_failed(r, rbk_server_error(s));
+        rbk_server_free(s);
+        return code;
+    }
+    int code = wait_for_end(s, settings, &log);
+    if (code == RBK_EXIT_STORE) /* nothing of it can be finished; the jobs are on the disk */
+        _exit(code);
+    rbk_process_end_at_once();
+    rbk_server_stop(s);
+    rbk_server_free(s);
+    return code;
+}
+
+int rbk_cmd_serve(int argc, char **argv)
+{
+    static const rbk_flag flags[] = {RBK_SETTINGS_FLAGS, {NULL, 0, false}};
+    rbk_args a = {.argc = argc, .argv = argv, .flags = flags};
+    rbk_settings settings = {0};
+    rbk_error err = {0};
+    int code = RBK_EXIT_USAGE, i;
+    while ((i = rbk_args_next(&a)) != RBK_ARG_END) {
+        if (i == RBK_ARG_WORD)
+            rbk_usage("'%s' is too much: serve takes options only", a.value);
+        if (i < 0 || rbk_settings_add(&settings, i, a.value) < 0)
+            goto out;
+    }
+    rbk_process_raise_files();
+    rbk_options *o = rbk_settings_load(&settings, &err);
+    code = o ? serve(o, &settings) : rbk_failed(err.code, err.detail);
+out:
+    rbk_settings_free(&settings);
+    return code;
+}

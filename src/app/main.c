@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* app/main.c - the program `ringback`: a table of commands, and help about them. */
+#include "app/app.h"
+
+#include <stdio.h>
+
+static const rbk_command commands[] = {
+    {.name = "serve", .words = "[-c FILE] [--set KEY=VALUE]...", .run = rbk_cmd_serve,
+     .summary = "run the server", .settings = true,
+     .help = "  -c, --config FILE    read settings from an INI file\n"
+             "      --set KEY=VALUE  one setting; stronger than file and environment\n\n"
+             "SIGTERM and SIGINT stop it within server.drain; a second one ends it at once,\n"
+             "and what is unfinished is in the store. SIGHUP checks the settings anew.\n"
+             "Events go to standard error, one line each.\n"},
+    {.name = "demo", .words = "[--port N] [--once]", .run = rbk_cmd_demo,
+     .summary = "server, order example and receiver in one: shows the three messages",
+     .help = "  -p, --port N  port of the server on 127.0.0.1 (7600; 0 is a free one)\n"
+             "      --once    end after the callback came\n"},
+    {.name = "listen", .words = "[--port N] [--dir DIR] [--status CODE] [--delay MS]",
+     .run = rbk_cmd_listen, .summary = "HTTPS receiver for development: prints callbacks",
+     .help = "  -p, --port N         port on 127.0.0.1 (8443; 0 is a free one)\n"
+             "  -d, --dir DIR        where the certificate authority ca.pem is kept (else in a\n"
+             "                       temporary folder)\n"
+             "      --status CODE    HTTP status to answer (200)\n"
+             "      --delay MS       wait before each answer\n"},
+    {.name = "call", .words = "URL METHOD [PARAMS] [--callback DSN] [--id ID] [--notify]",
+     .run = rbk_cmd_call, .summary = "JSON-RPC client: prints the answer",
+     .help = "  PARAMS           a JSON object or array\n"
+             "  --callback DSN   have the response delivered there\n"
+             "  --id ID          id of the request (1)\n"
+             "  --notify         no id: a notification, which is not answered\n"
+             "  --timeout S      seconds to wait for the answer (60)\n"
+             "  --ca FILE        PEM file of authorities to trust, besides the system's\n\n"
+             "Exits 0 for a result, 1 for an error or no answer.\n"},
+    {.name = "check-dsn", .words = "DSN [-c FILE] [--set KEY=VALUE]...", .run = rbk_cmd_check_dsn,
+     .summary = "would this callback be accepted, and which check refuses it",
+     .help = "  -c, --config FILE    read settings from an INI file\n"
+             "      --set KEY=VALUE  one setting\n\n"
+             "Names are not looked up. Exits 0 for accepted, 1 for refused.\n"},
+    {.name = "config", .words = "[-t] [-c FILE] [--set KEY=VALUE]... | --doc",
+     .run = rbk_cmd_config, .summary = "print the settings", .settings = true,
+     .help = "  -c, --config FILE    read settings from an INI file\n"
+             "      --set KEY=VALUE  one setting; stronger than file and environment\n"
+             "  -t, --test           test the settings, print nothing\n"
+             "      --doc            print the table of all settings as Markdown\n"},
+};
+enum { N_COMMANDS = sizeof commands / sizeof commands[0] };
+
+static const rbk_command *find_command(const char *name)
+{
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+    return NULL;
+}
+
+static int print_overview(void)
+{
+    printf("ringback %s - a JSON-RPC 2.0 server that can answer later, by callback\n\n"
+           "Usage: ringback COMMAND ...\n\n", rbk_version());
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        printf("  %-10s %s\n", commands[i].name, commands[i].summary);
+    printf("\nringback help COMMAND tells more. Exit codes: 0 done, 1 what was asked for\n"
+           "failed, 2 usage or configuration, 74 the store cannot be trusted.\n");
+    return RBK_EXIT_OK;
+}
+
+static int print_help(const rbk_command *c)
+{
+    printf("ringback %s %s\n\n%s\n\n%s", c->name, c->words, c->summary, c->help);
+    if (c->settings) {
+        rbk_buf b = RBK_BUF(1 << 20);
+        rbk_options_doc(&b, false);
+        printf("\nSettings, with their defaults. Each is also the variable RINGBACK_SECTION_KEY;\n"
+               "file < environment < --set.\n\n%.*s", RBK_FMT(rbk_buf_view(&b)));
+        rbk_buf_free(&b);
+    }
+    return RBK_EXIT_OK;
+}
+
+static int help(int argc, char **argv)
+{
+    if (argc == 0)
+        return print_overview();
+    const rbk_command *c = find_command(argv[0]);
+    return c ? print_help(c) : rbk_usage("'%s' is not a command; see ringback --help", argv[0]);
+}
+
+/* `--help` among the words, before a `--`. */
+static bool wants_help(int argc, char **argv)
+{
+    for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+            return true;
+    return false;
+}
+
+static int flush(int code)
+{
+    if (fflush(stdout) == 0 || code != RBK_EXIT_OK)
+        return code;
+    return rbk_failed(RBK_E_SYS, "standard output cannot be written");
+}
+
+int main(int argc, char **argv)
+{
+    rbk_process_init();
+    if (argc < 2) {
+        rbk_usage("wants a command; see ringback --help");
+        return RBK_EXIT_USAGE;
+    }
+    const char *name = argv[1];
+    if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) {
+        printf("ringback %s\n", rbk_version());
+        return flush(RBK_EXIT_OK);
+    }
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+        return flush(print_overview());
+    if (strcmp(name, "help") == 0)
+        return flush(help(argc - 2, argv + 2));
+    const rbk_command *c = find_command(name);
+    if (c == NULL)
+        return rbk_usage("'%s' is not a command; see ringback --help", name);
+    if (wants_help(argc - 2, argv + 2))
+        return flush(print_help(c));
+    return flush(c->run(argc - 2, argv + 2));
+}

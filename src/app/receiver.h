@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* app/receiver.h - an HTTPS receiver of callbacks, for development: what `listen` runs
+ * and `demo` shows. It has a loop thread of its own and answers every POST. */
+#ifndef RBK_APP_RECEIVER_H
+#define RBK_APP_RECEIVER_H
+
+#include "app/cert.h"
+#include "net/http.h"
+
+typedef struct rbk_receiver rbk_receiver;
+
+typedef struct rbk_callback {
+    rbk_str method, path, query, body;
+    const rbk_http_header *headers;
+    size_t n_headers;
+} rbk_callback;
+
+typedef struct rbk_receiver_conf {
+    const rbk_cert *cert;
+    uint16_t port;    /* 0: a free one */
+    int status;       /* what is answered, 200 to 599 */
+    int64_t delay_ms; /* how long the answer waits */
+    /* A callback came; before it is answered. Valid in the call alone. Loop thread. */
+    void (*fn)(void *user, const rbk_callback *cb);
+    void *user;
+} rbk_receiver_conf;
+
+/* On 127.0.0.1. 0, or an rbk_err with `err`. */
+int rbk_receiver_start(const rbk_receiver_conf *conf, rbk_receiver **ret, rbk_error *err);
+uint16_t rbk_receiver_port(const rbk_receiver *r);
+void rbk_receiver_stop(rbk_receiver *r); /* NULL is legal */
+
+#endif
