@@ -7,7 +7,7 @@
 /* A cell left out is a move that does not exist. */
 static const unsigned char move[RBK_JOB_STATE_N][RBK_EV_N] = {
     [RBK_JOB_HELD] = {[RBK_EV_RELEASE] = RBK_JOB_QUEUED,
-                      [RBK_EV_CANCEL] = RBK_JOB_DUE, /* the response is -32005 */
+                      [RBK_EV_CANCEL] = RBK_JOB_DUE,  /* the response is -32005 */
                       [RBK_EV_EXPIRE] = RBK_JOB_DUE}, /* the response is -32002 */
     [RBK_JOB_QUEUED] = {[RBK_EV_CLAIM] = RBK_JOB_RUNNING,
                         [RBK_EV_CANCEL] = RBK_JOB_DUE,

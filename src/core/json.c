@@ -58,9 +58,8 @@ int rbk_json_validate(rbk_str text, const struct yyjson_alc *alc, rbk_json_top *
     if (doc == NULL)
         return err.code == YYJSON_READ_ERROR_MEMORY_ALLOCATION ? RBK_E_NOMEM : RBK_E_PARSE;
     yyjson_val *root = yyjson_doc_get_root(doc);
-    *ret_top = (rbk_json_top){.object = yyjson_is_obj(root),
-                              .array = yyjson_is_arr(root),
-                              .n = yyjson_arr_size(root)};
+    *ret_top = (rbk_json_top){
+        .object = yyjson_is_obj(root), .array = yyjson_is_arr(root), .n = yyjson_arr_size(root)};
     yyjson_doc_free(doc);
     return 0;
 }

@@ -92,8 +92,8 @@ bool rbk_retry_next(const rbk_retry_conf *conf, uint32_t attempts, rbk_wall_ms f
     rbk_wall_ms end = first + max_age_of(conf);
     if (now >= end)
         return false;
-    rbk_wall_ms due = now + spread(conf->step_ms[over ? conf->steps - 1 : attempts - 1],
-                                   conf->jitter, random);
+    rbk_wall_ms due =
+        now + spread(conf->step_ms[over ? conf->steps - 1 : attempts - 1], conf->jitter, random);
     *ret_due = due < end ? due : end;
     return true;
 }

@@ -253,8 +253,8 @@ static void judge_request(reader *r)
 /* `*p` stands on '{'. 0 or RBK_E_NOMEM. */
 static int read_request(reader *r, int64_t max_timeout_ms, const char **p)
 {
-    r->svc = (rbk_svc_reader){
-        .arena = r->arena, .max_timeout_ms = max_timeout_ms, .svc = &r->it->svc};
+    r->svc =
+        (rbk_svc_reader){.arena = r->arena, .max_timeout_ms = max_timeout_ms, .svc = &r->it->svc};
     r->names = (name_list){0};
     r->seen = 0;
     r->invalid = false;

@@ -104,9 +104,9 @@ static void test_json_string(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_append),       cmocka_unit_test(test_u64),
+        cmocka_unit_test(test_append),           cmocka_unit_test(test_u64),
         cmocka_unit_test(test_maximum_is_exact), cmocka_unit_test(test_error_sticks),
-        cmocka_unit_test(test_long_format),  cmocka_unit_test(test_json_string),
+        cmocka_unit_test(test_long_format),      cmocka_unit_test(test_json_string),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

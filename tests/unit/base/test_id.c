@@ -78,8 +78,8 @@ static void test_str_u64(void **state)
     assert_true(v == UINT64_MAX);
     assert_int_equal(rbk_str_u64(RBK_STR("007"), 7, &v), 0);
     assert_true(v == 7);
-    static const char *const bad[] = {"", "-1", "+1", " 1", "1 ", "1.0", "18446744073709551616",
-                                      "99999999999999999999", "8x"};
+    static const char *const bad[] = {
+        "", "-1", "+1", " 1", "1 ", "1.0", "18446744073709551616", "99999999999999999999", "8x"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         assert_int_equal(rbk_str_u64(rbk_str_z(bad[i]), UINT64_MAX, &v), RBK_E_INVAL);
     assert_int_equal(rbk_str_u64(RBK_STR("8"), 7, &v), RBK_E_INVAL);

@@ -43,8 +43,8 @@ static void test_logfmt(void **state)
     rbk_log log = make_log(false);
     rbk_event(&log, RBK_WARN, "store.full", RBK_F("free", -12), RBK_FZ("path", "/a/b.db"),
               RBK_FZ("why", "no space"), RBK_FZ("empty", ""));
-    assert_string_equal(rest(),
-                        "level=warn event=store.full free=-12 path=/a/b.db why=\"no space\" empty=\"\"");
+    assert_string_equal(
+        rest(), "level=warn event=store.full free=-12 path=/a/b.db why=\"no space\" empty=\"\"");
 }
 
 static void test_json(void **state)
@@ -52,7 +52,8 @@ static void test_json(void **state)
     (void)state;
     rbk_log log = make_log(true);
     rbk_event(&log, RBK_ERROR, "x.y", RBK_F("n", 5), RBK_FZ("t", "a\"b\\"));
-    assert_string_equal(rest(), "level\":\"error\",\"event\":\"x.y\",\"n\":5,\"t\":\"a\\\"b\\\\\"}");
+    assert_string_equal(rest(),
+                        "level\":\"error\",\"event\":\"x.y\",\"n\":5,\"t\":\"a\\\"b\\\\\"}");
     assert_int_equal(last[0], '{');
 }
 
@@ -101,10 +102,8 @@ static void test_level(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_logfmt),
-        cmocka_unit_test(test_json),
-        cmocka_unit_test(test_hostile_values),
-        cmocka_unit_test(test_too_long_is_left_out_whole),
+        cmocka_unit_test(test_logfmt),         cmocka_unit_test(test_json),
+        cmocka_unit_test(test_hostile_values), cmocka_unit_test(test_too_long_is_left_out_whole),
         cmocka_unit_test(test_level),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

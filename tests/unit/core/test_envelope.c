@@ -24,7 +24,8 @@ static void test_result(void **state)
 {
     (void)state;
     rbk_write_result(&b, plain, RBK_STR("{\"orderId\":\"12345\",\"totalAmount\":99.99}"));
-    assert_written("{\"id\":\"example_order\",\"result\":{\"orderId\":\"12345\",\"totalAmount\":99.99}}");
+    assert_written(
+        "{\"id\":\"example_order\",\"result\":{\"orderId\":\"12345\",\"totalAmount\":99.99}}");
     rbk_write_result(&b, versioned, RBK_STR("null"));
     assert_written("{\"jsonrpc\":\"2.0\",\"id\":1.0e5,\"result\":null}");
 }
@@ -33,8 +34,9 @@ static void test_error(void **state)
 {
     (void)state;
     rbk_write_error(&b, plain, -5, RBK_STR("no \"stock\"\n"), RBK_STR("[1]"));
-    assert_written("{\"id\":\"example_order\",\"error\":{\"code\":-5,\"message\":\"no \\\"stock\\\"\\n\","
-                   "\"data\":[1]}}");
+    assert_written(
+        "{\"id\":\"example_order\",\"error\":{\"code\":-5,\"message\":\"no \\\"stock\\\"\\n\","
+        "\"data\":[1]}}");
     rbk_write_error(&b, (rbk_to){RBK_STR_NONE, true}, INT64_MIN, RBK_STR(""), RBK_STR_NONE);
     assert_written("{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-9223372036854775808,"
                    "\"message\":\"\"}}");
@@ -46,7 +48,8 @@ static void test_fault(void **state)
 {
     (void)state;
     rbk_write_fault(&b, versioned, RBK_E_PARAMS, RBK_STR("{\"$rpc.a\":\"b\"}"));
-    assert_written("{\"jsonrpc\":\"2.0\",\"id\":1.0e5,\"error\":{\"code\":-32602,\"message\":\"Invalid params\","
+    assert_written("{\"jsonrpc\":\"2.0\",\"id\":1.0e5,\"error\":{\"code\":-32602,\"message\":"
+                   "\"Invalid params\","
                    "\"data\":{\"$rpc.a\":\"b\"}}}");
     rbk_to to = {RBK_STR_NONE, false};
     rbk_write_fault(&b, to, RBK_E_PARSE, RBK_STR_NONE);
@@ -88,8 +91,8 @@ static void test_too_small(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_result), cmocka_unit_test(test_error),
-        cmocka_unit_test(test_fault),  cmocka_unit_test(test_ack),
+        cmocka_unit_test(test_result),    cmocka_unit_test(test_error),
+        cmocka_unit_test(test_fault),     cmocka_unit_test(test_ack),
         cmocka_unit_test(test_too_small),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,10 +14,10 @@
 /* Rows are states 1 to 9 by number; a column is an event, a digit the state it leads
  * to, a point no move. */
 static const rbk_job_event column[] = {
-    RBK_EV_CLAIM,      RBK_EV_RESULT,          RBK_EV_SEND,   RBK_EV_ACK,    RBK_EV_GIVE_UP,
-    RBK_EV_REFUSE,     RBK_EV_RETRY,           RBK_EV_REDRIVE, RBK_EV_RELEASE,
-    RBK_EV_LEASE_LOST, RBK_EV_LEASE_LOST_ONCE, RBK_EV_CANCEL, RBK_EV_EXPIRE, RBK_EV_DONE,
-    RBK_EV_ANSWERED,   RBK_EV_COLLECT,         RBK_EV_ACK_CANCELLED,
+    RBK_EV_CLAIM,           RBK_EV_RESULT,        RBK_EV_SEND,    RBK_EV_ACK,     RBK_EV_GIVE_UP,
+    RBK_EV_REFUSE,          RBK_EV_RETRY,         RBK_EV_REDRIVE, RBK_EV_RELEASE, RBK_EV_LEASE_LOST,
+    RBK_EV_LEASE_LOST_ONCE, RBK_EV_CANCEL,        RBK_EV_EXPIRE,  RBK_EV_DONE,    RBK_EV_ANSWERED,
+    RBK_EV_COLLECT,         RBK_EV_ACK_CANCELLED,
 };
 /*   CLAIM               REDRIVE
  *   | RESULT            | RELEASE
@@ -100,7 +100,8 @@ static void test_numbers(void **state)
                                         "DEAD",   "CANCELLED", "HELD", "COLLECTED"};
     for (int s = 1; s < RBK_JOB_STATE_N; s++) {
         assert_string_equal(rbk_job_state_name((rbk_job_state)s), names[s - 1]);
-        assert_int_equal(rbk_job_is_terminal((rbk_job_state)s), s == 5 || s == 6 || s == 7 || s == 9);
+        assert_int_equal(rbk_job_is_terminal((rbk_job_state)s),
+                         s == 5 || s == 6 || s == 7 || s == 9);
     }
 }
 
@@ -221,8 +222,8 @@ static void test_page(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_cell),        cmocka_unit_test(test_no_states_no_events),
-        cmocka_unit_test(test_numbers),           cmocka_unit_test(test_every_job_can_end),
+        cmocka_unit_test(test_every_cell), cmocka_unit_test(test_no_states_no_events),
+        cmocka_unit_test(test_numbers),    cmocka_unit_test(test_every_job_can_end),
         cmocka_unit_test(test_page),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -38,9 +38,13 @@ static char verdict_of(yyjson_val *policy, const char *name)
         return name[0];
     size_t i, max;
     yyjson_val *row;
-    yyjson_arr_foreach(policy, i, max, row)
-        if (yyjson_equals_str(yyjson_obj_get(row, "file"), name))
-            return yyjson_equals_str(yyjson_obj_get(row, "ringback"), "accept_syntax") ? 'y' : 'n';
+    yyjson_arr_foreach(
+        policy, i, max,
+        row) if (yyjson_equals_str(yyjson_obj_get(row, "file"),
+                                   name)) return yyjson_equals_str(yyjson_obj_get(row, "ringback"),
+                                                                   "accept_syntax")
+        ? 'y'
+        : 'n';
     fail_msg("%s is not in i_policy.json", name);
     return 0;
 }
@@ -201,8 +205,9 @@ static void test_top(void **state)
     assert_true(top.object && !top.array && top.n == 0);
     assert_int_equal(rbk_json_validate(RBK_STR("-0.0e-0"), NULL, &top), 0);
     assert_true(!top.object && !top.array && top.n == 0);
-    static const char *const bad[] = {"", " ", "\xef\xbb\xbf{}", "{}\xef\xbb\xbf", "1 2", "nul",
-                                      "{}//", "[1,]", "{\"a\":1,}", "NaN", "'a'", "01", "\"\x80\""};
+    static const char *const bad[] = {"",    " ",    "\xef\xbb\xbf{}", "{}\xef\xbb\xbf", "1 2",
+                                      "nul", "{}//", "[1,]",           "{\"a\":1,}",     "NaN",
+                                      "'a'", "01",   "\"\x80\""};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         assert_int_equal(rbk_json_check(rbk_str_z(bad[i])), RBK_E_PARSE);
     assert_int_equal(rbk_json_check(RBK_STR("1\0")), RBK_E_PARSE);
@@ -212,13 +217,12 @@ static void test_top(void **state)
 static void test_walk_object(void **state)
 {
     (void)state;
-    const char *p = "{ \"a\" : 1.50 ,\n\"b\\\"}\":{\"x\":[\"]\\\\\",{}]} , \"\":\"\\\\\", \"t\":true}!";
+    const char *p =
+        "{ \"a\" : 1.50 ,\n\"b\\\"}\":{\"x\":[\"]\\\\\",{}]} , \"\":\"\\\\\", \"t\":true}!";
     static const struct {
         const char *name, *value;
-    } want[] = {{"a", "1.50"},
-                {"b\\\"}", "{\"x\":[\"]\\\\\",{}]}"},
-                {"", "\"\\\\\""},
-                {"t", "true"}};
+    } want[] = {
+        {"a", "1.50"}, {"b\\\"}", "{\"x\":[\"]\\\\\",{}]}"}, {"", "\"\\\\\""}, {"t", "true"}};
     rbk_str name;
     for (size_t i = 0; i < 4; i++) {
         assert_true(rbk_json_member(&p, &name));

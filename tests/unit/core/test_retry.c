@@ -21,7 +21,7 @@ static void test_parse(void **state)
 {
     (void)state;
     rbk_retry_conf c = conf_of("5s,30s,2m,15m,1h,6h,12h,24h,24h", 0.2, 7);
-    static const int64_t want[] = {5 * S,  30 * S, 2 * M,  15 * M, 1 * H,
+    static const int64_t want[] = {5 * S, 30 * S, 2 * M,  15 * M, 1 * H,
                                    6 * H, 12 * H, 24 * H, 24 * H};
     assert_int_equal(c.steps, 9);
     for (size_t i = 0; i < 9; i++)
@@ -38,9 +38,29 @@ static void test_parse_refuses(void **state)
 {
     (void)state;
     static const char *const bad[] = {
-        "",    ",",     "5s,",   ",5s",  "5s,,6s", "5",    "s",   "0s",  "0ms", "-1s", "+1s",
-        "1.5s", "5 s", "5S",    "31d",  "721h",   "2592001s", "1w", "5ss", "5s;6s", "0x5s",
-        "99999999999999999999s", "9223372036854775807d",
+        "",
+        ",",
+        "5s,",
+        ",5s",
+        "5s,,6s",
+        "5",
+        "s",
+        "0s",
+        "0ms",
+        "-1s",
+        "+1s",
+        "1.5s",
+        "5 s",
+        "5S",
+        "31d",
+        "721h",
+        "2592001s",
+        "1w",
+        "5ss",
+        "5s;6s",
+        "0x5s",
+        "99999999999999999999s",
+        "9223372036854775807d",
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         rbk_retry_conf c = {.steps = 77};
@@ -172,10 +192,14 @@ static void test_no_attempt_no_schedule(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_parse),       cmocka_unit_test(test_parse_refuses),
-        cmocka_unit_test(test_most_steps),  cmocka_unit_test(test_outcome),
-        cmocka_unit_test(test_schedule),    cmocka_unit_test(test_jitter),
-        cmocka_unit_test(test_max_age),     cmocka_unit_test(test_always_ends),
+        cmocka_unit_test(test_parse),
+        cmocka_unit_test(test_parse_refuses),
+        cmocka_unit_test(test_most_steps),
+        cmocka_unit_test(test_outcome),
+        cmocka_unit_test(test_schedule),
+        cmocka_unit_test(test_jitter),
+        cmocka_unit_test(test_max_age),
+        cmocka_unit_test(test_always_ends),
         cmocka_unit_test(test_no_attempt_no_schedule),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -72,9 +72,7 @@ static bool meets_any(yyjson_val *expect, int err)
     size_t i, max;
     if (list == NULL)
         return meets(expect, it, err);
-    yyjson_arr_foreach(list, i, max, row)
-        if (meets(row, it, err))
-            return true;
+    yyjson_arr_foreach(list, i, max, row) if (meets(row, it, err)) return true;
     return false;
 }
 
@@ -84,9 +82,7 @@ static bool meets_batch(yyjson_val *list)
     yyjson_val *row;
     if (!doc->batch || doc->n != yyjson_arr_size(list))
         return false;
-    yyjson_arr_foreach(list, i, max, row)
-        if (!meets(row, &doc->items[i], 0))
-            return false;
+    yyjson_arr_foreach(list, i, max, row) if (!meets(row, &doc->items[i], 0)) return false;
     return true;
 }
 
@@ -98,7 +94,8 @@ static void test_edge_cases(void **state)
     size_t i, max, judged = 0;
     yyjson_arr_foreach(cases, i, max, row)
     {
-        yyjson_val *request = yyjson_obj_get(row, "request"), *expect = yyjson_obj_get(row, "expect");
+        yyjson_val *request = yyjson_obj_get(row, "request"),
+                   *expect = yyjson_obj_get(row, "expect");
         if (!yyjson_is_str(request))
             continue; /* a rule for the HTTP side */
         int err = parse_n(yyjson_get_str(request), yyjson_get_len(request));
@@ -191,7 +188,8 @@ static void test_members(void **state)
 static void test_body_may_go(void **state)
 {
     (void)state;
-    static const char text[] = "{\"id\":\"i\",\"method\":\"m\",\"params\":{\"$rpc.callback\":\"c\",\"k\":1}}";
+    static const char text[] =
+        "{\"id\":\"i\",\"method\":\"m\",\"params\":{\"$rpc.callback\":\"c\",\"k\":1}}";
     char *body = malloc(sizeof text - 1); /* exactly: no NUL behind it */
     memcpy(body, text, sizeof text - 1);
     assert_int_equal(parse_n(body, sizeof text - 1), 0);
@@ -240,8 +238,9 @@ static void test_invalid_requests(void **state)
         assert_true(it->versioned);
     }
     /* Names that differ only in case, in NUL or in length are different names. */
-    assert_int_equal(one("{\"id\":1,\"method\":\"m\",\"Id\":2,\"x\":1,\"X\":1,\"x\\u0000\":1,\"xx\":1}")
-                         ->err, 0);
+    assert_int_equal(
+        one("{\"id\":1,\"method\":\"m\",\"Id\":2,\"x\":1,\"X\":1,\"x\\u0000\":1,\"xx\":1}")->err,
+        0);
 }
 
 static void test_documents(void **state)
@@ -263,7 +262,8 @@ static void test_batch(void **state)
 {
     (void)state;
     assert_int_equal(parse("[ {\"id\":1,\"method\":\"a\"} , 5,[{}],{\"method\":\"n\"},\"x\",{},\n"
-                           "{\"id\":2,\"method\":\"b\",\"params\":{\"$rpc.callback\":\"c\"}}]"), 0);
+                           "{\"id\":2,\"method\":\"b\",\"params\":{\"$rpc.callback\":\"c\"}}]"),
+                     0);
     assert_true(doc->batch);
     static const int err[] = {0, RBK_E_REQUEST, RBK_E_REQUEST, 0, RBK_E_REQUEST, RBK_E_REQUEST, 0};
     assert_int_equal(doc->n, 7);

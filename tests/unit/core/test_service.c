@@ -49,14 +49,22 @@ static void test_spellings(void **state)
     static const struct {
         const char *body, *params;
     } rows[] = {
-        {"{\"id\":1,\"method\":\"m\",\"params\":{\"a\":1,\"$rpc.callback\":\"https://h/\"}}", "{\"a\":1}"},
-        {"{\"id\":1,\"method\":\"m\",\"params\":{\"$rpc.callback\":\"https://h/\",\"a\":1}}", "{\"a\":1}"},
-        {"{\"id\":1,\"method\":\"m\",\"params\":{\"$rpc\":{\"callback\":\"https://h/\"},\"a\":1}}", "{\"a\":1}"},
+        {"{\"id\":1,\"method\":\"m\",\"params\":{\"a\":1,\"$rpc.callback\":\"https://h/\"}}",
+         "{\"a\":1}"},
+        {"{\"id\":1,\"method\":\"m\",\"params\":{\"$rpc.callback\":\"https://h/\",\"a\":1}}",
+         "{\"a\":1}"},
+        {"{\"id\":1,\"method\":\"m\",\"params\":{\"$rpc\":{\"callback\":\"https://h/\"},\"a\":1}}",
+         "{\"a\":1}"},
         {"{\"id\":1,\"method\":\"m\",\"params\":[1],\"$rpc.callback\":\"https://h/\"}", "[1]"},
-        {"{\"$rpc\":{\"callback\":\"https://h/\"},\"id\":1,\"method\":\"m\",\"params\":[1]}", "[1]"},
-        {"{\"id\":1,\"method\":\"m\",\"params\":{\"$rpc\\u002ecallback\":\"https:\\/\\/h/\"}}", "{}"},
-        {"{\"id\":1,\"method\":\"m\",\"params\":{\"\\u0024rpc\":{\"\\u0063allback\":\"https://h/\"}}}", "{}"},
-        {"{\"id\":1,\"method\":\"m\",\"\\u0024rpc.c\\u0061llback\":\"https://h/\",\"params\":{}}", "{}"},
+        {"{\"$rpc\":{\"callback\":\"https://h/\"},\"id\":1,\"method\":\"m\",\"params\":[1]}",
+         "[1]"},
+        {"{\"id\":1,\"method\":\"m\",\"params\":{\"$rpc\\u002ecallback\":\"https:\\/\\/h/\"}}",
+         "{}"},
+        {"{\"id\":1,\"method\":\"m\",\"params\":{\"\\u0024rpc\":{\"\\u0063allback\":\"https://h/"
+         "\"}}}",
+         "{}"},
+        {"{\"id\":1,\"method\":\"m\",\"\\u0024rpc.c\\u0061llback\":\"https://h/\",\"params\":{}}",
+         "{}"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         rbk_rpc_item *it = parse(rows[i].body);
@@ -80,7 +88,8 @@ static void test_params_that_stay(void **state)
         {"\"a\":1,\"$rpc\":{},\"a\":2", "{\"a\":1,\"a\":2}"}, /* the method's own matter */
         {"\"$rpc\":{}", "{}"},
         {"\"$\":1,\"$rpcx\":2,\"$RPC.callback\":3,\"rpc.callback\":4,\"x\":{\"$rpc.callback\":5}",
-         "{\"$\":1,\"$rpcx\":2,\"$RPC.callback\":3,\"rpc.callback\":4,\"x\":{\"$rpc.callback\":5}}"},
+         "{\"$\":1,\"$rpcx\":2,\"$RPC.callback\":3,\"rpc.callback\":4,\"x\":{\"$rpc.callback\":5}"
+         "}"},
         {"\"\\u0000\":1,\"$rpc.rayId\":7,\"\\\\$rpc\":1e400", "{\"\\u0000\":1,\"\\\\$rpc\":1e400}"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -126,12 +135,28 @@ static void test_seconds(void **state)
         const char *text;
         int64_t ms; /* -1: refused */
     } rows[] = {
-        {"0.1", 100},     {"1e-1", 100},   {"0.10000000000000000000000", 100}, {"1", 1000},
-        {"1.5", 1500},    {"90.5", 90500}, {"9.05e1", 90500},                  {"0.1234", 123},
-        {"0.0999", -1},   {"90.501", -1},  {"0", -1},                          {"-1", -1},
-        {"1e400", -1},    {"1e999", -1},   {"-0", -1},                         {"\"1\"", -1},
-        {"null", -1},     {"true", -1},    {"[1]", -1},                        {"{}", -1},
-        {"99999999999999999999999", -1},   {"18446744073709551617", -1},
+        {"0.1", 100},
+        {"1e-1", 100},
+        {"0.10000000000000000000000", 100},
+        {"1", 1000},
+        {"1.5", 1500},
+        {"90.5", 90500},
+        {"9.05e1", 90500},
+        {"0.1234", 123},
+        {"0.0999", -1},
+        {"90.501", -1},
+        {"0", -1},
+        {"-1", -1},
+        {"1e400", -1},
+        {"1e999", -1},
+        {"-0", -1},
+        {"\"1\"", -1},
+        {"null", -1},
+        {"true", -1},
+        {"[1]", -1},
+        {"{}", -1},
+        {"99999999999999999999999", -1},
+        {"18446744073709551617", -1},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char members[200];
@@ -141,7 +166,8 @@ static void test_seconds(void **state)
             assert_int_equal(it->err, 0);
             assert_int_equal(it->svc.timeout_ms, rows[i].ms);
         } else {
-            assert_refused(it, "{\"$rpc.timeout\":\"must be a number of seconds from 0.1 to 90.5\"}");
+            assert_refused(it,
+                           "{\"$rpc.timeout\":\"must be a number of seconds from 0.1 to 90.5\"}");
         }
     }
 }
@@ -166,7 +192,7 @@ static void test_delay(void **state)
 static void test_types(void **state)
 {
     (void)state;
-#define RAY "{\"$rpc.rayId\":\"must be 1 to 128 visible ASCII characters, or an integer\"}"
+#define RAY      "{\"$rpc.rayId\":\"must be 1 to 128 visible ASCII characters, or an integer\"}"
 #define CALLBACK "{\"$rpc.callback\":\"must be a non-empty string\"}"
     static const char *const rows[][2] = {
         {"\"$rpc.callback\":1", CALLBACK},
@@ -174,7 +200,8 @@ static void test_types(void **state)
         {"\"$rpc.callback\":null", CALLBACK},
         {"\"$rpc.callback\":{\"url\":\"https://h/\"}", CALLBACK},
         {"\"$rpc.callback\":[\"https://h/\"]", CALLBACK},
-        {"\"$rpc.callback\":\"x\",\"$rpc.receipt\":1", "{\"$rpc.receipt\":\"must be true or false\"}"},
+        {"\"$rpc.callback\":\"x\",\"$rpc.receipt\":1",
+         "{\"$rpc.receipt\":\"must be true or false\"}"},
         {"\"$rpc.ignoreCache\":\"true\"", "{\"$rpc.ignoreCache\":\"must be true or false\"}"},
         {"\"$rpc.ignoreCache\":null", "{\"$rpc.ignoreCache\":\"must be true or false\"}"},
         {"\"$rpc.rayId\":\"\"", RAY},
@@ -217,11 +244,14 @@ static void test_twice(void **state)
     (void)state;
     static const char *const rows[] = {
         "{\"id\":1,\"method\":\"m\",\"params\":{\"$rpc.callback\":\"a\",\"$rpc.callback\":\"a\"}}",
-        "{\"id\":1,\"method\":\"m\",\"params\":{\"$rpc.callback\":\"a\",\"$rpc\\u002ecallback\":\"b\"}}",
-        "{\"id\":1,\"method\":\"m\",\"params\":{\"$rpc.callback\":\"a\",\"$rpc\":{\"callback\":\"b\"}}}",
+        "{\"id\":1,\"method\":\"m\",\"params\":{\"$rpc.callback\":\"a\",\"$rpc\\u002ecallback\":"
+        "\"b\"}}",
+        "{\"id\":1,\"method\":\"m\",\"params\":{\"$rpc.callback\":\"a\",\"$rpc\":{\"callback\":"
+        "\"b\"}}}",
         "{\"id\":1,\"method\":\"m\",\"params\":{\"$rpc\":{\"callback\":\"a\",\"callback\":\"b\"}}}",
         "{\"id\":1,\"method\":\"m\",\"$rpc.callback\":\"a\",\"params\":{\"$rpc.callback\":\"b\"}}",
-        "{\"id\":1,\"method\":\"m\",\"params\":{\"$rpc.callback\":\"b\"},\"$rpc\":{\"callback\":\"a\"}}",
+        "{\"id\":1,\"method\":\"m\",\"params\":{\"$rpc.callback\":\"b\"},\"$rpc\":{\"callback\":"
+        "\"a\"}}",
         "{\"id\":1,\"method\":\"m\",\"$rpc.callback\":\"a\",\"$rpc.callback\":\"b\"}",
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
@@ -229,12 +259,13 @@ static void test_twice(void **state)
     assert_refused(parse_params("\"$rpc\":{\"rayId\":1},\"$rpc\":{\"timeout\":1}"),
                    "{\"$rpc\":\"given twice\"}");
     /* Beside params it is a member of the request object. */
-    assert_int_equal(parse("{\"id\":1,\"method\":\"m\",\"$rpc\":{},\"$rpc\":{}}")->err, RBK_E_REQUEST);
+    assert_int_equal(parse("{\"id\":1,\"method\":\"m\",\"$rpc\":{},\"$rpc\":{}}")->err,
+                     RBK_E_REQUEST);
     /* One here and one there is no repetition. */
-    assert_int_equal(
-        parse("{\"id\":1,\"method\":\"m\",\"$rpc\":{\"rayId\":1},\"params\":{\"$rpc\":{\"timeout\":1}}}")
-            ->err,
-        0);
+    assert_int_equal(parse("{\"id\":1,\"method\":\"m\",\"$rpc\":{\"rayId\":1},\"params\":{\"$rpc\":"
+                           "{\"timeout\":1}}}")
+                         ->err,
+                     0);
 }
 
 static void test_unknown(void **state)
@@ -242,16 +273,19 @@ static void test_unknown(void **state)
     (void)state;
     static const char *const rows[][2] = {
         {"\"$rpc.calback\":\"https://h/\"", "{\"$rpc.calback\":\"unknown service parameter\"}"},
-        {"\"$rpc\":{\"Callback\":\"https://h/\"}", "{\"$rpc.Callback\":\"unknown service parameter\"}"},
+        {"\"$rpc\":{\"Callback\":\"https://h/\"}",
+         "{\"$rpc.Callback\":\"unknown service parameter\"}"},
         {"\"$rpc.\":1", "{\"$rpc.\":\"unknown service parameter\"}"},
-        {"\"$rpc\":{\"$rpc.callback\":1}", "{\"$rpc.$rpc.callback\":\"unknown service parameter\"}"},
+        {"\"$rpc\":{\"$rpc.callback\":1}",
+         "{\"$rpc.$rpc.callback\":\"unknown service parameter\"}"},
         {"\"$rpc.callback\\u0000\":1", "{\"$rpc.callback\\u0000\":\"unknown service parameter\"}"},
         {"\"$rpc.\\\"\\u0001\":1", "{\"$rpc.\\\"\\u0001\":\"unknown service parameter\"}"},
         {"\"$rpc.wait\":1", "{\"$rpc.wait\":\"not supported by this version\"}"},
         {"\"$rpc\":{\"failureCallback\":\"x\"}",
          "{\"$rpc.failureCallback\":\"not supported by this version\"}"},
         {"\"$rpc.deadline\":1", "{\"$rpc.deadline\":\"not supported by this version\"}"},
-        {"\"$rpc.idempotencyKey\":1", "{\"$rpc.idempotencyKey\":\"not supported by this version\"}"},
+        {"\"$rpc.idempotencyKey\":1",
+         "{\"$rpc.idempotencyKey\":\"not supported by this version\"}"},
         {"\"$rpc.key\":1", "{\"$rpc.key\":\"not supported by this version\"}"},
         {"\"$rpc.events\":[]", "{\"$rpc.events\":\"not supported by this version\"}"},
     };
@@ -291,7 +325,9 @@ static void test_needs_callback(void **state)
     assert_int_equal(
         parse_params("\"$rpc.timeout\":1,\"$rpc.rayId\":1,\"$rpc.ignoreCache\":true")->err, 0);
     assert_int_equal(parse("{\"id\":1,\"method\":\"m\",\"params\":{\"$rpc.receipt\":true},"
-                           "\"$rpc.callback\":\"x\"}")->err, 0);
+                           "\"$rpc.callback\":\"x\"}")
+                         ->err,
+                     0);
 }
 
 /* The first fault of $rpc is named; one of the request comes before all. */
@@ -321,12 +357,18 @@ static int free_doc(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_spellings),   cmocka_unit_test(test_params_that_stay),
-        cmocka_unit_test(test_by_position), cmocka_unit_test(test_all_values),
-        cmocka_unit_test(test_seconds),     cmocka_unit_test(test_delay),
-        cmocka_unit_test(test_types),       cmocka_unit_test(test_ray_id_length),
-        cmocka_unit_test(test_twice),       cmocka_unit_test(test_unknown),
-        cmocka_unit_test(test_long_unknown_name), cmocka_unit_test(test_needs_callback),
+        cmocka_unit_test(test_spellings),
+        cmocka_unit_test(test_params_that_stay),
+        cmocka_unit_test(test_by_position),
+        cmocka_unit_test(test_all_values),
+        cmocka_unit_test(test_seconds),
+        cmocka_unit_test(test_delay),
+        cmocka_unit_test(test_types),
+        cmocka_unit_test(test_ray_id_length),
+        cmocka_unit_test(test_twice),
+        cmocka_unit_test(test_unknown),
+        cmocka_unit_test(test_long_unknown_name),
+        cmocka_unit_test(test_needs_callback),
         cmocka_unit_test(test_precedence),
     };
     return cmocka_run_group_tests(tests, NULL, free_doc);
