@@ -288,7 +288,7 @@ void rbk_http_conn_settle(rbk_http_conn *c)
     } else if (rbk_http_conn_is_idle(c)) {
         if (c->s->draining)
             close_in_order(c);
-        else
+        else if (c->read_by == 0) /* idle from now on */
             c->read_by = rbk_loop_now(c->s->loop) + c->s->conf.idle_ms;
     }
     arm(c);
@@ -339,6 +339,7 @@ static void on_opened(rbk_stream *st, void *user)
     if (c->stage != RBK_HTTP_OPENING)
         return;
     c->stage = RBK_HTTP_HEAD;
+    c->read_by = 0;
     if (!c->counted) {
         rbk_http_write_busy(c);
         c->stage = RBK_HTTP_DISCARD;

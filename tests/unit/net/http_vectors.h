@@ -16,7 +16,7 @@ typedef struct vector {
     rbk_buf bytes;
 } vector;
 
-static void add_latin1(rbk_buf *b, const yyjson_val *v)
+static inline void add_latin1(rbk_buf *b, const yyjson_val *v)
 {
     const char *p = v ? yyjson_get_str((yyjson_val *)(uintptr_t)v) : NULL;
     size_t n = p ? yyjson_get_len((yyjson_val *)(uintptr_t)v) : 0;
@@ -28,7 +28,7 @@ static void add_latin1(rbk_buf *b, const yyjson_val *v)
     }
 }
 
-static void add_step(rbk_buf *b, yyjson_val *step)
+static inline void add_step(rbk_buf *b, yyjson_val *step)
 {
     add_latin1(b, yyjson_obj_get(step, "prefix"));
     for (uint64_t i = yyjson_get_uint(yyjson_obj_get(step, "times")); i > 0; i--)
@@ -37,7 +37,7 @@ static void add_step(rbk_buf *b, yyjson_val *step)
 }
 
 /* Call `fn` for every vector of the file that has bytes; how many there were. */
-static size_t each_vector(const char *file, void (*fn)(const vector *v, void *user), void *user)
+static inline size_t each_vector(const char *file, void (*fn)(const vector *v, void *user), void *user)
 {
     char path[512];
     const char *dir = getenv("RBK_TEST_DATA");
@@ -63,7 +63,7 @@ static size_t each_vector(const char *file, void (*fn)(const vector *v, void *us
 }
 
 /* The status that a vector asks for; 0: it is accepted. */
-static int vector_status(const vector *v)
+static inline int vector_status(const vector *v)
 {
     if (strcmp(v->want, "reject_501") == 0)
         return 501;
