@@ -70,12 +70,7 @@ void rbk_http_call_next(rbk_http_call *call, int err, const char *detail)
 
 void rbk_http_call_again(rbk_http_call *call, int err, const char *detail)
 {
-    if (call->resent) {
-        rbk_http_call_fail(call, err, detail);
-        return;
-    }
-    call->resent = true;
-    call->next_addr = 0;
+    call->next_addr = 0; /* never a kept connection this time: so it happens but once */
     rbk_http_call_next(call, err, detail);
 }
 

@@ -49,6 +49,8 @@ static void set_state(rbk_http_conn *conn, rbk_conn_state state)
     } else if (conn->state == RBK_CONN_READING) {
         c->n_reading--;
         rc->n_reading--;
+    } else if (conn->state == RBK_CONN_CLOSING) {
+        rc->n_closing--;
     }
     conn->state = state;
     if (state == RBK_CONN_IDLE) {
@@ -62,6 +64,8 @@ static void set_state(rbk_http_conn *conn, rbk_conn_state state)
     if (state == RBK_CONN_READING) {
         c->n_reading++;
         rc->n_reading++;
+    } else if (state == RBK_CONN_CLOSING) {
+        rc->n_closing++;
     }
 }
 
@@ -97,6 +101,8 @@ void rbk_http_conn_close(rbk_http_conn *conn, bool now)
 {
     if (conn->state == RBK_CONN_CLOSING)
         return;
+    if (conn->receiver->n_closing >= conn->c->conf.idle_per_receiver)
+        now = true; /* an orderly end takes the peer's time, which is not trusted */
     set_state(conn, RBK_CONN_CLOSING);
     rbk_stream_close(conn->s, now);
 }
@@ -255,7 +261,7 @@ static void settle(rbk_http_conn *conn, int r, rbk_mono_ms deadline)
     const rbk_response *rsp = &conn->rsp;
     rbk_mono_ms rest = rbk_loop_now(c->loop) + RBK_HTTP_REST_MS;
     bool unsent = rbk_stream_unsent(conn->s) > 0;
-    if (r < 0 || rsp->early || unsent || c->freed)
+    if (r < 0 || rsp->fault || rsp->early || unsent || c->freed)
         rbk_http_conn_close(conn, true);
     else if (rsp->done && rsp->clean)
         keep(conn);
@@ -331,6 +337,7 @@ static void on_closed(rbk_stream *s, int err, const char *detail, void *user)
     (void)s;
     set_state(conn, RBK_CONN_CLOSING);
     rbk_link_remove(&conn->link);
+    conn->receiver->n_closing--;
     conn->receiver->n_conns--;
     put_receiver(c, conn->receiver);
     free(conn);

@@ -25,7 +25,6 @@ typedef struct rbk_http_call {
     rbk_http_conn *conn;
     rbk_mono_ms deadline;
     size_t next_addr;
-    bool resent;        /* after a kept connection that was closed */
     bool any_sent;
     int err;            /* in `soon`: what it ends with */
     const char *detail; /* static text */
@@ -35,7 +34,7 @@ typedef struct rbk_http_call {
 typedef struct rbk_http_receiver {
     rbk_str name;  /* the map's copy */
     rbk_link idle; /* kept connections, the last used at the end */
-    unsigned n_idle, n_reading, n_conns;
+    unsigned n_idle, n_reading, n_closing, n_conns;
 } rbk_http_receiver;
 
 typedef enum rbk_conn_state {

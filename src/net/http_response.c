@@ -196,13 +196,14 @@ int rbk_response_feed(rbk_response *r, const char *p, size_t n)
             r->body_n += used; /* of the piece with the head's end, all: a bound, no count */
         if (is_too_large(r) && !r->done) {
             r->done = true;
-            r->clean = false;
+            r->fault = "body too large";
         }
         p += used;
         n -= used;
     }
-    if (n > 0)
-        r->clean = false; /* more than the answer: nobody knows whose it is */
+    if (n > 0 && r->fault == NULL)
+        r->fault = "more than an answer"; /* nobody knows whose it is */
+    r->clean = r->clean && r->fault == NULL;
     return 0;
 }
 

@@ -26,7 +26,8 @@ typedef struct rbk_response {
     bool clean;        /* with `done`: framed so that the connection may serve again */
     bool request_open; /* set by the caller before feed: the request is still being written */
     bool early;        /* the final status line began while `request_open` */
-    const char *fault; /* what is wrong with it, NULL while nothing is */
+    const char *fault; /* what is wrong with it, NULL while nothing is; after a good head it
+                          changes nothing but that the connection is to be closed */
 
     rbk_buf *body; /* NULL: the body is dropped; else it is added here; set by the caller */
 
