@@ -403,6 +403,7 @@ static void test_never_accepts(void **state)
     fixture_start(&f, NULL);
     shot_init(&s, &f, port);
     s.post.connect_ms = 100;
+    s.post.total_ms = 60000;
     shoot(&s);
     assert_int_equal(s.result.err, RBK_E_TIMEOUT);
     assert_false(s.result.any_sent);
@@ -948,6 +949,7 @@ static void run_no_tls(void (*serve)(peer *p), int err, rbk_tls *tls)
     shot_init(&s, &f, r.port);
     s.post.tls = true;
     s.post.connect_ms = err == RBK_E_TIMEOUT ? 150 : 5000;
+    s.post.total_ms = 60000;
     shoot(&s);
     assert_int_equal(s.result.err, err);
     assert_false(s.result.any_sent);
