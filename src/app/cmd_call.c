@@ -4,7 +4,7 @@
 #include "app/post.h"
 #include "core/json.h"
 
-#include <stdlib.h>
+#include <stdio.h>
 
 #include <yyjson.h>
 
@@ -80,6 +80,19 @@ static bool is_error(const rbk_buf *answer)
     return error;
 }
 
+/* The exit code for an answer that was printed. */
+static int judge(int status, bool expected, const rbk_buf *answer)
+{
+    char text[40];
+    if (status != 200 && status != 204) {
+        snprintf(text, sizeof text, "the server answered HTTP %d", status);
+        return rbk_failed(RBK_E_PROTOCOL, text);
+    }
+    if (answer->n == 0)
+        return expected ? rbk_failed(RBK_E_PROTOCOL, "the answer is empty") : RBK_EXIT_OK;
+    return is_error(answer) ? RBK_EXIT_FAILED : RBK_EXIT_OK;
+}
+
 static int send(const request *c, rbk_app_post *post)
 {
     rbk_buf body = RBK_BUF(ANSWER_MAX), answer = RBK_BUF(ANSWER_MAX), out = RBK_BUF(4 * ANSWER_MAX);
@@ -101,11 +114,7 @@ static int send(const request *c, rbk_app_post *post)
     if (answer.n && answer.p[answer.n - 1] != '\n')
         rbk_buf_c(&out, '\n');
     rbk_print(rbk_buf_view(&out));
-    code = RBK_EXIT_OK;
-    if (r != 200 && r != 204)
-        rbk_usage("the server answered HTTP %d", r);
-    if ((r != 200 && r != 204) || (answer.n && is_error(&answer)))
-        code = RBK_EXIT_FAILED;
+    code = judge(r, c->id != NULL, &answer);
 out:
     rbk_buf_free(&body);
     rbk_buf_free(&answer);

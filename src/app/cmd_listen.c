@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-enum { PRINT_MAX = 64 << 20, DELAY_MAX_MS = 3600000, DEFAULT_PORT = 8443 };
+enum { PRINT_MAX = 64 << 20, DELAY_MAX_MS = 3600000, DEFAULT_PORT = 7643 };
 
 typedef struct listen_conf {
     const char *dir; /* NULL: a temporary one */

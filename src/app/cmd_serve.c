@@ -34,9 +34,9 @@ static void reload(const rbk_settings *settings, const rbk_log *log)
     rbk_error err = {0};
     rbk_options *o = rbk_settings_load(settings, &err);
     if (o)
-        rbk_event(log, RBK_INFO, "config.checked", RBK_FZ("note", "settings change at a restart"));
+        rbk_event(log, RBK_INFO, "config.checked", RBK_FZ("file", settings->file ? settings->file : ""));
     else
-        rbk_event(log, RBK_ERROR, "config.refused", RBK_FZ("reason", err.detail));
+        rbk_event(log, RBK_ERROR, "config.refused", RBK_FZ("detail", err.detail));
     rbk_options_free(o);
 }
 

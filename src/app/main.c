@@ -18,7 +18,7 @@ static const rbk_command commands[] = {
              "      --once    end after the callback came\n"},
     {.name = "listen", .words = "[--port N] [--dir DIR] [--status CODE] [--delay MS]",
      .run = rbk_cmd_listen, .summary = "HTTPS receiver for development: prints callbacks",
-     .help = "  -p, --port N         port on 127.0.0.1 (8443; 0 is a free one)\n"
+     .help = "  -p, --port N         port on 127.0.0.1 (7643; 0 is a free one)\n"
              "  -d, --dir DIR        where the certificate authority ca.pem is kept (else in a\n"
              "                       temporary folder)\n"
              "      --status CODE    HTTP status to answer (200)\n"

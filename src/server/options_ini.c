@@ -215,7 +215,7 @@ static void dump_value(const rbk_option *opt, const void *base, rbk_buf *b)
     rbk_option_print(opt, base, &v);
     rbk_str s = rbk_buf_view(&v), bare = rbk_str_trim(s);
     bool plain = s.n == 0 || (s.p[0] != '"' && bare.n == s.n && without_comment(s).n == s.n);
-    rbk_buf_addf(b, "%s = ", opt->name);
+    rbk_buf_addf(b, s.n ? "%s = " : "%s =", opt->name);
     if (plain)
         rbk_buf_str(b, s);
     else
