@@ -26,6 +26,7 @@ static rbk_call *new_call(rbk_engine *e, const rbk_method_entry *method)
     c->method = method;
     c->run = 1;
     c->timeout_ms = method->timeout_ms ? method->timeout_ms : e->conf.method_ms;
+    atomic_init(&c->holders, 1);
     atomic_init(&c->refs, 1);
     atomic_init(&c->state, OPEN);
     return c;
@@ -81,17 +82,28 @@ rbk_call *rbk_call_new_job(rbk_engine *e, rbk_ticket *t)
 
 rbk_call *rbk_call_ref(rbk_call *c)
 {
-    atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&c->holders, 1, memory_order_relaxed);
     return c;
 }
 
 void rbk_call_unref(rbk_call *c)
 {
-    if (c == NULL || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
+    if (c == NULL || atomic_fetch_sub_explicit(&c->holders, 1, memory_order_acq_rel) != 1)
         return;
-    /* Nobody can answer any more. */
-    atomic_store(&c->refs, 1);
-    rbk_call_fail(c, RBK_E_INTERNAL);
+    if (atomic_load(&c->state) == OPEN) /* and nobody can answer any more */
+        rbk_call_fail(c, RBK_E_INTERNAL);
+    rbk_call_release(c);
+}
+
+void rbk_call_keep(rbk_call *c)
+{
+    atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+}
+
+void rbk_call_release(rbk_call *c)
+{
+    if (atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
+        return;
     rbk_call_params_free(c);
     rbk_json_free(c->json);
     rbk_job_free(c->request);
@@ -203,7 +215,6 @@ void rbk_call_drop(rbk_call *c)
         rbk_ticket_free(c->ticket);
         c->ticket = NULL;
     }
-    rbk_call_unref(c);
 }
 
 int rbk_job_answer_fault(rbk_engine *e, rbk_ticket *t, int err)

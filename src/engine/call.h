@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* engine/call.h - one run of a method, inside the engine.
  *
- * Counted references: the engine's while the method runs, the reaper's while a time-out
- * is armed, and those that the method takes. The first answer counts; where it goes
+ * Those who may answer hold it: the engine while the method runs, and whoever took
+ * rbk_call_ref(). When the last of them lets go without an answer, it is -32603. The
+ * reaper only keeps the memory while a time-out is armed. The first answer counts; where it goes
  * depends on the source: a member of an exchange, or a job and so the store. */
 #ifndef RBK_ENGINE_CALL_H
 #define RBK_ENGINE_CALL_H
@@ -14,7 +15,8 @@ struct rbk_call {
     rbk_node node; /* first: a place in execute's queues */
     rbk_engine *e;
     const rbk_method_entry *method;
-    atomic_uint refs;
+    atomic_uint holders; /* who may answer; all of them together are one of `refs` */
+    atomic_uint refs;    /* of the memory */
     atomic_int state; /* OPEN, ANSWERED, EXPIRED */
     rbk_str name, params;
     rbk_exchange *ex; /* a synchronous call: a reference */
@@ -42,9 +44,12 @@ rbk_call *rbk_call_new_job(rbk_engine *e, rbk_ticket *t);
 bool rbk_call_fail(rbk_call *c, int err);
 /* The time is up: -32002. Later answers count as late. */
 void rbk_call_expire(rbk_call *c);
-/* Let go of a call that will not run: a synchronous one is answered BUSY, a job stays as
- * the store has it. Takes the caller's reference. */
+/* The call will not run, or nobody waits for it any more: a synchronous one is answered
+ * BUSY, a job stays as the store has it. */
 void rbk_call_drop(rbk_call *c);
+
+void rbk_call_keep(rbk_call *c);    /* the memory alone */
+void rbk_call_release(rbk_call *c);
 
 /* A finished response for the job of `t`, without a run: moves it to DUE with the error
  * `err` and asks the store. 0 or RBK_E_NOMEM: nothing has changed then. */

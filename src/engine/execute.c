@@ -185,6 +185,12 @@ int rbk_execute_start(rbk_execute *x, rbk_error *err)
 
 /* --- In ---------------------------------------------------------------------------- */
 
+static void let_go(rbk_call *c)
+{
+    rbk_call_drop(c);
+    rbk_call_unref(c);
+}
+
 void rbk_execute_sync(rbk_execute *x, rbk_call *c)
 {
     atomic_fetch_add_explicit(&x->e->sync_calls, 1, memory_order_relaxed);
@@ -197,7 +203,7 @@ void rbk_execute_sync(rbk_execute *x, rbk_call *c)
     }
     /* The time-out of a synchronous call counts from here: its client waits. */
     if (rbk_reaper_arm(x->e->reaper, c) < 0) {
-        rbk_call_drop(c);
+        let_go(c);
         return;
     }
     pthread_mutex_lock(&x->lock);
@@ -209,7 +215,7 @@ void rbk_execute_sync(rbk_execute *x, rbk_call *c)
     }
     pthread_mutex_unlock(&x->lock);
     if (full)
-        rbk_call_drop(c);
+        let_go(c);
 }
 
 /* Back to the store: the job cannot run now. */
@@ -274,7 +280,7 @@ static void drop_waiting(rbk_execute *x)
     x->sync_waiting = x->jobs_waiting = 0;
     pthread_mutex_unlock(&x->lock);
     for (rbk_node *n; (n = rbk_list_pop(&all));)
-        rbk_call_drop((rbk_call *)(void *)n);
+        let_go((rbk_call *)(void *)n);
 }
 
 size_t rbk_execute_stop(rbk_execute *x)

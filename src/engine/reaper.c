@@ -104,7 +104,7 @@ static void *run_reaper(void *arg)
             remove_at(r, 1);
             pthread_mutex_unlock(&r->lock);
             rbk_call_expire(c);
-            rbk_call_unref(c);
+            rbk_call_release(c);
             pthread_mutex_lock(&r->lock);
         } else {
             sleep_until_next(r);
@@ -141,7 +141,7 @@ int rbk_reaper_arm(rbk_reaper *r, rbk_call *c)
         r->heap = heap;
         r->cap = cap;
     }
-    rbk_call_ref(c);
+    rbk_call_keep(c);
     sift_up(r, ++r->n, c);
     if (c->deadline < r->sleeping_until)
         pthread_cond_signal(&r->wake);
@@ -158,7 +158,7 @@ void rbk_reaper_disarm(rbk_reaper *r, rbk_call *c)
         remove_at(r, c->heap_at);
     pthread_mutex_unlock(&r->lock);
     if (armed)
-        rbk_call_unref(c);
+        rbk_call_release(c);
 }
 
 void rbk_reaper_stop(rbk_reaper *r)
@@ -176,6 +176,7 @@ void rbk_reaper_stop(rbk_reaper *r)
         remove_at(r, 1);
         pthread_mutex_unlock(&r->lock);
         rbk_call_drop(c);
+        rbk_call_release(c);
         pthread_mutex_lock(&r->lock);
     }
     pthread_mutex_unlock(&r->lock);
