@@ -2,8 +2,8 @@
 /* net/resolver.h - names to addresses by c-ares on one loop, never blocking it.
  *
  * A and AAAA of the absolute name, no search list; the hosts file is honoured.
- * Answers are cached for their lifetime within 5 to 300 s, failures for 5 s; lookups
- * of one name are joined; at most 1,000 wait. Loop thread. */
+ * Answers are cached for their lifetime within 5 to 300 s, failures for 5 s, of at most
+ * 4,096 names; lookups of one name are joined; at most 1,000 wait. Loop thread. */
 #ifndef RBK_NET_RESOLVER_H
 #define RBK_NET_RESOLVER_H
 
@@ -20,11 +20,16 @@ typedef struct rbk_addr {
     uint8_t ip[16]; /* 4 or 16 bytes */
 } rbk_addr;
 
-/* `n` addresses, or `err`: RBK_E_RESOLVE, RBK_E_TIMEOUT, RBK_E_BUSY. The list is the
- * resolver's and valid in the callback alone. */
+/* `n` addresses, at least one, IPv4 and IPv6 by turns; or `err`: RBK_E_RESOLVE,
+ * RBK_E_TIMEOUT, RBK_E_BUSY, RBK_E_NOMEM, RBK_E_CLOSED. The list is the resolver's and
+ * valid in the callback alone, which may do anything but rbk_loop_stop(). */
 typedef void (*rbk_resolved_fn)(void *user, int err, const rbk_addr *addrs, size_t n);
 
+/* Asks the name servers that the system names at that moment. */
 int rbk_resolver_new(rbk_loop *l, rbk_resolver **ret, rbk_error *err);
+/* Ask these ("127.0.0.1:5353,[::1]:53") in place of the system's; before any lookup. 0,
+ * or RBK_E_CONFIG. For tests and odd set-ups. */
+int rbk_resolver_set_servers(rbk_resolver *r, const char *servers);
 void rbk_resolver_free(rbk_resolver *r); /* lookups under way end with RBK_E_CLOSED */
 /* `fn` is called exactly once, perhaps before this returns (a cached answer). */
 void rbk_resolve(rbk_resolver *r, rbk_str name, int64_t timeout_ms, rbk_resolved_fn fn,

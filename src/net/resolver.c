@@ -1,0 +1,552 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* net/resolver.c - see resolver.h.
+ *
+ * An entry is a name: being looked up (with those who wait for it), or known, or known
+ * to fail. A waiter has its own deadline; when it passes the lookup goes on, for the
+ * cache. c-ares calls back from deep inside its own work, so what it says is only noted
+ * there; users are called by answer(), where nothing of c-ares is on the stack, and may
+ * look up further names or free the resolver.
+ *
+ * Addresses are not sorted by c-ares: for that it would connect sockets to them.
+ * Loop thread. */
+#include "net/resolver.h"
+
+#include <ares.h>
+#include <arpa/inet.h>
+#include <stdlib.h>
+
+#include "base/error.h"
+#include "base/map.h"
+#include "base/ring.h"
+
+enum {
+    WAITERS_MAX = 1000,
+    LOOKUPS_MAX = 1000,
+    ENTRIES_MAX = 4096,
+    NAME_MAX_N = 253,
+    TTL_MIN_S = 5,
+    TTL_MAX_S = 300,
+    FAILED_S = 5,
+    TRY_MS = 2000, /* c-ares waits that long for the first server, then doubles it */
+    TRIES = 3,
+};
+
+typedef struct entry {
+    rbk_resolver *r;
+    rbk_link by_use; /* the last used at the end */
+    rbk_str name;    /* the map's copy */
+    rbk_link waiters;
+    unsigned pins; /* waiters, also those that are ready */
+    bool pending;
+    int err;
+    rbk_mono_ms expires;
+    rbk_addr *addrs;
+    size_t n;
+} entry;
+
+typedef struct waiter {
+    rbk_link link; /* in the entry's `waiters`, or in `ready` */
+    rbk_link all;
+    entry *e;
+    rbk_mono_ms deadline;
+    int err; /* its own, not the entry's */
+    rbk_resolved_fn fn;
+    void *user;
+} waiter;
+
+typedef struct sock {
+    uv_poll_t poll;
+    rbk_link link;
+    rbk_resolver *r;
+    ares_socket_t fd;
+} sock;
+
+struct rbk_resolver {
+    rbk_loop *loop;
+    ares_channel channel;
+    uv_timer_t timer;
+    unsigned open; /* handles of libuv */
+    bool freed;
+    rbk_map *entries;
+    rbk_link by_use, socks;
+    rbk_link all, ready;
+    unsigned n_waiting, n_pending;
+    rbk_mono_ms deadline; /* not later than the first of all waiters */
+};
+
+static pthread_once_t library_once = PTHREAD_ONCE_INIT;
+static int library_status;
+
+/* --- entries --- */
+
+static void drop_entry(entry *e)
+{
+    rbk_link_remove(&e->by_use);
+    rbk_map_remove(e->r->entries, e->name);
+    free(e->addrs);
+    free(e);
+}
+
+/* There is always one: fewer entries are pinned or pending than there may be. */
+static void evict(rbk_resolver *r)
+{
+    for (rbk_link *l = r->by_use.next; l != &r->by_use; l = l->next) {
+        entry *e = RBK_OF_LINK(l, entry, by_use);
+        if (e->pins == 0 && !e->pending) {
+            drop_entry(e);
+            return;
+        }
+    }
+}
+
+static entry *get_entry(rbk_resolver *r, rbk_str name)
+{
+    entry *e = rbk_map_get(r->entries, name);
+    if (e == NULL) {
+        if (rbk_map_size(r->entries) >= ENTRIES_MAX)
+            evict(r);
+        e = calloc(1, sizeof *e);
+        if (e == NULL || rbk_map_put(r->entries, name, e, &e->name) < 0) {
+            free(e);
+            return NULL;
+        }
+        e->r = r;
+        rbk_link_init(&e->by_use);
+        rbk_link_init(&e->waiters);
+    }
+    rbk_link_append(&r->by_use, &e->by_use);
+    return e;
+}
+
+/* --- answers --- */
+
+static void call_waiter(waiter *w, int err)
+{
+    entry *e = w->e;
+    rbk_resolver *r = e->r;
+    rbk_addr addrs[RBK_ADDRS_MAX];
+    size_t n = err ? 0 : e->n;
+    rbk_resolved_fn fn = w->fn;
+    void *user = w->user;
+    if (n > 0)
+        memcpy(addrs, e->addrs, n * sizeof *addrs);
+    rbk_link_remove(&w->link);
+    rbk_link_remove(&w->all);
+    free(w);
+    e->pins--;
+    r->n_waiting--;
+    fn(user, err, addrs, n);
+}
+
+static void answer(rbk_resolver *r)
+{
+    while (!rbk_link_empty(&r->ready)) {
+        waiter *w = RBK_OF_LINK(r->ready.next, waiter, link);
+        call_waiter(w, w->err ? w->err : w->e->err);
+    }
+}
+
+static void expire(rbk_resolver *r)
+{
+    rbk_mono_ms now = rbk_loop_now(r->loop);
+    if (now < r->deadline)
+        return;
+    r->deadline = INT64_MAX;
+    for (rbk_link *l = r->all.next; l != &r->all; l = l->next) {
+        waiter *w = RBK_OF_LINK(l, waiter, all);
+        if (w->deadline <= now) {
+            w->err = RBK_E_TIMEOUT;
+            rbk_link_append(&r->ready, &w->link);
+        } else if (w->deadline < r->deadline) {
+            r->deadline = w->deadline;
+        }
+    }
+}
+
+static int error_of(int status)
+{
+    switch (status) {
+    case ARES_SUCCESS:
+        return 0;
+    case ARES_ENOMEM:
+        return RBK_E_NOMEM;
+    case ARES_ETIMEOUT:
+        return RBK_E_TIMEOUT;
+    case ARES_EDESTRUCTION:
+    case ARES_ECANCELLED:
+        return RBK_E_CLOSED;
+    default:
+        return RBK_E_RESOLVE;
+    }
+}
+
+static bool read_addr(const struct ares_addrinfo_node *node, rbk_addr *ret)
+{
+    *ret = (rbk_addr){.v6 = node->ai_family == AF_INET6};
+    if (node->ai_family == AF_INET)
+        memcpy(ret->ip, &((const struct sockaddr_in *)(const void *)node->ai_addr)->sin_addr, 4);
+    else if (node->ai_family == AF_INET6)
+        memcpy(ret->ip, &((const struct sockaddr_in6 *)(const void *)node->ai_addr)->sin6_addr, 16);
+    else
+        return false;
+    return true;
+}
+
+static const struct ares_addrinfo_node *next_of(const struct ares_addrinfo_node *node, int family)
+{
+    while (node && node->ai_family != family)
+        node = node->ai_next;
+    return node;
+}
+
+/* IPv4 and IPv6 by turns: whichever does not work here, the other is the next try. */
+static size_t read_addrs(const struct ares_addrinfo *ai, rbk_addr out[RBK_ADDRS_MAX])
+{
+    const struct ares_addrinfo_node *v4 = next_of(ai->nodes, AF_INET);
+    const struct ares_addrinfo_node *v6 = next_of(ai->nodes, AF_INET6);
+    size_t n = 0;
+    while (n < RBK_ADDRS_MAX && (v4 || v6)) {
+        const struct ares_addrinfo_node **from = v4 && (n % 2 == 0 || v6 == NULL) ? &v4 : &v6;
+        if (read_addr(*from, &out[n]))
+            n++;
+        *from = next_of((*from)->ai_next, (*from)->ai_family);
+    }
+    return n;
+}
+
+static int read_ttl(const struct ares_addrinfo *ai)
+{
+    int ttl = TTL_MAX_S;
+    for (const struct ares_addrinfo_node *node = ai->nodes; node; node = node->ai_next)
+        if (node->ai_ttl < ttl)
+            ttl = node->ai_ttl;
+    for (const struct ares_addrinfo_cname *c = ai->cnames; c; c = c->next)
+        if (c->ttl < ttl)
+            ttl = c->ttl;
+    return ttl < TTL_MIN_S ? TTL_MIN_S : ttl;
+}
+
+static int keep_answer(entry *e, const struct ares_addrinfo *ai)
+{
+    rbk_addr addrs[RBK_ADDRS_MAX];
+    size_t n = ai ? read_addrs(ai, addrs) : 0;
+    if (n == 0)
+        return RBK_E_RESOLVE;
+    e->addrs = malloc(n * sizeof *addrs);
+    if (e->addrs == NULL)
+        return RBK_E_NOMEM;
+    memcpy(e->addrs, addrs, n * sizeof *addrs);
+    e->n = n;
+    return 0;
+}
+
+/* From within c-ares. */
+static void on_result(void *arg, int status, int timeouts, struct ares_addrinfo *ai)
+{
+    entry *e = arg;
+    rbk_resolver *r = e->r;
+    (void)timeouts;
+    e->pending = false;
+    r->n_pending--;
+    e->err = error_of(status);
+    if (e->err == 0)
+        e->err = keep_answer(e, ai);
+    int ttl = e->err == 0 ? read_ttl(ai) : e->err == RBK_E_NOMEM ? 0 : FAILED_S;
+    if (ai)
+        ares_freeaddrinfo(ai);
+    e->expires = rbk_loop_now(r->loop) + ttl * INT64_C(1000);
+    while (!rbk_link_empty(&e->waiters))
+        rbk_link_append(&r->ready, e->waiters.next);
+}
+
+/* --- sockets and time --- */
+
+static void on_timer(uv_timer_t *h);
+
+static void arm(rbk_resolver *r)
+{
+    struct timeval tv;
+    int64_t ms = INT64_MAX;
+    if (r->freed)
+        return;
+    if (r->n_pending > 0 && ares_timeout(r->channel, NULL, &tv))
+        ms = (int64_t)tv.tv_sec * 1000 + tv.tv_usec / 1000 + 1;
+    if (r->deadline != INT64_MAX) {
+        int64_t left = r->deadline - rbk_loop_now(r->loop);
+        ms = left < ms ? left : ms;
+    }
+    if (ms == INT64_MAX)
+        uv_timer_stop(&r->timer);
+    else
+        uv_timer_start(&r->timer, on_timer, ms > 0 ? (uint64_t)ms : 0, 0);
+}
+
+/* At the end of whatever was done with c-ares. `r` may be freed by a user, but its
+ * memory stays until the close callbacks of libuv. */
+static void settle(rbk_resolver *r)
+{
+    expire(r);
+    answer(r);
+    arm(r);
+}
+
+static void on_timer(uv_timer_t *h)
+{
+    rbk_resolver *r = h->data;
+    ares_process_fd(r->channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
+    settle(r);
+}
+
+static void on_poll(uv_poll_t *h, int status, int events)
+{
+    sock *k = h->data;
+    rbk_resolver *r = k->r;
+    bool in = status < 0 || (events & UV_READABLE), out = status < 0 || (events & UV_WRITABLE);
+    ares_process_fd(r->channel, in ? k->fd : ARES_SOCKET_BAD, out ? k->fd : ARES_SOCKET_BAD);
+    settle(r);
+}
+
+static void close_handle(rbk_resolver *r)
+{
+    if (--r->open > 0)
+        return;
+    rbk_map_free(r->entries);
+    free(r);
+}
+
+static void on_sock_closed(uv_handle_t *h)
+{
+    sock *k = h->data;
+    close_handle(k->r);
+    free(k);
+}
+
+static void on_timer_closed(uv_handle_t *h)
+{
+    close_handle(h->data);
+}
+
+static sock *find_sock(rbk_resolver *r, ares_socket_t fd)
+{
+    for (rbk_link *l = r->socks.next; l != &r->socks; l = l->next) {
+        sock *k = RBK_OF_LINK(l, sock, link);
+        if (k->fd == fd)
+            return k;
+    }
+    return NULL;
+}
+
+/* Without memory nobody listens to the socket, and its queries time out. */
+static sock *add_sock(rbk_resolver *r, ares_socket_t fd)
+{
+    sock *k = calloc(1, sizeof *k);
+    if (k == NULL || uv_poll_init_socket(rbk_loop_uv(r->loop), &k->poll, fd) < 0) {
+        free(k);
+        return NULL;
+    }
+    k->poll.data = k;
+    k->r = r;
+    k->fd = fd;
+    rbk_link_init(&k->link);
+    rbk_link_append(&r->socks, &k->link);
+    r->open++;
+    return k;
+}
+
+/* From within c-ares, which closes the socket right after it wants nothing more of it. */
+static void on_sock_state(void *arg, ares_socket_t fd, int in, int out)
+{
+    rbk_resolver *r = arg;
+    sock *k = find_sock(r, fd);
+    if (in || out) {
+        if (k == NULL)
+            k = add_sock(r, fd);
+        if (k)
+            uv_poll_start(&k->poll, (in ? UV_READABLE : 0) | (out ? UV_WRITABLE : 0), on_poll);
+    } else if (k) {
+        rbk_link_remove(&k->link);
+        uv_close((uv_handle_t *)&k->poll, on_sock_closed);
+    }
+}
+
+/* --- lookups --- */
+
+static void start_lookup(entry *e)
+{
+    static const struct ares_addrinfo_hints hints = {
+        .ai_flags = ARES_AI_NOSORT, .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
+    free(e->addrs);
+    e->addrs = NULL;
+    e->n = 0;
+    e->pending = true;
+    e->r->n_pending++;
+    ares_getaddrinfo(e->r->channel, e->name.p, NULL, &hints, on_result, e);
+}
+
+static int wait_for(rbk_resolver *r, rbk_str name, int64_t timeout_ms, rbk_resolved_fn fn,
+                    void *user)
+{
+    entry *e = rbk_map_get(r->entries, name);
+    if (r->n_waiting >= WAITERS_MAX)
+        return RBK_E_BUSY;
+    if ((e == NULL || !e->pending) && r->n_pending >= LOOKUPS_MAX)
+        return RBK_E_BUSY;
+    waiter *w = calloc(1, sizeof *w);
+    e = w ? get_entry(r, name) : NULL;
+    if (e == NULL) {
+        free(w);
+        return RBK_E_NOMEM;
+    }
+    rbk_link_init(&w->link);
+    rbk_link_init(&w->all);
+    w->e = e;
+    w->deadline = rbk_loop_now(r->loop) + (timeout_ms > 0 ? timeout_ms : 0);
+    w->fn = fn;
+    w->user = user;
+    e->pins++;
+    r->n_waiting++;
+    rbk_link_append(&r->all, &w->all);
+    rbk_link_append(&e->waiters, &w->link);
+    if (w->deadline < r->deadline)
+        r->deadline = w->deadline;
+    if (!e->pending)
+        start_lookup(e);
+    return 0;
+}
+
+/* Lower case, without the dot at the end. False: no name at all. */
+static bool read_name(rbk_str name, char out[NAME_MAX_N + 1], rbk_str *ret)
+{
+    if (name.n > 0 && name.p[name.n - 1] == '.')
+        name.n--;
+    if (name.n == 0 || name.n > NAME_MAX_N || memchr(name.p, 0, name.n))
+        return false;
+    for (size_t i = 0; i < name.n; i++)
+        out[i] = rbk_lower(name.p[i]);
+    out[name.n] = 0;
+    *ret = (rbk_str){out, name.n};
+    return true;
+}
+
+static void answer_known(entry *e, rbk_resolved_fn fn, void *user)
+{
+    rbk_addr addrs[RBK_ADDRS_MAX];
+    size_t n = e->n;
+    if (n > 0)
+        memcpy(addrs, e->addrs, n * sizeof *addrs);
+    rbk_link_append(&e->r->by_use, &e->by_use);
+    fn(user, e->err, addrs, n);
+}
+
+void rbk_resolve(rbk_resolver *r, rbk_str name, int64_t timeout_ms, rbk_resolved_fn fn,
+                 void *user)
+{
+    char text[NAME_MAX_N + 1];
+    if (r->freed) {
+        fn(user, RBK_E_CLOSED, NULL, 0);
+        return;
+    }
+    if (!read_name(name, text, &name)) {
+        fn(user, RBK_E_RESOLVE, NULL, 0);
+        return;
+    }
+    entry *e = rbk_map_get(r->entries, name);
+    if (e && !e->pending && rbk_loop_now(r->loop) < e->expires) {
+        answer_known(e, fn, user);
+        return;
+    }
+    int err = wait_for(r, name, timeout_ms, fn, user);
+    if (err < 0)
+        fn(user, err, NULL, 0);
+    else
+        settle(r); /* the hosts file answers at once */
+}
+
+/* --- making and freeing --- */
+
+static void init_library(void)
+{
+    library_status = ares_library_init(ARES_LIB_INIT_ALL);
+}
+
+static int open_channel(rbk_resolver *r)
+{
+    char lookups[] = "fb"; /* the hosts file, then DNS */
+    struct ares_options o = {
+        .flags = ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES,
+        .timeout = TRY_MS,
+        .tries = TRIES,
+        .ndots = 0,
+        .ndomains = 0,
+        .lookups = lookups,
+        .sock_state_cb = on_sock_state,
+        .sock_state_cb_data = r,
+    };
+    pthread_once(&library_once, init_library);
+    if (library_status != ARES_SUCCESS)
+        return library_status;
+    return ares_init_options(&r->channel, &o,
+                             ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES |
+                                 ARES_OPT_NDOTS | ARES_OPT_DOMAINS | ARES_OPT_LOOKUPS |
+                                 ARES_OPT_SOCK_STATE_CB);
+}
+
+int rbk_resolver_new(rbk_loop *l, rbk_resolver **ret, rbk_error *err)
+{
+    rbk_resolver *r = calloc(1, sizeof *r);
+    if (r == NULL)
+        return rbk_fail(err, RBK_E_NOMEM, "resolver");
+    r->loop = l;
+    r->deadline = INT64_MAX;
+    rbk_link_init(&r->by_use);
+    rbk_link_init(&r->socks);
+    rbk_link_init(&r->all);
+    rbk_link_init(&r->ready);
+    r->entries = rbk_map_new();
+    int status = r->entries ? open_channel(r) : ARES_ENOMEM;
+    if (status != ARES_SUCCESS) {
+        rbk_map_free(r->entries);
+        free(r);
+        return rbk_fail(err, status == ARES_ENOMEM ? RBK_E_NOMEM : RBK_E_SYS, "resolver: %s",
+                        ares_strerror(status));
+    }
+    uv_timer_init(rbk_loop_uv(l), &r->timer);
+    r->timer.data = r;
+    r->open = 1;
+    *ret = r;
+    return 0;
+}
+
+int rbk_resolver_set_servers(rbk_resolver *r, const char *servers)
+{
+    return ares_set_servers_ports_csv(r->channel, servers) == ARES_SUCCESS ? 0 : RBK_E_CONFIG;
+}
+
+void rbk_resolver_free(rbk_resolver *r)
+{
+    if (r == NULL || r->freed)
+        return;
+    r->freed = true;
+    ares_destroy(r->channel); /* ends the lookups and their sockets */
+    while (!rbk_link_empty(&r->all))
+        call_waiter(RBK_OF_LINK(r->all.next, waiter, all), RBK_E_CLOSED);
+    while (!rbk_link_empty(&r->by_use))
+        drop_entry(RBK_OF_LINK(r->by_use.next, entry, by_use));
+    uv_close((uv_handle_t *)&r->timer, on_timer_closed);
+}
+
+void rbk_addr_to_sockaddr(const rbk_addr *a, uint16_t port, struct sockaddr_storage *ret)
+{
+    memset(ret, 0, sizeof *ret);
+    if (a->v6) {
+        struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)(void *)ret;
+        v6->sin6_family = AF_INET6;
+        v6->sin6_port = htons(port);
+        memcpy(&v6->sin6_addr, a->ip, 16);
+    } else {
+        struct sockaddr_in *v4 = (struct sockaddr_in *)(void *)ret;
+        v4->sin_family = AF_INET;
+        v4->sin_port = htons(port);
+        memcpy(&v4->sin_addr, a->ip, 4);
+    }
+}
