@@ -5,8 +5,10 @@
 #include "core/dsn.h"
 #include "net/loop.h"
 #include "net/tls.h"
+#include "seam/transports.h"
 #include "transport/transports.h"
 
+#include "../support/failing_alloc.h"
 #include "../support/receiver.h"
 
 #include <semaphore.h>
@@ -39,7 +41,7 @@ typedef struct trial {
     char text[256], job[40], body[128];
     rbk_attempt_result result;
     char retry_after[64], detail[256];
-    bool refuse, sending, within;
+    bool refuse, refuse_v6, saw_v6, sending, within;
     atomic_int asked, n_done;
     int again; /* so many times more, from `done` */
     sem_t sem;
@@ -53,7 +55,8 @@ static bool on_allow(const struct sockaddr *addr, void *user)
                         : ((const struct sockaddr_in *)(const void *)addr)->sin_port;
     MUST(ntohs(port) == x->dsn.port);
     atomic_fetch_add(&x->asked, 1);
-    return !x->refuse;
+    x->saw_v6 = x->saw_v6 || addr->sa_family == AF_INET6;
+    return !x->refuse && !(x->refuse_v6 && addr->sa_family == AF_INET6);
 }
 
 static void do_send(void *arg)
@@ -80,7 +83,6 @@ static void on_done(rbk_attempt *a, const rbk_attempt_result *result)
     sem_post(&x->sem);
 }
 
-/* `dsn` is a format with the receiver's port in it. */
 static void trial_init(trial *x, fixture *f, const char *scheme, const char *host,
                        const char *target)
 {
@@ -121,6 +123,21 @@ static void run(trial *x)
 {
     rbk_loop_call(x->f->loop, do_send, x);
     wait_done(x);
+}
+
+typedef struct alloc_failure {
+    int n, left; /* the n-th fails; more than 0 left: there were not so many */
+} alloc_failure;
+
+static void do_fail_in(void *arg)
+{
+    fail_in = ((alloc_failure *)arg)->n;
+}
+
+static void do_fail_stop(void *arg)
+{
+    ((alloc_failure *)arg)->left = fail_in;
+    fail_in = 0;
 }
 
 static void do_open(void *arg)
@@ -326,6 +343,23 @@ static void test_refused_address(void **state)
     }
 }
 
+/* One forbidden address among the name's spoils all of it (where localhost has two). */
+static void test_mixed_addresses(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof backends / sizeof *backends; i++) {
+        fixture f;
+        trial x;
+        fixture_start(&f, backends[i], &id, serve_ok, NULL);
+        trial_init(&x, &f, backends[i]->scheme, "localhost", "/");
+        x.refuse_v6 = true;
+        run(&x);
+        assert_int_equal(x.result.err, x.saw_v6 ? RBK_E_ADDRESS : 0);
+        assert_int_equal(atomic_load(&f.r.accepts), x.saw_v6 ? 0 : 1);
+        fixture_stop(&f);
+    }
+}
+
 static void test_wrong_certificate(void **state)
 {
     identity other = make_identity(&(cert_spec){.san = "DNS:b.example", .issuer = &ca});
@@ -402,6 +436,66 @@ static void test_close_under_way(void **state)
     }
 }
 
+/* Each allocation of the loop thread fails in turn: every attempt ends, once, and the
+ * next goes well. */
+static void check_no_memory(const rbk_transport_ops *ops, const char *host)
+{
+    alloc_failure a = {0};
+    do {
+        fixture f;
+        trial x;
+        fixture_start(&f, ops, &id, serve_ok, NULL);
+        trial_init(&x, &f, ops->scheme, host, "?x");
+        a.n++;
+        rbk_loop_call(f.loop, do_fail_in, &a);
+        run(&x);
+        rbk_loop_call(f.loop, do_fail_stop, &a);
+        assert_true(x.result.err != 0 || x.result.status == 200);
+        assert_int_equal(atomic_load(&x.n_done), 1);
+        rbk_loop_call(f.loop, do_close, &f); /* no failed name lookup is remembered */
+        rbk_loop_call(f.loop, do_open, &f);
+        run(&x);
+        assert_int_equal(x.result.status, 200);
+        fixture_stop(&f);
+    } while (a.left == 0 && a.n < 200);
+    assert_true(a.n > 5 && a.n < 200);
+}
+
+static void test_no_memory(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof backends / sizeof *backends; i++) {
+        check_no_memory(backends[i], "127.0.0.1");
+        check_no_memory(backends[i], "localhost");
+    }
+}
+
+/* --- the registry --- */
+
+static void test_registry(void **state)
+{
+    static rbk_transport_ops future, lacking, other;
+    (void)state;
+    future = lacking = other = rbk_transport_https;
+    future.scheme = "future";
+    future.abi = RBK_TRANSPORT_ABI + 1;
+    lacking.scheme = "lacking";
+    lacking.send = NULL;
+    other.scheme = "other";
+    assert_null(rbk_transports_at(0));
+    assert_int_equal(rbk_transports_add(&future), RBK_E_STATE);
+    assert_int_equal(rbk_transports_add(&lacking), RBK_E_STATE);
+    assert_int_equal(rbk_transports_add(&rbk_transport_https), 0);
+    assert_int_equal(rbk_transports_add(&rbk_transport_https), RBK_E_STATE); /* taken */
+    assert_int_equal(rbk_transports_add(&other), 0);
+    assert_ptr_equal(rbk_transports_find(RBK_STR("https")), &rbk_transport_https);
+    assert_ptr_equal(rbk_transports_find(RBK_STR("other")), &other);
+    assert_null(rbk_transports_find(RBK_STR("http")));
+    assert_null(rbk_transports_find(RBK_STR("httpsx")));
+    assert_ptr_equal(rbk_transports_at(1), &other);
+    assert_null(rbk_transports_at(2));
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -429,7 +523,9 @@ int main(void)
         cmocka_unit_test(test_request),         cmocka_unit_test(test_name),
         cmocka_unit_test(test_statuses),        cmocka_unit_test(test_failures),
         cmocka_unit_test(test_refused_address), cmocka_unit_test(test_wrong_certificate),
-        cmocka_unit_test(test_reuse),           cmocka_unit_test(test_close_under_way),
+        cmocka_unit_test(test_mixed_addresses), cmocka_unit_test(test_reuse),
+        cmocka_unit_test(test_close_under_way), cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_registry),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -3,6 +3,7 @@
  * TLS makes no difference, over TLS where the point is that the body is never sent. */
 #include "net/http_client.h"
 
+#include "../../support/failing_alloc.h"
 #include "../../support/receiver.h"
 
 #include <semaphore.h>
@@ -720,6 +721,35 @@ static void test_done_at_head(void **state)
     pthread_barrier_destroy(&g.all);
 }
 
+static void serve_no_rest(peer *p)
+{
+    if (peer_request(p))
+        peer_say(p, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n");
+    peer_drain(p);
+}
+
+/* Bodies that never end hold no more connections than may be kept, and not for long. */
+static void test_rest_limits(void **state)
+{
+    fixture f;
+    receiver r;
+    shot s;
+    (void)state;
+    receiver_start(&r, NULL, serve_no_rest, NULL);
+    fixture_start(&f, &(rbk_http_client_conf){.idle_per_receiver = 2});
+    shot_init(&s, &f, r.port);
+    s.post.total_ms = 1000;
+    for (int i = 0; i < 6; i++) {
+        shoot(&s);
+        assert_int_equal(s.result.status, 200);
+    }
+    WAIT_COUNT(r.finished, 4);
+    assert_int_equal(atomic_load(&r.finished), 4);
+    WAIT_COUNT(r.finished, 6); /* the deadline of the post is that of its rest, too */
+    fixture_stop(&f);
+    receiver_stop(&r);
+}
+
 /* --- the request itself --- */
 
 static char big[3 << 20];
@@ -855,6 +885,85 @@ static void test_free_under_way(void **state)
     assert_int_equal(atomic_load(&late.n_done), 1);
     assert_int_equal(late.result.err, RBK_E_CLOSED);
     receiver_stop(&r);
+}
+
+typedef struct alloc_failure {
+    int n, left; /* the n-th fails; more than 0 left: there were not so many */
+} alloc_failure;
+
+static void do_fail_in(void *arg)
+{
+    fail_in = ((alloc_failure *)arg)->n;
+}
+
+static void do_fail_stop(void *arg)
+{
+    ((alloc_failure *)arg)->left = fail_in;
+    fail_in = 0;
+}
+
+/* Each allocation of the loop thread fails in turn, on a new connection and on a kept one. */
+static void test_no_memory(void **state)
+{
+    fixture f;
+    receiver r;
+    (void)state;
+    receiver_start(&r, NULL, serve_ok, NULL);
+    alloc_failure a = {0};
+    int failed = 0;
+    do {
+        shot s;
+        fixture_start(&f, NULL);
+        shot_init(&s, &f, r.port);
+        a.n++;
+        rbk_loop_call(f.loop, do_fail_in, &a);
+        for (int i = 0; i < 2; i++) {
+            shoot(&s);
+            assert_int_equal(atomic_load(&s.n_done), i + 1);
+            failed += s.result.err != 0;
+            assert_true(s.result.err != 0 || s.result.status == 200);
+        }
+        rbk_loop_call(f.loop, do_fail_stop, &a);
+        shoot(&s); /* and all is well again */
+        assert_int_equal(s.result.status, 200);
+        fixture_stop(&f);
+    } while (a.left == 0 && a.n < 100);
+    assert_true(a.n > 5 && a.n < 100);
+    assert_true(failed > 3);
+    receiver_stop(&r);
+}
+
+static void do_send_starved(void *arg)
+{
+    shot *s = arg;
+    fail_in = 1;
+    do_send(&s[0]);
+    fail_in = 1;
+    do_send(&s[1]);
+    fail_in = 1;
+    do_send(&s[2]);
+    fail_in = 0;
+    do_cancel(&s[1]);
+}
+
+/* What found no memory at all can still be cancelled, and ends later otherwise. */
+static void test_starved(void **state)
+{
+    fixture f;
+    shot s[3];
+    (void)state;
+    fixture_start(&f, NULL);
+    for (int i = 0; i < 3; i++)
+        shot_init(&s[i], &f, 1);
+    rbk_loop_call(f.loop, do_send_starved, s);
+    for (int i = 0; i < 3; i++)
+        wait_done(&s[i]);
+    assert_int_equal(s[0].result.err, RBK_E_NOMEM);
+    assert_int_equal(s[1].result.err, RBK_E_CANCELLED);
+    assert_int_equal(s[2].result.err, RBK_E_NOMEM);
+    fixture_stop(&f);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(atomic_load(&s[i].n_done), 1);
 }
 
 /* --- TLS: whoever is not verified gets no byte of the request --- */
@@ -1005,9 +1114,11 @@ int main(void)
         cmocka_unit_test(test_not_allowed),    cmocka_unit_test(test_other_address),
         cmocka_unit_test(test_closed_at_reuse), cmocka_unit_test(test_idle),
         cmocka_unit_test(test_kept_limits),    cmocka_unit_test(test_chain),
-        cmocka_unit_test(test_done_at_head),   cmocka_unit_test(test_big_body),
+        cmocka_unit_test(test_done_at_head),   cmocka_unit_test(test_rest_limits),
+        cmocka_unit_test(test_big_body),
         cmocka_unit_test(test_early_answer),   cmocka_unit_test(test_cancel),
-        cmocka_unit_test(test_free_under_way), cmocka_unit_test(test_tls),
+        cmocka_unit_test(test_free_under_way), cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_starved),        cmocka_unit_test(test_tls),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

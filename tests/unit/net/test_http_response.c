@@ -224,21 +224,21 @@ static void test_retry_after_elsewhere(void **state)
 static void test_early(void **state)
 {
     (void)state;
-    static const char interim[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    static const char interim[] = "HTTP/1.1 100 Continue\r\n\r\n", empty[] = EMPTY;
     rbk_response r;
     rbk_response_init(&r);
     r.request_open = true;
     assert_int_equal(rbk_response_feed(&r, interim, sizeof interim - 1), 0);
     r.request_open = false;
-    assert_int_equal(rbk_response_feed(&r, EMPTY, strlen(EMPTY)), 0);
+    assert_int_equal(rbk_response_feed(&r, empty, sizeof empty - 1), 0);
     assert_true(r.done);
     assert_false(r.early);
 
     rbk_response_init(&r);
     r.request_open = true;
-    assert_int_equal(rbk_response_feed(&r, EMPTY, 5), 0);
+    assert_int_equal(rbk_response_feed(&r, empty, 5), 0);
     r.request_open = false;
-    assert_int_equal(rbk_response_feed(&r, EMPTY + 5, strlen(EMPTY) - 5), 0);
+    assert_int_equal(rbk_response_feed(&r, empty + 5, sizeof empty - 6), 0);
     assert_true(r.done);
     assert_true(r.early);
 }

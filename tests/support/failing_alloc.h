@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tests/support/failing_alloc.h - lets one allocation of one thread fail. The program is
+ * linked with -Wl,--wrap for malloc, calloc and realloc, so this sees the calls of its own
+ * objects and of the static floors, not those of shared libraries. */
+#ifndef RBK_TESTS_FAILING_ALLOC_H
+#define RBK_TESTS_FAILING_ALLOC_H
+
+#include <stddef.h>
+
+static _Thread_local int fail_in; /* 1: the next allocation of this thread fails */
+
+static inline int fails_now(void)
+{
+    return fail_in > 0 && --fail_in == 0;
+}
+
+void *__real_malloc(size_t n);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t n);
+void *__wrap_malloc(size_t n);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *p, size_t n);
+
+void *__wrap_malloc(size_t n)
+{
+    return fails_now() ? NULL : __real_malloc(n);
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+    return fails_now() ? NULL : __real_calloc(n, size);
+}
+
+void *__wrap_realloc(void *p, size_t n)
+{
+    return fails_now() ? NULL : __real_realloc(p, n);
+}
+
+#endif
