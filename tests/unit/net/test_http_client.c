@@ -738,7 +738,7 @@ static void test_rest_limits(void **state)
     receiver_start(&r, NULL, serve_no_rest, NULL);
     fixture_start(&f, &(rbk_http_client_conf){.idle_per_receiver = 2});
     shot_init(&s, &f, r.port);
-    s.post.total_ms = 1000;
+    s.post.total_ms = 3000;
     for (int i = 0; i < 6; i++) {
         shoot(&s);
         assert_int_equal(s.result.status, 200);
