@@ -104,7 +104,8 @@ static int start_server(demo *d, rbk_error *err)
     if (r == 0)
         r = rbk_server_start(d->server);
     if (r < 0)
-        return rbk_fail(err, r, "%s", rbk_server_error(d->server));
+        return rbk_fail(err, r, "%s%s", rbk_server_error(d->server),
+                        r == RBK_E_SYS ? "; --port 0 takes a free port" : "");
     d->port = rbk_server_port(d->server, 0);
     snprintf(d->url, sizeof d->url, "http://127.0.0.1:%u/api", d->port);
     return 0;

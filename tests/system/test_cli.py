@@ -341,7 +341,8 @@ def test_demo_stays_up(start, tmp_path):
 
 
 def test_demo_on_a_taken_port(server):
-    assert "in use" in run("demo", "--once", "--port", server.port, code=1).stderr
+    text = run("demo", "--once", "--port", server.port, code=1).stderr
+    assert f":{server.port}" in text and "--port 0" in text
 
 
 def test_serve_checks_settings_on_sighup(tmp_path, make_server):
