@@ -15,7 +15,7 @@
 #include <llhttp.h>
 #include <stdlib.h>
 
-enum { KEEP_RAW = 4096, KEEP_FIELDS = 32, FIELDS_FIRST = 16 };
+enum { KEEP_FIELDS = 32, FIELDS_FIRST = 16 };
 
 static int refuse(rbk_http_head *h, int status, const char *why)
 {
@@ -58,7 +58,7 @@ void rbk_http_head_reset(rbk_http_head *h, const rbk_http_conf *conf)
     size_t cap = h->cap_fields;
     raw.max = conf->max_line + conf->max_head + 8;
     rbk_buf_clear(&raw);
-    if (raw.cap > KEEP_RAW)
+    if (raw.cap > RBK_HTTP_KEEP)
         rbk_buf_free(&raw);
     if (cap > KEEP_FIELDS) {
         free(fields);
@@ -285,8 +285,8 @@ static int split_target(rbk_http_head *h, rbk_str target, rbk_str host)
         while (i < target.n && target.p[i] != '/' && target.p[i] != '?')
             i++;
         rbk_str authority = {target.p + scheme, i - scheme};
-        if (!is_host(authority) || (host.p && (authority.n != host.n ||
-                                               strncasecmp(authority.p, host.p, host.n) != 0)))
+        if (!is_host(authority) ||
+            (host.p && (authority.n != host.n || strncasecmp(authority.p, host.p, host.n) != 0)))
             return refuse(h, 400, "request target and Host differ");
         target.p += i;
         target.n -= i;

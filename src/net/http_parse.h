@@ -12,6 +12,8 @@
 
 enum { RBK_HTTP_MORE = 0, RBK_HTTP_DONE = 1 };
 
+enum { RBK_HTTP_KEEP = 4096 }; /* a larger buffer is not kept between requests */
+
 /* What an Expect header asked for. */
 typedef enum rbk_http_expect {
     RBK_HTTP_EXPECT_NONE,

@@ -12,7 +12,7 @@
 
 #include "base/clock.h"
 
-enum { HEAD_MAX = 64 << 10, ANSWER_MAX = 1 << 30, KEEP_BODY = 16 << 10, KEEP_OUT = 4096 };
+enum { HEAD_MAX = 64 << 10, ANSWER_MAX = 1 << 30 };
 
 const char *rbk_http_server_date(rbk_http_server *s)
 {
@@ -111,9 +111,9 @@ static void recycle(rbk_http_conn *c, rbk_http_rq *r)
         rbk_http_rq_free(r);
         return;
     }
-    if (r->body.cap > KEEP_BODY)
+    if (r->body.cap > RBK_HTTP_KEEP)
         rbk_buf_free(&r->body);
-    if (r->out.cap > KEEP_OUT)
+    if (r->out.cap > RBK_HTTP_KEEP)
         rbk_buf_free(&r->out);
     c->spare = r;
 }
@@ -250,8 +250,8 @@ void rbk_http_write_busy(rbk_http_conn *c)
     rbk_http_header extra = header_of(503);
     add_error_body(&body, 503, "too many connections");
     add_head(c->s, &head,
-             &(rbk_http_reply){.status = 503, .headers = &extra, .n_headers = 1,
-                               .body = rbk_buf_view(&body)});
+             &(rbk_http_reply){
+                 .status = 503, .headers = &extra, .n_headers = 1, .body = rbk_buf_view(&body)});
     rbk_buf_lit(&head, "Connection: close\r\n\r\n");
     rbk_buf_str(&head, rbk_buf_view(&body));
     if (rbk_buf_err(&head) == 0)

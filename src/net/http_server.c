@@ -3,8 +3,8 @@
  *
  * Over max_connections a connection is still accepted, told 503, and closed; of those
  * at most SHED_MAX at a time, the rest is closed at once. When file descriptors run
- * out libuv gives up its reserve to turn clients away; should that be lost, an idle
- * connection of ours makes room, so that a listener that stays readable cannot spin.
+ * out libuv gives up its reserve to turn clients away; should that be lost (another
+ * thread was quicker), a connection of ours makes room.
  * The server is freed when its last handle is closed. Loop thread. */
 #include "net/http_server_impl.h"
 
@@ -66,15 +66,19 @@ void rbk_http_server_forget(rbk_http_conn *c)
     free_when_done(s);
 }
 
+/* libuv calls accept(2) again until that says that nobody waits, and without a free
+ * descriptor it never gets to say so: one must become free. The oldest idle connection
+ * goes, or else the newest. */
 static void free_one_descriptor(rbk_http_server *s)
 {
-    for (rbk_http_conn *c = s->conns; c; c = c->next) {
-        if (rbk_http_conn_is_idle(c)) {
-            rbk_http_conn_abort(c);
-            return;
-        }
-    }
-    usleep(NAP_US);
+    rbk_http_conn *pick = NULL;
+    for (rbk_http_conn *c = s->conns; c; c = c->next)
+        if (rbk_http_conn_is_idle(c) || (pick == NULL && c->stage != RBK_HTTP_CLOSING))
+            pick = c;
+    if (pick)
+        rbk_http_conn_abort(pick);
+    else
+        usleep(NAP_US); /* others hold them all */
 }
 
 static void reject_one(rbk_http_server *s);

@@ -16,7 +16,6 @@
 
 enum {
     OUT_HIGH = 256 << 10,
-    KEEP_BODY = 16 << 10,
     REST_MAX = 4 << 20,    /* more than a stream ever gives at once */
     DISCARD_MAX = 1 << 20, /* of what comes behind the last request */
     BODY_BASE_MS = 10000   /* and the time for its bytes at 1 KiB/s */
@@ -85,7 +84,7 @@ static void complete(rbk_http_conn *c)
     r->handed = true;
     c->s->handler.on_request(&r->pub, c->s->handler.user);
     /* Answered at once, it is gone; else its body was for that call alone. */
-    if (c->last == r && r->handed && r->body.cap > KEEP_BODY)
+    if (c->last == r && r->handed && r->body.cap > RBK_HTTP_KEEP)
         rbk_buf_free(&r->body);
 }
 
@@ -438,8 +437,8 @@ int rbk_http_conn_accept(rbk_http_server *s, rbk_http_conn **ret)
     if (c == NULL)
         return RBK_E_NOMEM;
     *c = (rbk_http_conn){.s = s, .stage = RBK_HTTP_OPENING, .rest = RBK_BUF(REST_MAX)};
-    int r = rbk_stream_accept(s->loop, (uv_stream_t *)&s->listener, s->conf.tls, &stream_cb, c,
-                              &c->st);
+    int r =
+        rbk_stream_accept(s->loop, (uv_stream_t *)&s->listener, s->conf.tls, &stream_cb, c, &c->st);
     if (r < 0) {
         free(c);
         return r;

@@ -33,8 +33,8 @@ typedef struct rbk_http_rq {
 typedef enum rbk_http_stage {
     RBK_HTTP_OPENING, /* accepted; under TLS: handshake */
     RBK_HTTP_HEAD,
-    RBK_HTTP_BODY,   /* of a known length */
-    RBK_HTTP_CHUNKS, /* chunked */
+    RBK_HTTP_BODY,    /* of a known length */
+    RBK_HTTP_CHUNKS,  /* chunked */
     RBK_HTTP_DISCARD, /* the answers that are owed go out, the last with `close` */
     RBK_HTTP_CLOSING
 } rbk_http_stage;
@@ -44,8 +44,8 @@ struct rbk_http_conn {
     rbk_http_conn *prev, *next;
     rbk_stream *st; /* NULL: closed, and we wait for our timer */
     rbk_http_stage stage;
-    unsigned busy;  /* below us on the stack: bytes are being read, answers written */
-    bool counted;   /* in conf.connections; else it is turned away */
+    unsigned busy; /* below us on the stack: bytes are being read, answers written */
+    bool counted;  /* in conf.connections; else it is turned away */
     bool wants_continue;
 
     rbk_http_rq *cur, *first, *last, *spare;
@@ -71,9 +71,9 @@ struct rbk_http_server {
     rbk_http_conn *conns; /* newest first */
     size_t n_conns, n_shed;
     atomic_uint own_connections; /* when conf.connections is not given */
-    uv_tcp_t reject; /* takes and drops a connection that there is no memory for */
+    uv_tcp_t reject;             /* takes and drops a connection that there is no memory for */
     bool rejecting, reject_again;
-    rbk_buf scratch;             /* head lines of the answer being written */
+    rbk_buf scratch; /* head lines of the answer being written */
     rbk_mono_ms date_until;
     char date[30];
 };

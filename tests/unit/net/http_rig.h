@@ -175,7 +175,8 @@ static inline int rig_socket(const rig *g)
 {
     int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     struct timeval tv = {.tv_sec = LIMIT_MS / 1000};
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(g->port),
+    struct sockaddr_in to = {.sin_family = AF_INET,
+                             .sin_port = htons(g->port),
                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv);

@@ -37,7 +37,8 @@ static inline void add_step(rbk_buf *b, yyjson_val *step)
 }
 
 /* Call `fn` for every vector of the file that has bytes; how many there were. */
-static inline size_t each_vector(const char *file, void (*fn)(const vector *v, void *user), void *user)
+static inline size_t each_vector(const char *file, void (*fn)(const vector *v, void *user),
+                                 void *user)
 {
     char path[512];
     const char *dir = getenv("RBK_TEST_DATA");
@@ -45,13 +46,13 @@ static inline size_t each_vector(const char *file, void (*fn)(const vector *v, v
     yyjson_doc *doc = yyjson_read_file(path, 0, NULL, NULL);
     size_t i, max, j, n_steps, n = 0;
     yyjson_val *one, *step;
-    yyjson_arr_foreach(yyjson_obj_get(yyjson_doc_get_root(doc), "cases"), i, max, one) {
+    yyjson_arr_foreach(yyjson_obj_get(yyjson_doc_get_root(doc), "cases"), i, max, one)
+    {
         vector v = {.id = yyjson_get_str(yyjson_obj_get(one, "id")),
                     .want = yyjson_get_str(yyjson_obj_get(one, "ringback")),
                     .bytes = RBK_BUF(16 << 20)};
         add_latin1(&v.bytes, yyjson_obj_get(one, "input"));
-        yyjson_arr_foreach(yyjson_obj_get(one, "steps"), j, n_steps, step)
-            add_step(&v.bytes, step);
+        yyjson_arr_foreach(yyjson_obj_get(one, "steps"), j, n_steps, step) add_step(&v.bytes, step);
         if (v.bytes.n) {
             fn(&v, user);
             n++;

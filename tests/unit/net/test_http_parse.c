@@ -211,15 +211,15 @@ static void test_rules(void **state)
     } row[] = {
         {"GET / HTTP/1.1\r\n" HOST "\r\n", 0},
         {"GET / HTTP/1.0\r\n\r\n", 0},
-        {"GET / HTTP/1.1\r\n\r\n", 400},                     /* no Host */
-        {"GET / HTTP/1.1\r\n" HOST HOST "\r\n", 400},        /* two */
+        {"GET / HTTP/1.1\r\n\r\n", 400},              /* no Host */
+        {"GET / HTTP/1.1\r\n" HOST HOST "\r\n", 400}, /* two */
         {"GET / HTTP/1.0\r\n" HOST HOST "\r\n", 400},
         {"GET / HTTP/1.1\r\nHost:\r\n\r\n", 400},
         {"GET / HTTP/1.1\r\nHost: \r\n\r\n", 400},
         {"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400},
         {"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 400},
         {"GET / HTTP/1.1\r\nHost: u@a\r\n\r\n", 400},
-        {"GET / HTTP/1.1\r\nHost: a,b\r\n\r\n", 0},          /* a legal reg-name */
+        {"GET / HTTP/1.1\r\nHost: a,b\r\n\r\n", 0}, /* a legal reg-name */
         {"GET / HTTP/1.1\r\nHost: a:99\r\n\r\n", 0},
         {"GET / HTTP/1.1\r\nHost: a:\r\n\r\n", 0},
         {"GET / HTTP/1.1\r\nHost: a:65536\r\n\r\n", 400},
@@ -556,10 +556,10 @@ static void test_http_words(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_vectors),     cmocka_unit_test(test_vectors_pipelined),
-        cmocka_unit_test(test_rules),       cmocka_unit_test(test_chunk_rules),
-        cmocka_unit_test(test_letters),     cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_fields),      cmocka_unit_test(test_http_words),
+        cmocka_unit_test(test_vectors), cmocka_unit_test(test_vectors_pipelined),
+        cmocka_unit_test(test_rules),   cmocka_unit_test(test_chunk_rules),
+        cmocka_unit_test(test_letters), cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_fields),  cmocka_unit_test(test_http_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
