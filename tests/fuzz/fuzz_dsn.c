@@ -6,6 +6,7 @@
  *   - a DSN that is accepted, put together again from its parts, gives the same parts;
  *   - the policy accepts nothing that the parser refuses, nor a literal address that the
  *     address check refuses;
+ *   - an IPv4 literal is in its canonical spelling;
  *   - a reason is at most 159 bytes, and printable when the text is. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,6 +54,7 @@ static void check_parts(rbk_str text, const rbk_dsn *d)
     MUST(d->host.n > 0 && d->host.p >= text.p && d->host.p + d->host.n <= text.p + text.n);
     MUST(d->target.n > 0 && d->target.p[0] == (d->target_slash ? '?' : '/'));
     MUST(d->port > 0);
+    MUST(d->kind != RBK_HOST_IPV4 || rbk_str_eqz(d->host, d->host_lower));
     for (const char *c = d->host_lower; *c; c++)
         MUST(rbk_lower(*c) == *c && *c > ' ' && *c < 0x7f && !strchr("/?#@%\\[]", *c));
     check_again(d);
