@@ -11,7 +11,7 @@ typedef struct rbk_link {
     struct rbk_link *prev, *next;
 } rbk_link;
 
-#define RBK_OF_LINK(l, type, member) ((type *)(void *)((char *)(l) - offsetof(type, member)))
+#define RBK_OF_LINK(l, type, member) ((type *)(void *)((char *)(l)-offsetof(type, member)))
 
 static inline void rbk_link_init(rbk_link *l)
 {

@@ -174,8 +174,7 @@ static bool fits(const rbk_http_conn *conn, const rbk_http_call *call)
 
 static bool allowed(const rbk_http_conn *conn, const rbk_http_post *post)
 {
-    return post->allow == NULL ||
-           post->allow((const struct sockaddr *)&conn->sa, post->allow_user);
+    return post->allow == NULL || post->allow((const struct sockaddr *)&conn->sa, post->allow_user);
 }
 
 bool rbk_http_conn_reuse(rbk_http_call *call)

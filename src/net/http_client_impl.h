@@ -67,13 +67,13 @@ struct rbk_http_client {
     rbk_http_client_conf conf;
     rbk_map *receivers;
     rbk_link active, idle, closing, soon;
-    rbk_link due; /* active ones whose deadline has passed, while they are dealt with */
+    rbk_link due;           /* active ones whose deadline has passed, while they are dealt with */
     rbk_http_post *starved; /* no memory for a call: a chain by `priv`, ends like `soon` */
     unsigned n_idle, n_reading, n_conns;
-    uv_timer_t timer;     /* one for all deadlines, armed for the earliest known */
-    rbk_mono_ms armed;    /* INT64_MAX: not armed */
+    uv_timer_t timer;  /* one for all deadlines, armed for the earliest known */
+    rbk_mono_ms armed; /* INT64_MAX: not armed */
     bool freed, timer_closed;
-    rbk_buf out;          /* the request being put together */
+    rbk_buf out; /* the request being put together */
 };
 
 /* http_client_conn.c */

@@ -267,7 +267,8 @@ static void test_statuses(void **state)
         const char *retry_after;
     } rows[] = {
         {"HTTP/1.1 204 No Content\r\n\r\n", 204, ""},
-        {"HTTP/1.1 302 Found\r\nLocation: https://127.0.0.1/\r\nContent-Length: 0\r\n\r\n", 302, ""},
+        {"HTTP/1.1 302 Found\r\nLocation: https://127.0.0.1/\r\nContent-Length: 0\r\n\r\n", 302,
+         ""},
         {"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n", 410, ""},
         {"HTTP/1.1 429 X\r\nRetry-After: 120\r\nContent-Length: 0\r\n\r\n", 429, "120"},
         {"HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n", 500, ""},
@@ -308,8 +309,8 @@ static void test_failures(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof backends / sizeof *backends; i++) {
-        check_failure(backends[i], "127.0.0.1", RBK_E_TIMEOUT);     /* never answers */
-        check_failure(backends[i], "127.0.0.2", RBK_E_CONNECT);     /* nobody listens */
+        check_failure(backends[i], "127.0.0.1", RBK_E_TIMEOUT); /* never answers */
+        check_failure(backends[i], "127.0.0.2", RBK_E_CONNECT); /* nobody listens */
         check_failure(backends[i], "nobody.invalid", RBK_E_RESOLVE);
     }
 }

@@ -68,7 +68,7 @@ typedef struct identity {
 } identity;
 
 typedef struct cert_spec {
-    const char *san; /* "DNS:a.example,IP:127.0.0.1"; NULL: a CA */
+    const char *san;        /* "DNS:a.example,IP:127.0.0.1"; NULL: a CA */
     const identity *issuer; /* NULL: self-signed */
     long from_s, to_s;      /* seconds from now; 0, 0: an hour around now */
     bool weak;              /* RSA of 1,024 bits */

@@ -15,10 +15,11 @@ typedef struct answer {
     bool done, clean; /* after all of `text` */
 } answer;
 
-#define OK "HTTP/1.1 200 OK\r\n"
+#define OK    "HTTP/1.1 200 OK\r\n"
 #define EMPTY OK "Content-Length: 0\r\n\r\n"
-#define FOUR_100 "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"          \
-                 "HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"
+#define FOUR_100                                                                                   \
+    "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"                  \
+    "HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"
 
 static const answer answers[] = {
     {"empty", EMPTY, 200, true, true},
@@ -45,8 +46,8 @@ static const answer answers[] = {
 
     {"close", OK "Connection: close\r\nContent-Length: 0\r\n\r\n", 200, true, false},
     {"HTTP/1.0", "HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", 200, true, false},
-    {"HTTP/1.0 keep-alive", "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n",
-     200, true, false},
+    {"HTTP/1.0 keep-alive",
+     "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n", 200, true, false},
     {"to the end of the connection", OK "\r\nabc", 200, false, false},
     {"body too short", OK "Content-Length: 9\r\n\r\nok", 200, false, false},
     {"extra bytes", OK "Content-Length: 2\r\n\r\nok!", 200, true, false},
@@ -62,8 +63,8 @@ static const answer answers[] = {
     {"CL list", OK "Content-Length: 2, 2\r\n\r\nok", 0, false, false},
     {"CL sign", OK "Content-Length: +2\r\n\r\nok", 0, false, false},
     {"CL overflow", OK "Content-Length: 99999999999999999999999\r\n\r\n", 0, false, false},
-    {"101", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", 0, false,
-     false},
+    {"101", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", 0,
+     false, false},
     {"17 interim", FOUR_100 FOUR_100 FOUR_100 FOUR_100 "HTTP/1.1 199 X\r\n\r\n" EMPTY, 0, false,
      false},
     {"status 0", "HTTP/1.1 000 X\r\n\r\n", 0, false, false},
@@ -113,8 +114,8 @@ static void test_answers(void **state)
             bool good = r.status == a->status && r.head_done == (a->status != 0) &&
                         r.done == a->done && r.clean == a->clean;
             if (!good)
-                print_error("%s, step %zu: status %d done %d clean %d fault %s\n", a->name, steps[k],
-                            r.status, r.done, r.clean, r.fault ? r.fault : "-");
+                print_error("%s, step %zu: status %d done %d clean %d fault %s\n", a->name,
+                            steps[k], r.status, r.done, r.clean, r.fault ? r.fault : "-");
             assert_true(good);
         }
     }
@@ -198,11 +199,12 @@ static void test_retry_after(void **state)
     (void)state;
     check_retry("", NULL);
     check_retry("Retry-After: 120\r\n", "120");
-    check_retry("RETRY-AFTER:  Wed, 21 Oct 2015 07:28:00 GMT \r\n", "Wed, 21 Oct 2015 07:28:00 GMT");
+    check_retry("RETRY-AFTER:  Wed, 21 Oct 2015 07:28:00 GMT \r\n",
+                "Wed, 21 Oct 2015 07:28:00 GMT");
     check_retry("Retry-After:\r\n", "");
     check_retry("Retry-After: 1\r\nRetry-After: 1\r\n", NULL);
-    check_retry("Retry-After: 99999999999999999999999999999999999999999999999999999999999999999\r\n",
-                NULL);
+    check_retry(
+        "Retry-After: 99999999999999999999999999999999999999999999999999999999999999999\r\n", NULL);
     check_retry("X-Retry-After: 5\r\nRetry-After-X-And-Some-More: 6\r\nRetry-After: 7\r\n", "7");
 }
 
