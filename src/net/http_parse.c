@@ -100,7 +100,7 @@ static int parse_request_line(rbk_http_head *h, rbk_str line)
     return RBK_HTTP_MORE;
 }
 
-static int parse_head(rbk_http_head *h, const rbk_http_conf *conf);
+static int parse_head(rbk_http_head *h);
 
 /* A line is there: its content is raw[line..n-2]. */
 static int end_line(rbk_http_head *h, const rbk_http_conf *conf)
@@ -113,7 +113,7 @@ static int end_line(rbk_http_head *h, const rbk_http_conf *conf)
     if (memchr(p, '\r', n))
         return refuse(h, 400, "CR within a line");
     if (h->fields_at && n == 0)
-        return parse_head(h, conf);
+        return parse_head(h);
     if (h->fields_at) {
         if (++h->n_lines > conf->max_fields)
             return refuse(h, 431, "too many header fields");
@@ -357,9 +357,8 @@ static int check_framing(rbk_http_head *h, const framing *fr)
     return RBK_HTTP_MORE;
 }
 
-static int parse_head(rbk_http_head *h, const rbk_http_conf *conf)
+static int parse_head(rbk_http_head *h)
 {
-    (void)conf;
     framing fr = {0};
     int r = run_llhttp(h);
     for (size_t i = 0; r == RBK_HTTP_MORE && i < h->n_fields; i++)

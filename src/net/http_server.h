@@ -45,13 +45,16 @@ typedef struct rbk_http_request {
 
 typedef struct rbk_http_handler {
     /* The head is complete, the body is not read yet. 0 to go on; or the status of a
-     * refusal that the server sends by itself (404, 405, 415 …); with 405,
-     * `Allow: POST` goes along. The request is not the handler's then. */
+     * refusal that the server sends by itself (404, 405, 415 …), with the header that
+     * belongs to it (405 `Allow: POST`, 401 `WWW-Authenticate: Bearer`, 429 and 503
+     * `Retry-After: 1`), a JSON-RPC error as its body, and `Connection: close`. The
+     * request is not the handler's then, nor before on_request. */
     int (*on_head)(rbk_http_request *rq, void *user);
     /* The request is complete. Exactly one rbk_http_reply() must follow, now or later. */
     void (*on_request)(rbk_http_request *rq, void *user);
-    /* The peer has gone before the reply; the reply must be given all the same (and is
-     * dropped). May be NULL. */
+    /* The peer has gone before the reply (its orderly end counts: who closes can no
+     * longer be told from who only stops sending), or rbk_http_server_close() was
+     * called. The reply must be given all the same, and is dropped. May be NULL. */
     void (*on_gone)(rbk_http_request *rq, void *user);
     void *user;
 } rbk_http_handler;
@@ -80,7 +83,7 @@ void rbk_http_server_close(rbk_http_server *s);
 /* Sockets listening on `text` ("127.0.0.1:7600", "[::1]:7600", ":7600" for every
  * address, port 0 for a free one): `n` of them with SO_REUSEPORT, one for each loop.
  * The address is bound without SO_REUSEPORT first, so that a second server on it is
- * refused. *ret_port gets the port. 0, RBK_E_CONFIG (bad text), RBK_E_SYS. Any thread. */
+ * refused (one of the same user that starts in the same instant may still slip in). *ret_port gets the port. 0, RBK_E_CONFIG (bad text), RBK_E_SYS. Any thread. */
 int rbk_http_listen(rbk_str text, size_t n, int *ret_fds, uint16_t *ret_port, rbk_error *err);
 
 #endif

@@ -283,11 +283,12 @@ void rbk_http_conn_settle(rbk_http_conn *c)
     read_rest(c);
     try_continue(c);
     if (c->stage == RBK_HTTP_DISCARD && c->first == NULL) {
-        close_in_order(c);
+        if (c->write_by == 0) /* all has gone */
+            close_in_order(c);
     } else if (rbk_http_conn_is_idle(c)) {
         if (c->s->draining)
             close_in_order(c);
-        else if (c->read_by == 0) /* idle from now on */
+        else if (c->read_by == 0 && c->write_by == 0) /* idle from now on */
             c->read_by = rbk_loop_now(c->s->loop) + c->s->conf.idle_ms;
     }
     arm(c);
