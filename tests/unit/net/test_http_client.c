@@ -403,15 +403,53 @@ static void test_early_answer(void **state)
     free(body);
 }
 
+/* The body, for who wants it: `done` comes at its end then. */
+static void check_body(const char *answer, int close, int err, const char *want)
+{
+    const script sc = {.answer = answer, .close = close};
+    fixture f;
+    receiver r;
+    shot s;
+    rbk_buf body = RBK_BUF(8);
+    receiver_start(&r, NULL, serve_script, (void *)(uintptr_t)&sc);
+    fixture_start(&f, NULL);
+    shot_init(&s, &f, r.port);
+    s.post.want_body = &body;
+    shoot(&s);
+    assert_int_equal(s.result.err, err);
+    assert_int_equal(s.result.status, err ? 0 : 200);
+    if (want)
+        assert_true(rbk_str_eqz(rbk_buf_view(&body), want));
+    else
+        assert_true(err != 0 || rbk_buf_err(&body) == RBK_E_TOO_LARGE);
+    fixture_stop(&f);
+    receiver_stop(&r);
+    rbk_buf_free(&body);
+}
+
+static void test_wanted_body(void **state)
+{
+    (void)state;
+    check_body(OK_EMPTY, 0, 0, "");
+    check_body(OK_HEAD "Content-Length: 8\r\n\r\n12345678", 0, 0, "12345678");
+    check_body(OK_HEAD "Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n", 0, 0,
+               "abc");
+    check_body(OK_HEAD "\r\nto end", 1, 0, "to end");
+    check_body(OK_HEAD "Content-Length: 9\r\n\r\n123456789", 0, 0, NULL);
+    check_body(OK_HEAD "Content-Length: 8\r\n\r\n123", 1, RBK_E_CLOSED, NULL);
+    check_body(OK_HEAD "Transfer-Encoding: chunked\r\n\r\nx\r\n", 0, RBK_E_PROTOCOL, NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_scripts),     cmocka_unit_test(test_request_bytes),
-        cmocka_unit_test(test_retry_after), cmocka_unit_test(test_floods),
-        cmocka_unit_test(test_timeouts),    cmocka_unit_test(test_never_accepts),
-        cmocka_unit_test(test_refused),     cmocka_unit_test(test_next_address),
-        cmocka_unit_test(test_not_allowed), cmocka_unit_test(test_other_address),
-        cmocka_unit_test(test_big_body),    cmocka_unit_test(test_early_answer),
+        cmocka_unit_test(test_wanted_body),   cmocka_unit_test(test_scripts),
+        cmocka_unit_test(test_request_bytes), cmocka_unit_test(test_retry_after),
+        cmocka_unit_test(test_floods),        cmocka_unit_test(test_timeouts),
+        cmocka_unit_test(test_never_accepts), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_next_address),  cmocka_unit_test(test_not_allowed),
+        cmocka_unit_test(test_other_address), cmocka_unit_test(test_big_body),
+        cmocka_unit_test(test_early_answer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
