@@ -25,6 +25,7 @@ enum {
     CLAIMS_A_TURN = 16,        /* so that acknowledgements never wait long */
     SCAN_LANES = 256,          /* lanes looked at in one turn */
     SCAN_EVERY_MS = 20,
+    OVERFLOW_MS = 200,         /* the same while more lanes have work than are remembered */
     MISSING_AGAIN_MS = 30000,  /* how often a job asks again for a method that is gone */
     MISSING_MS = 24 * 3600000, /* and for how long */
 };
@@ -34,7 +35,7 @@ struct rbk_flow {
     rbk_lanes *lanes;
     rbk_id_gen ids;
     rbk_wall_ms next_due;  /* of jobs that wait in the store, as far as known */
-    rbk_wall_ms next_scan; /* not before this */
+    rbk_mono_ms next_scan; /* not before this */
     bool scanning;
     rbk_lane_due found[SCAN_LANES];
     char after[RBK_LANE_MAX + 1]; /* the last lane that the scan saw */
@@ -119,6 +120,17 @@ static void leave_lane(rbk_flow *f, rbk_ticket *t)
     t->lane = NULL;
 }
 
+/* The store alone has the job now. When it is due already, its lane is filled again as
+ * others leave it; if the lane is not even remembered, the scan has to find it. */
+static void wait_in_store(rbk_flow *f, const rbk_job *job)
+{
+    rbk_wall_ms now = rbk_wall_now();
+    if (job->due > now)
+        note_due(f, job->due);
+    else if (rbk_lanes_overflow(f->lanes))
+        note_due(f, now + OVERFLOW_MS);
+}
+
 static void forget(rbk_flow *f, rbk_ticket *t)
 {
     leave_lane(f, t);
@@ -167,7 +179,7 @@ static void settle_put(rbk_flow *f, rbk_ticket *t)
         go_on(f, t);
         return;
     }
-    note_due(f, t->job->due > rbk_wall_now() ? t->job->due : INT64_MAX);
+    wait_in_store(f, t->job);
     rbk_ticket_free(t);
 }
 
@@ -182,6 +194,7 @@ static void settle_result(rbk_flow *f, rbk_ticket *t)
         t->lane_bytes = rbk_job_bytes(t->job);
         go_on(f, t);
     } else {
+        wait_in_store(f, t->job);
         rbk_ticket_free(t);
     }
 }
@@ -315,7 +328,7 @@ static int scan_some(rbk_flow *f, const rbk_store_ops *ops, rbk_store *st, rbk_w
         f->scanning = true;
         f->after[0] = 0;
         f->next_due = INT64_MAX;
-        rbk_lanes_overflow(f->lanes);
+        rbk_lanes_scanned(f->lanes);
     }
     int n = ops->lanes(st, rbk_str_z(f->after), SCAN_LANES, f->found, err);
     if (n < 0) {
@@ -327,14 +340,14 @@ static int scan_some(rbk_flow *f, const rbk_store_ops *ops, rbk_store *st, rbk_w
         if (f->found[i].due > now)
             note_due(f, f->found[i].due);
         else if (!rbk_lanes_spilled(f->lanes, rbk_str_z(f->found[i].lane)))
-            note_due(f, now + SCAN_EVERY_MS);
+            note_due(f, now + OVERFLOW_MS);
     }
     if (n == SCAN_LANES) {
         memcpy(f->after, f->found[n - 1].lane, sizeof f->after);
         return 0;
     }
     f->scanning = false;
-    f->next_scan = now + SCAN_EVERY_MS;
+    f->next_scan = rbk_mono_now() + SCAN_EVERY_MS;
     return 0;
 }
 
@@ -342,7 +355,7 @@ int rbk_flow_turn(rbk_flow *f, const rbk_store_ops *ops, rbk_store *st, rbk_erro
 {
     rbk_wall_ms now = rbk_wall_now();
     int r = 0;
-    if (f->scanning || (f->next_due <= now && f->next_scan <= now))
+    if (f->scanning || (f->next_due <= now && f->next_scan <= rbk_mono_now()))
         r = scan_some(f, ops, st, now, err);
     for (int i = 0; r == 0 && i < CLAIMS_A_TURN; i++) {
         size_t room = 0;
@@ -355,9 +368,14 @@ int rbk_flow_turn(rbk_flow *f, const rbk_store_ops *ops, rbk_store *st, rbk_erro
     return r;
 }
 
-rbk_wall_ms rbk_flow_next(const rbk_flow *f)
+int64_t rbk_flow_wait_ms(const rbk_flow *f)
 {
     if (f->scanning || rbk_lanes_waiting(f->lanes))
         return 0;
-    return f->next_due < f->next_scan ? f->next_scan : f->next_due;
+    if (f->next_due == INT64_MAX)
+        return INT64_MAX;
+    rbk_wall_ms due = f->next_due - rbk_wall_now();
+    rbk_mono_ms scan = f->next_scan - rbk_mono_now();
+    int64_t wait = due > scan ? due : scan;
+    return wait > 0 ? wait : 0;
 }

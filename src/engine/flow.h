@@ -26,7 +26,7 @@ int rbk_flow_recover(rbk_flow *f, rbk_ticket *t);
 
 /* Page in some of what has room and is due. 0, or an error of the store's slots. */
 int rbk_flow_turn(rbk_flow *f, const rbk_store_ops *ops, rbk_store *st, rbk_error *err);
-/* When rbk_flow_turn() has something to do next: now or earlier, a time, INT64_MAX. */
-rbk_wall_ms rbk_flow_next(const rbk_flow *f);
+/* How long until rbk_flow_turn() has something to do: 0 is now, INT64_MAX never. */
+int64_t rbk_flow_wait_ms(const rbk_flow *f);
 
 #endif

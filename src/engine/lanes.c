@@ -180,11 +180,14 @@ bool rbk_lanes_waiting(const rbk_lanes *l)
     return l->refill_head != NULL;
 }
 
-bool rbk_lanes_overflow(rbk_lanes *l)
+bool rbk_lanes_overflow(const rbk_lanes *l)
 {
-    bool was = l->overflow;
+    return l->overflow;
+}
+
+void rbk_lanes_scanned(rbk_lanes *l)
+{
     l->overflow = false;
-    return was;
 }
 
 size_t rbk_lanes_jobs(const rbk_lanes *l)

@@ -51,9 +51,10 @@ void rbk_lanes_refilled(rbk_lanes *l, rbk_lane *lane, bool more);
 bool rbk_lanes_waiting(const rbk_lanes *l); /* is there a next lane to refill? */
 /* A claimed job takes its place, room or not. */
 void rbk_lanes_take(rbk_lanes *l, rbk_lane *lane, size_t bytes);
-/* True once after jobs were spilled of lanes that could not be remembered: the store
- * must be asked which lanes have work. */
-bool rbk_lanes_overflow(rbk_lanes *l);
+/* Jobs were spilled of lanes that could not be remembered: the store must be asked which
+ * lanes have work. True until rbk_lanes_scanned() says that this has begun. */
+bool rbk_lanes_overflow(const rbk_lanes *l);
+void rbk_lanes_scanned(rbk_lanes *l);
 size_t rbk_lanes_jobs(const rbk_lanes *l); /* in memory */
 
 #endif

@@ -177,11 +177,9 @@ static bool take_work(rbk_store_thread *s, rbk_list *work)
 {
     size_t bytes = 0;
     rbk_mono_ms now = rbk_mono_now(), until = s->next_look;
-    rbk_wall_ms due = rbk_flow_next(s->flow), wall = rbk_wall_now();
-    if (due <= wall)
-        until = now;
-    else if (due - wall < until - now)
-        until = now + (due - wall);
+    int64_t wait = rbk_flow_wait_ms(s->flow);
+    if (wait < until - now)
+        until = now + wait;
     bool holding = s->held.head != NULL && now < s->hold_until && !s->stopping;
     pthread_mutex_lock(&s->lock);
     if (s->admissions.head == NULL && (s->progress.head == NULL || holding) && !s->stopping)
