@@ -62,8 +62,8 @@ class Callers:
 def stored_results(server, seen, at):
     """Jobs whose result the store holds now get the instant `at`, once."""
     try:
-        rows = server.rows("select seq, rnd from job where response is not null "
-                           "union all select seq, rnd from wait where response is not null")
+        rows = server.rows("select seq, rnd from job where state = 3 "  # DUE
+                           "union all select seq, rnd from wait where state = 3")
     except sqlite3.OperationalError as e:
         if "no such table" not in str(e):
             raise
