@@ -2,7 +2,8 @@
 /* http_rig.h - an HTTP server on a loop thread, and a raw client that reads answers.
  *
  * Paths: /rpc echoes the body at once, /hold keeps the request until rig_answer(),
- * /big answers 8 MiB, /empty 204, /typed wants JSON, /none is 404. What the handler
+ * /big answers 8 MiB, /empty 204, /typed wants JSON, /none is 404, /secret
+ * is 401. What the handler
  * writes is read by the test through atomics, or through rbk_loop_call(). */
 #ifndef RBK_TEST_HTTP_RIG_H
 #define RBK_TEST_HTTP_RIG_H
@@ -40,6 +41,8 @@ static inline int rig_on_head(rbk_http_request *rq, void *user)
     (void)user;
     if (rbk_str_eqz(rq->path, "/none"))
         return 404;
+    if (rbk_str_eqz(rq->path, "/secret"))
+        return 401;
     if (!rbk_str_eqz(rq->method, "POST") && !rbk_str_eqz(rq->method, "HEAD"))
         return 405;
     if (rbk_str_eqz(rq->path, "/typed") &&

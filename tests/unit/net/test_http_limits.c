@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the HTTP server does not put up with: slow and silent peers, too many of them,
- * and a process without free descriptors. */
+ * and a process without memory or free descriptors. */
 #include "http_rig.h"
 
 #include <sys/resource.h>
@@ -126,6 +126,42 @@ static void test_too_many_connections(void **state)
     rig_stop(&g);
 }
 
+/* --- no memory ---------------------------------------------------------------------- */
+
+void *__real_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+static atomic_int calls_left; /* the call that finds 1 fails */
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+    return calls_left > 0 && atomic_fetch_sub(&calls_left, 1) == 1 ? NULL : __real_calloc(n, size);
+}
+
+/* The connection, its stream, its request: without memory for one of them the client is
+ * turned away, and the next one is served. */
+static void test_no_memory(void **state)
+{
+    (void)state;
+    rig g = {0};
+    rig_start(&g);
+    for (int nth = 1; nth <= 3; nth++) {
+        inbox in = {0};
+        calls_left = nth;
+        int fd = rig_socket(&g);
+        (void)rig_send(fd, RBK_STR("POST /rpc" HOST "\r\n"), SIZE_MAX);
+        assert_true(recv(fd, text, 1, 0) <= 0);
+        assert_int_equal(calls_left, 0);
+        close(fd);
+        fd = rig_socket(&g);
+        rig_say(fd, "POST /rpc" HOST "Connection: close\r\n\r\n");
+        assert_int_equal(rig_read(fd, &in).status, 200);
+        rig_expect_end(fd, &in);
+        close(fd);
+    }
+    rig_await_closed(&g, 0);
+    rig_stop(&g);
+}
+
 /* --- no descriptors ----------------------------------------------------------------- */
 
 static void check_healthy(int fd, inbox *in)
@@ -237,9 +273,13 @@ static void test_no_descriptors_no_reserve(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_slow_requests),  cmocka_unit_test(test_idle),
-        cmocka_unit_test(test_write_stall),    cmocka_unit_test(test_too_many_connections),
-        cmocka_unit_test(test_no_descriptors), cmocka_unit_test(test_no_descriptors_no_reserve),
+        cmocka_unit_test(test_slow_requests),
+        cmocka_unit_test(test_idle),
+        cmocka_unit_test(test_write_stall),
+        cmocka_unit_test(test_too_many_connections),
+        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_no_descriptors),
+        cmocka_unit_test(test_no_descriptors_no_reserve),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,6 +15,7 @@ static void check_error(const rig *g, const char *request, int status, const cha
         fail_msg("%d, not %d: %.*s", a.status, status, RBK_FMT(a.body));
     assert_true(rbk_str_eqz(rig_header(&a, "Content-Type"), "application/json"));
     assert_int_equal(rig_header(&a, "Allow").p != NULL, status == 405);
+    assert_int_equal(rig_header(&a, "WWW-Authenticate").p != NULL, status == 401);
 }
 
 static void test_statuses(void **state)
@@ -23,6 +24,7 @@ static void test_statuses(void **state)
     rig g = {.conf.max_body = 10, .conf.max_line = 100};
     rig_start(&g);
     check_error(&g, "GET /rpc" HOST "\r\n", 405, "-32600");
+    check_error(&g, "POST /secret" HOST "\r\n", 401, "-32001");
     check_error(&g, "POST /none" HOST "Content-Length: 5\r\n\r\n", 404, "-32600");
     check_error(&g, "POST /none" HOST "Content-Encoding: br\r\n\r\n", 404, "-32600");
     check_error(&g, "POST /typed" HOST "Content-Length: 5\r\n\r\n", 415, "application/json");
