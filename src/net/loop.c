@@ -56,13 +56,16 @@ static void on_check(uv_check_t *h)
     l->now_known = false;
 }
 
-static void run_tasks(rbk_loop *l)
+/* How many there were. */
+static size_t run_tasks(rbk_loop *l)
 {
     rbk_list tasks = rbk_queue_take(&l->queue);
+    size_t n = tasks.n;
     for (rbk_node *node; (node = rbk_list_pop(&tasks)) != NULL;) {
         rbk_task *task = (rbk_task *)(void *)node;
         task->fn(task);
     }
+    return n;
 }
 
 static void on_async(uv_async_t *h)
@@ -91,11 +94,12 @@ static void on_end(rbk_task *task)
 static void run(rbk_loop *l)
 {
     current = l;
+    size_t late; /* posted when nothing kept the loop running any more */
     do {
         uv_run(&l->uv, UV_RUN_DEFAULT);
-        run_tasks(l); /* posted when nothing kept the loop running any more */
+        late = run_tasks(l);
         end_turn(l);
-    } while (!l->left && uv_loop_alive(&l->uv));
+    } while (!l->left && (late > 0 || uv_loop_alive(&l->uv)));
     current = NULL;
 }
 
@@ -126,7 +130,8 @@ int rbk_loop_start(rbk_loop *l, rbk_error *err)
     int r = pthread_create(&l->thread, NULL, thread_main, l);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (r != 0)
-        return rbk_fail(err, RBK_E_SYS, "thread %s: %s", l->name, uv_strerror(uv_translate_sys_error(r)));
+        return rbk_fail(err, RBK_E_SYS, "thread %s: %s", l->name,
+                        uv_strerror(uv_translate_sys_error(r)));
     l->started = true;
     return 0;
 }
