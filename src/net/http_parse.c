@@ -272,24 +272,43 @@ static int check_codings(rbk_http_head *h, rbk_str v)
     return refuse(h, 400, "chunked must be the last transfer coding");
 }
 
-/* Origin form, or absolute form whose authority is what Host says. */
+/* ASCII case is ignored, whatever the locale. */
+static bool starts_with(rbk_str s, rbk_str prefix)
+{
+    if (s.n < prefix.n)
+        return false;
+    for (size_t i = 0; i < prefix.n; i++)
+        if (rbk_lower(s.p[i]) != rbk_lower(prefix.p[i]))
+            return false;
+    return true;
+}
+
+/* Of an absolute form leave the path; its authority must be what Host says. */
+static int cut_authority(rbk_http_head *h, rbk_str *target, rbk_str host)
+{
+    rbk_str t = *target;
+    size_t from = starts_with(t, RBK_STR("http://"))    ? 7
+                  : starts_with(t, RBK_STR("https://")) ? 8
+                                                        : 0;
+    if (from == 0)
+        return refuse(h, 400, "request target must begin with a slash");
+    size_t i = from;
+    while (i < t.n && t.p[i] != '/' && t.p[i] != '?')
+        i++;
+    rbk_str authority = {t.p + from, i - from};
+    if (!is_host(authority) || (host.p && (authority.n != host.n || !starts_with(authority, host))))
+        return refuse(h, 400, "request target and Host differ");
+    *target = (rbk_str){t.p + i, t.n - i};
+    return RBK_HTTP_MORE;
+}
+
+/* Origin form, or absolute form (RFC 9112 section 3.2). */
 static int split_target(rbk_http_head *h, rbk_str target, rbk_str host)
 {
     if (target.p[0] != '/') {
-        size_t scheme = target.n > 7 && strncasecmp(target.p, "http://", 7) == 0    ? 7
-                        : target.n > 8 && strncasecmp(target.p, "https://", 8) == 0 ? 8
-                                                                                    : 0;
-        if (scheme == 0)
-            return refuse(h, 400, "request target must begin with a slash");
-        size_t i = scheme;
-        while (i < target.n && target.p[i] != '/' && target.p[i] != '?')
-            i++;
-        rbk_str authority = {target.p + scheme, i - scheme};
-        if (!is_host(authority) ||
-            (host.p && (authority.n != host.n || strncasecmp(authority.p, host.p, host.n) != 0)))
-            return refuse(h, 400, "request target and Host differ");
-        target.p += i;
-        target.n -= i;
+        int r = cut_authority(h, &target, host);
+        if (r != RBK_HTTP_MORE)
+            return r;
     }
     const char *q = target.n ? memchr(target.p, '?', target.n) : NULL;
     h->path = q ? (rbk_str){target.p, (size_t)(q - target.p)} : target;
