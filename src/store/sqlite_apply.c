@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* store/sqlite_apply.c - one durable transaction.
+ *
+ * What an operation means is decided in C (rules.c) before anything is written, so a
+ * bad one costs nobody else anything; an SQLite error then fails the whole. A new job's
+ * seq is nearly always greater than any stored one, which saves looking for it. What
+ * changed in numbers is added up and written to the one row of `stat` at the end.
+ * Store thread. */
+#include "store/sqlite_impl.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/str.h"
+#include "core/job_state.h"
+#include "store/rules.h"
+
+#include <stdlib.h>
+
+typedef struct tally {
+    int64_t pending, bytes, dead, max_seq;
+} tally;
+
+/* The row and what only this backend knows of it. */
+typedef struct found_row {
+    rbk_store_row row;
+    int64_t size, rsize;
+    int big;
+} found_row;
+
+static sqlite3_stmt *pick(rbk_store *st, enum rbk_sql first, int shelf)
+{
+    return st->sql[(int)first + shelf];
+}
+
+static int find_row(rbk_store *st, int64_t seq, found_row *f)
+{
+    *f = (found_row){0};
+    for (int shelf = RBK_SHELF_JOB; shelf <= RBK_SHELF_DEAD; shelf++) {
+        sqlite3_stmt *s = pick(st, RBK_Q_FIND, shelf);
+        sqlite3_bind_int64(s, 1, seq);
+        int rc = sqlite3_step(s);
+        if (rc == SQLITE_ROW)
+            *f = (found_row){.row = {.found = true,
+                                     .has_lane = sqlite3_column_int(s, 5) != 0,
+                                     .state = (uint8_t)sqlite3_column_int(s, 1),
+                                     .shelf = shelf,
+                                     .rnd = sqlite3_column_int64(s, 0)},
+                             .size = sqlite3_column_int64(s, 2),
+                             .rsize = sqlite3_column_int64(s, 3),
+                             .big = sqlite3_column_int(s, 4)};
+        int reset = sqlite3_reset(s);
+        if (rc == SQLITE_ROW)
+            return SQLITE_OK;
+        if (rc != SQLITE_DONE)
+            return reset ? reset : rc;
+    }
+    return SQLITE_OK;
+}
+
+/* --- Bodies that lie apart ---------------------------------------------------------- */
+
+static bool is_big(rbk_str body)
+{
+    return body.n > RBK_SQLITE_BODY_INLINE;
+}
+
+static int put_blob(rbk_store *st, int64_t id, rbk_str body)
+{
+    sqlite3_stmt *s = st->sql[RBK_Q_BLOB_PUT];
+    sqlite3_bind_int64(s, 1, id);
+    rbk_sqlite_bind_str(s, 2, body);
+    return rbk_sqlite_run(s);
+}
+
+static int delete_blob(rbk_store *st, int64_t id)
+{
+    sqlite3_bind_int64(st->sql[RBK_Q_BLOB_DELETE], 1, id);
+    return rbk_sqlite_run(st->sql[RBK_Q_BLOB_DELETE]);
+}
+
+static int delete_blobs(rbk_store *st, int64_t seq, int big)
+{
+    int rc = SQLITE_OK;
+    if (big & RBK_SQLITE_BIG_PARAMS)
+        rc = delete_blob(st, 2 * seq);
+    if (rc == SQLITE_OK && (big & RBK_SQLITE_BIG_RESPONSE))
+        rc = delete_blob(st, 2 * seq + 1);
+    return rc;
+}
+
+/* --- Each kind ----------------------------------------------------------------------- */
+
+static int write_put(rbk_store *st, const rbk_store_op *op, tally *t)
+{
+    const rbk_job *job = op->job;
+    int big = (is_big(job->params) ? RBK_SQLITE_BIG_PARAMS : 0) |
+              (is_big(job->response) ? RBK_SQLITE_BIG_RESPONSE : 0);
+    sqlite3_stmt *s = pick(st, RBK_Q_INSERT, rbk_store_target(op, RBK_SHELF_JOB));
+    rbk_sqlite_bind_job(s, job, big);
+    int rc = rbk_sqlite_run(s);
+    if (rc == SQLITE_OK && (big & RBK_SQLITE_BIG_PARAMS))
+        rc = put_blob(st, 2 * job->seq, job->params);
+    if (rc == SQLITE_OK && (big & RBK_SQLITE_BIG_RESPONSE))
+        rc = put_blob(st, 2 * job->seq + 1, job->response);
+    t->pending++;
+    t->bytes += rbk_store_request_bytes(job) + (int64_t)job->response.n;
+    if (job->seq > t->max_seq)
+        t->max_seq = job->seq;
+    return rc;
+}
+
+static int write_result(rbk_store *st, const rbk_store_op *op, const found_row *f, int shelf,
+                        tally *t)
+{
+    const rbk_job *job = op->job;
+    int big = f->big & ~RBK_SQLITE_BIG_RESPONSE;
+    int rc = SQLITE_OK;
+    if (is_big(job->response)) {
+        big |= RBK_SQLITE_BIG_RESPONSE;
+        rc = put_blob(st, 2 * job->seq + 1, job->response);
+    } else if (f->big & RBK_SQLITE_BIG_RESPONSE) {
+        rc = delete_blob(st, 2 * job->seq + 1);
+    }
+    if (rc != SQLITE_OK)
+        return rc;
+    sqlite3_stmt *s = pick(st, RBK_Q_RESULT, shelf);
+    sqlite3_bind_int64(s, 1, job->seq);
+    sqlite3_bind_int(s, 2, job->state);
+    rbk_sqlite_bind_str(s, 3, big & RBK_SQLITE_BIG_RESPONSE ? RBK_STR_NONE : job->response);
+    sqlite3_bind_int64(s, 4, (int64_t)job->response.n);
+    sqlite3_bind_int(s, 5, big);
+    rbk_sqlite_bind_str(s, 6, job->lane);
+    sqlite3_bind_int64(s, 7, job->due);
+    t->bytes += (int64_t)job->response.n - f->rsize;
+    return rbk_sqlite_run(s);
+}
+
+static int write_retry(rbk_store *st, const rbk_job *job, int shelf)
+{
+    sqlite3_stmt *s = pick(st, RBK_Q_RETRY, shelf);
+    sqlite3_bind_int64(s, 1, job->seq);
+    sqlite3_bind_int64(s, 2, job->attempts);
+    sqlite3_bind_int(s, 3, job->last_status);
+    rbk_sqlite_bind_str(s, 4, job->reason);
+    sqlite3_bind_int64(s, 5, job->first_attempt);
+    sqlite3_bind_int64(s, 6, job->due);
+    return rbk_sqlite_run(s);
+}
+
+static int write_park(rbk_store *st, const rbk_job *job, int shelf)
+{
+    sqlite3_stmt *s = pick(st, RBK_Q_PARK, shelf);
+    sqlite3_bind_int64(s, 1, job->seq);
+    rbk_sqlite_bind_str(s, 2, job->lane);
+    sqlite3_bind_int64(s, 3, job->due);
+    return rbk_sqlite_run(s);
+}
+
+static int write_runs(rbk_store *st, const rbk_job *job, int shelf)
+{
+    sqlite3_stmt *s = pick(st, RBK_Q_RUNS, shelf);
+    sqlite3_bind_int64(s, 1, job->seq);
+    sqlite3_bind_int64(s, 2, job->runs);
+    return rbk_sqlite_run(s);
+}
+
+static int delete_row(rbk_store *st, int64_t seq, int shelf)
+{
+    sqlite3_stmt *s = pick(st, RBK_Q_DELETE, shelf);
+    sqlite3_bind_int64(s, 1, seq);
+    return rbk_sqlite_run(s);
+}
+
+static int write_done(rbk_store *st, const rbk_job *job, const found_row *f, tally *t)
+{
+    int rc = delete_row(st, job->seq, f->row.shelf);
+    if (rc == SQLITE_OK && f->big)
+        rc = delete_blobs(st, job->seq, f->big);
+    if (f->row.shelf == RBK_SHELF_DEAD) {
+        t->dead--;
+    } else {
+        t->pending--;
+        t->bytes -= f->size + f->rsize;
+    }
+    return rc;
+}
+
+/* The bodies stay where they are. */
+static int write_dead(rbk_store *st, const rbk_job *job, const found_row *f, tally *t)
+{
+    sqlite3_stmt *s = pick(st, RBK_Q_BURY, f->row.shelf);
+    sqlite3_bind_int64(s, 1, job->seq);
+    sqlite3_bind_int(s, 2, RBK_JOB_DEAD);
+    sqlite3_bind_int64(s, 3, job->attempts);
+    sqlite3_bind_int(s, 4, job->last_status);
+    rbk_sqlite_bind_str(s, 5, job->reason);
+    sqlite3_bind_int64(s, 6, rbk_wall_now());
+    int rc = rbk_sqlite_run(s);
+    t->dead++;
+    t->pending--;
+    t->bytes -= f->size + f->rsize;
+    return rc == SQLITE_OK ? delete_row(st, job->seq, f->row.shelf) : rc;
+}
+
+static int move_row(rbk_store *st, int64_t seq, int from)
+{
+    sqlite3_stmt *s = pick(st, RBK_Q_MOVE, from);
+    sqlite3_bind_int64(s, 1, seq);
+    int rc = rbk_sqlite_run(s);
+    return rc == SQLITE_OK ? delete_row(st, seq, from) : rc;
+}
+
+/* RESULT, RETRY, PARK and RUNS. A row that moves is changed on the job shelf, which has
+ * no index to keep. */
+static int write_change(rbk_store *st, const rbk_store_op *op, const found_row *f, tally *t)
+{
+    int from = f->row.shelf, to = rbk_store_target(op, from), at = from, rc = SQLITE_OK;
+    if (from == RBK_SHELF_WAIT && to == RBK_SHELF_JOB) {
+        rc = move_row(st, op->job->seq, from);
+        at = to;
+    }
+    if (rc != SQLITE_OK)
+        return rc;
+    if (op->kind == RBK_OP_RESULT)
+        rc = write_result(st, op, f, at, t);
+    else if (op->kind == RBK_OP_RETRY)
+        rc = write_retry(st, op->job, at);
+    else if (op->kind == RBK_OP_PARK)
+        rc = write_park(st, op->job, at);
+    else
+        rc = write_runs(st, op->job, at);
+    if (rc == SQLITE_OK && from == RBK_SHELF_JOB && to == RBK_SHELF_WAIT)
+        rc = move_row(st, op->job->seq, from);
+    return rc;
+}
+
+static int write_op(rbk_store *st, const rbk_store_op *op, const found_row *f, tally *t)
+{
+    switch (op->kind) {
+    case RBK_OP_PUT:
+        return write_put(st, op, t);
+    case RBK_OP_DONE:
+        return write_done(st, op->job, f, t);
+    case RBK_OP_DEAD:
+        return write_dead(st, op->job, f, t);
+    default:
+        return write_change(st, op, f, t);
+    }
+}
+
+/* Is the stored response the one that the operation brings? */
+static int compare_response(rbk_store *st, const rbk_store_op *op, int shelf, bool *ret_same)
+{
+    sqlite3_stmt *s = pick(st, RBK_Q_LOAD, shelf);
+    sqlite3_bind_int64(s, 1, op->job->seq);
+    int rc = sqlite3_step(s);
+    if (rc == SQLITE_ROW) {
+        rbk_job *stored = rbk_sqlite_load(s);
+        rc = stored ? SQLITE_OK : SQLITE_NOMEM;
+        *ret_same = stored && (stored->response.p == NULL) == (op->job->response.p == NULL) &&
+                    rbk_str_eq(stored->response, op->job->response);
+        rbk_job_free(stored);
+    }
+    int reset = sqlite3_reset(s);
+    return rc == SQLITE_OK ? SQLITE_OK : reset ? reset : rc;
+}
+
+static int apply_op(rbk_store *st, rbk_store_op *op, tally *t)
+{
+    found_row f = {0};
+    bool same = false;
+    int rc = SQLITE_OK;
+    if (op->kind != RBK_OP_PUT || op->job->seq <= t->max_seq)
+        rc = find_row(st, op->job->seq, &f);
+    if (rc != SQLITE_OK)
+        return rc;
+    op->outcome = RBK_OUTCOME_OK;
+    switch (rbk_store_judge(op, &f.row)) {
+    case RBK_VERDICT_WRITE:
+        return write_op(st, op, &f, t);
+    case RBK_VERDICT_DONE:
+        break;
+    case RBK_VERDICT_STALE:
+        op->outcome = RBK_OUTCOME_STALE;
+        break;
+    case RBK_VERDICT_TOO_BIG:
+        op->outcome = RBK_OUTCOME_TOO_BIG;
+        break;
+    case RBK_VERDICT_COMPARE:
+        rc = compare_response(st, op, f.row.shelf, &same);
+        if (!same)
+            op->outcome = RBK_OUTCOME_STALE;
+        break;
+    }
+    return rc;
+}
+
+static int write_tally(rbk_store *st, const tally *t)
+{
+    if (t->pending == 0 && t->bytes == 0 && t->dead == 0 && t->max_seq == st->max_seq)
+        return SQLITE_OK;
+    sqlite3_stmt *s = st->sql[RBK_Q_STAT_ADD];
+    sqlite3_bind_int64(s, 1, t->pending);
+    sqlite3_bind_int64(s, 2, t->bytes);
+    sqlite3_bind_int64(s, 3, t->dead);
+    sqlite3_bind_int64(s, 4, t->max_seq);
+    return rbk_sqlite_run(s);
+}
+
+int rbk_sqlite_apply(rbk_store *st, rbk_store_op *ops, size_t n, rbk_error *err)
+{
+    int r = rbk_sqlite_broken(st, err);
+    if (r < 0)
+        return r;
+    tally t = {.max_seq = st->max_seq};
+    const char *what = "begin";
+    int rc = rbk_sqlite_begin(st);
+    for (size_t i = 0; rc == SQLITE_OK && i < n; i++) {
+        what = "write";
+        rc = apply_op(st, &ops[i], &t);
+    }
+    if (rc == SQLITE_OK)
+        rc = write_tally(st, &t);
+    if (rc == SQLITE_OK) {
+        what = "commit";
+        rc = rbk_sqlite_run(st->sql[RBK_Q_COMMIT]);
+    }
+    if (rc != SQLITE_OK) {
+        r = rbk_sqlite_fail(st, st->db, rc, what, err);
+        rbk_sqlite_rollback(st);
+        return r;
+    }
+    st->max_seq = t.max_seq;
+    return 0;
+}

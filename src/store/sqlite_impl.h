@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* store/sqlite_impl.h - what the files of the SQLite store share.
+ *
+ * sqlite.c         open, close, checkpoints, the table of functions
+ * sqlite_schema.c  settings of a connection, schema steps
+ * sqlite_lock.c    paths, the lock file, modes
+ * sqlite_row.c     a job to and from a row, errors
+ * sqlite_apply.c   apply()
+ * sqlite_claim.c   claim(), lanes(), recover(), stats()
+ * sqlite_read.c    get(), list(): the reader thread, on a connection of its own
+ * All others run on the store thread. */
+#ifndef RBK_STORE_SQLITE_IMPL_H
+#define RBK_STORE_SQLITE_IMPL_H
+
+#include "ringback/store.h"
+#include "store/sqlite_sql.h"
+
+#include <sqlite3.h>
+#include <stdatomic.h>
+
+enum rbk_sql {
+#define X(name, text) RBK_Q_##name,
+    RBK_SQL_WRITER_MAP(X) RBK_Q_WRITERS,
+#undef X
+};
+enum rbk_sql_reader {
+#define X(name, text) RBK_Q_##name,
+    RBK_SQL_READER_MAP(X) RBK_Q_READERS,
+#undef X
+};
+
+enum {
+    RBK_SQLITE_BODY_INLINE = 2048,   /* larger bodies lie in the table blob */
+    RBK_SQLITE_BIG_PARAMS = 1,
+    RBK_SQLITE_BIG_RESPONSE = 2,
+    RBK_SQLITE_CHECKPOINT = 4000,    /* pages of the WAL */
+    RBK_SQLITE_BUSY_MS = 10000,      /* how long somebody else may hold the write lock */
+    RBK_SQLITE_READ_MS = 50,         /* of one read transaction of the reader */
+    RBK_SQLITE_LIST_MS = 2000,       /* of one list() */
+};
+
+struct rbk_store {
+    char *path;        /* absolute, links resolved */
+    int lock_fd;       /* path + ".lock" */
+    sqlite3 *db;       /* the store thread's */
+    sqlite3 *reader;   /* the reader thread's */
+    sqlite3_stmt *sql[RBK_Q_WRITERS];
+    sqlite3_stmt *read[RBK_Q_READERS];
+    int64_t max_seq;   /* as stat has it; a greater seq is new for certain */
+    bool durable;      /* false: ?synchronous=off */
+    atomic_bool broken; /* RBK_E_IO was returned: nothing is trusted any more */
+    int wal_pages;     /* after the last commit */
+    int checkpoint_at; /* pages of the WAL at which idle() works again */
+};
+
+typedef struct rbk_sqlite_options {
+    char *path;
+    const char *vfs; /* NULL: SQLite's own */
+    bool durable;
+    bool check; /* a full integrity check at open */
+} rbk_sqlite_options;
+
+/* sqlite_lock.c. 0 or an error of open(). `ret_fd` holds the lock until closed. */
+int rbk_sqlite_resolve(const char *path, char **ret_path, rbk_error *err);
+int rbk_sqlite_lock(const char *path, int *ret_fd, rbk_error *err);
+int rbk_sqlite_create(const char *path, const rbk_store_conf *conf, rbk_error *err);
+
+/* sqlite_schema.c. */
+int rbk_sqlite_connect(rbk_store *st, const rbk_sqlite_options *o, int64_t cache, rbk_error *err);
+int rbk_sqlite_prepare(rbk_store *st, rbk_error *err);
+
+/* sqlite_row.c. Set `err` from what `db` says about `rc`; the negative error. After
+ * RBK_E_IO the store is broken. */
+int rbk_sqlite_fail(rbk_store *st, sqlite3 *db, int rc, const char *what, rbk_error *err);
+int rbk_sqlite_broken(rbk_store *st, rbk_error *err); /* 0 or RBK_E_IO */
+/* An IO error was seen in this process since the last integrity check. */
+extern atomic_bool rbk_sqlite_suspect;
+/* Run a statement that returns no rows. An SQLite result, SQLITE_OK when done. */
+int rbk_sqlite_run(sqlite3_stmt *s);
+void rbk_sqlite_bind_str(sqlite3_stmt *s, int i, rbk_str v);
+void rbk_sqlite_bind_job(sqlite3_stmt *s, const rbk_job *job, int big);
+rbk_job *rbk_sqlite_load(sqlite3_stmt *s); /* the row that `s` stands on; NULL: no memory */
+void rbk_sqlite_free_chain(rbk_job *job);
+int rbk_sqlite_begin(rbk_store *st);
+void rbk_sqlite_rollback(rbk_store *st);
+
+/* Slots. */
+int rbk_sqlite_apply(rbk_store *st, rbk_store_op *ops, size_t n, rbk_error *err);
+int rbk_sqlite_claim(rbk_store *st, rbk_str lane, rbk_wall_ms now, size_t max, rbk_job **ret_jobs,
+                     rbk_wall_ms *ret_next, rbk_error *err);
+int rbk_sqlite_lanes(rbk_store *st, rbk_str after, size_t max, rbk_lane_due *ret, rbk_error *err);
+int rbk_sqlite_recover(rbk_store *st, int64_t after, size_t max, rbk_job **ret_jobs,
+                       rbk_error *err);
+int rbk_sqlite_stats(rbk_store *st, rbk_store_stats *ret, rbk_error *err);
+int rbk_sqlite_get(rbk_store *st, int64_t seq, int64_t rnd, rbk_job **ret_job, rbk_error *err);
+int rbk_sqlite_list(rbk_store *st, uint8_t state, int64_t after, size_t max, rbk_job **ret_jobs,
+                    rbk_error *err);
+
+#endif
