@@ -2,7 +2,8 @@
 /* net/stream.h - a connection: TCP, plain or under TLS, either end.
  *
  * Loop thread only. TLS runs over memory BIOs, so the socket is libuv's alone.
- * rbk_stream_connect() is the one place of the house that calls connect(2). */
+ * rbk_stream_connect() is the one place of the house that calls connect(2). There is no
+ * deadline in here but that of an orderly close: the owner has the others. */
 #ifndef RBK_NET_STREAM_H
 #define RBK_NET_STREAM_H
 
@@ -14,8 +15,9 @@ typedef struct rbk_stream rbk_stream;
 /* `closed` is the last callback of a stream, called exactly once for every stream
  * that was made, never from within the call that made it or closed it. `err` is 0
  * after rbk_stream_close() or an orderly end of the peer, else RBK_E_CONNECT,
- * RBK_E_TLS, RBK_E_CLOSED (reset), RBK_E_NOMEM, RBK_E_ADDRESS; `detail` is for the
- * operator. The stream is gone when it returns. */
+ * RBK_E_TLS, RBK_E_CLOSED (reset, or cut off: a FIN under TLS without close_notify,
+ * which is no `ended`), RBK_E_NOMEM, RBK_E_ADDRESS; `detail` is for the operator. The
+ * stream is gone when it returns. After rbk_stream_close() no other callback comes. */
 typedef struct rbk_stream_cb {
     void (*opened)(rbk_stream *s, void *user); /* connected; under TLS: peer verified */
     void (*data)(rbk_stream *s, const char *p, size_t n, void *user);
@@ -40,19 +42,23 @@ typedef struct rbk_connect {
 /* 0 and a stream that is connecting, or RBK_E_NOMEM and no callback. */
 int rbk_stream_connect(rbk_loop *l, const rbk_connect *c, const rbk_stream_cb *cb, void *user,
                        rbk_stream **ret);
-/* Take one connection from `listener` (in its connection callback). */
+/* Take one connection from `listener` (in its connection callback). `opened` comes for it
+ * too. 0; RBK_E_NOMEM or RBK_E_SYS (it was not there any more), and no callback. */
 int rbk_stream_accept(rbk_loop *l, uv_stream_t *listener, rbk_tls *tls, const rbk_stream_cb *cb,
                       void *user, rbk_stream **ret);
 
-/* Queue bytes, copied. All writes of one loop turn leave in one system call where they
- * can. 0; RBK_E_CLOSED after close or failure; RBK_E_NOMEM. */
+/* Queue bytes, copied; before `opened` too. All writes of one loop turn leave in one
+ * system call where they can. 0; RBK_E_CLOSED after close or failure; RBK_E_NOMEM, and
+ * the stream closes. */
 int rbk_stream_write(rbk_stream *s, const void *p, size_t n);
 size_t rbk_stream_unsent(const rbk_stream *s); /* queued, not yet taken by the kernel */
 
 void rbk_stream_pause(rbk_stream *s); /* stop and go on reading; new streams read */
 void rbk_stream_resume(rbk_stream *s);
 
-/* Send what is queued, then an orderly end, then close; or, with `now`, at once. */
+/* Send what is queued (at most 30 s), then an orderly end, wait for the peer's (at most
+ * 1 s), then close. With `now`, or before `opened`: close at once. A second call with
+ * `now` cuts the first short. */
 void rbk_stream_close(rbk_stream *s, bool now);
 
 /* The peer's "1.2.3.4:567", NUL-terminated, valid as long as the stream. */

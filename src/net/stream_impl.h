@@ -36,7 +36,6 @@ struct rbk_stream {
     bool broken;     /* the kernel takes nothing more; what it sent may still be read */
     bool drain;      /* something was written since `drained` */
     bool tls_ended;  /* close_notify came */
-    bool tls_failed; /* the session is not to be resumed */
     rbk_buf out, sending, plain;
     size_t plain_at;   /* of `plain`, where what is not encrypted begins */
     uv_write_t write;  /* with `sending` */

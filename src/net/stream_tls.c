@@ -91,7 +91,6 @@ static void fail_tls(rbk_stream *s, const char *what)
     char detail[RBK_TLS_DETAIL];
     int err = rbk_buf_err(&s->out) == RBK_E_NOMEM ? RBK_E_NOMEM : RBK_E_TLS;
     rbk_tls_explain(s->ssl, what, detail);
-    s->tls_failed = true;
     if (s->out.n > 0 && s->sending.n == 0) {
         uv_buf_t b = {.base = s->out.p, .len = s->out.n};
         uv_try_write((uv_stream_t *)&s->tcp, &b, 1);
@@ -193,8 +192,7 @@ void rbk_stream_tls_encrypt(rbk_stream *s)
 void rbk_stream_tls_end(rbk_stream *s)
 {
     ERR_clear_error();
-    if (SSL_shutdown(s->ssl) < 0)
-        s->tls_failed = true;
+    SSL_shutdown(s->ssl); /* at worst the peer takes the end for a cut */
 }
 
 /* --- beginning and end --- */
@@ -231,9 +229,6 @@ void rbk_stream_tls_start(rbk_stream *s, bool server)
 
 void rbk_stream_tls_free(rbk_stream *s)
 {
-    /* Without this OpenSSL forgets the session of a connection that was just cut. */
-    if (s->ssl && !s->tls_failed && SSL_is_init_finished(s->ssl))
-        SSL_set_shutdown(s->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
     SSL_free(s->ssl);
     rbk_tls_free(s->tls);
     free(s->name);

@@ -104,27 +104,32 @@ static session *add_session(rbk_tls *t, rbk_str key)
     return e;
 }
 
-/* OpenSSL has a session for us. 1: it is ours now. */
+/* OpenSSL has a session for us. 0: it stays the connection's. A connection may change its
+ * session (one that is cut off makes it useless), so what is kept, and what is given to
+ * the next connection, are copies. */
 static int on_session(SSL *ssl, SSL_SESSION *s)
 {
     rbk_tls *t = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
     rbk_str key = rbk_str_z(SSL_get_app_data(ssl));
-    if (key.n == 0 || !SSL_SESSION_is_resumable(s))
+    SSL_SESSION *copy = key.n > 0 && SSL_SESSION_is_resumable(s) ? SSL_SESSION_dup(s) : NULL;
+    if (copy == NULL)
         return 0;
     pthread_mutex_lock(&t->lock);
     session *e = rbk_map_get(t->sessions, key);
     if (e == NULL)
         e = add_session(t, key);
+    SSL_SESSION *old = copy;
     if (e) {
-        SSL_SESSION_free(e->s);
-        e->s = s;
+        old = e->s;
+        e->s = copy;
         rbk_link_append(&t->by_age, &e->link);
     }
     pthread_mutex_unlock(&t->lock);
-    return e != NULL;
+    SSL_SESSION_free(old);
+    return 0;
 }
 
-/* The session to resume, counted, or NULL. */
+/* A copy of the session to resume, or NULL. */
 static SSL_SESSION *get_session(rbk_tls *t, const char *key)
 {
     SSL_SESSION *s = NULL;
@@ -135,8 +140,8 @@ static SSL_SESSION *get_session(rbk_tls *t, const char *key)
         time_t made = (time_t)SSL_SESSION_get_time(e->s);
         if (made > now || now - made > SESSION_S || !SSL_SESSION_is_resumable(e->s))
             drop_session(t, e);
-        else if (SSL_SESSION_up_ref(e->s))
-            s = e->s;
+        else
+            s = SSL_SESSION_dup(e->s);
     }
     pthread_mutex_unlock(&t->lock);
     return s;
@@ -155,7 +160,8 @@ static bool expect_name(SSL *ssl, const char *name)
     X509_VERIFY_PARAM_set_hostflags(vp, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS |
                                             X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
     return *name && X509_VERIFY_PARAM_set1_host(vp, name, 0) == 1 &&
-           SSL_set_tlsext_host_name(ssl, name) == 1;
+           SSL_ctrl(ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
+                    (char *)(uintptr_t)name) == 1; /* copied; the macro drops the const */
 }
 
 SSL *rbk_tls_ssl_new(rbk_tls *t, const char *name, const char *key)
