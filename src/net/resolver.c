@@ -438,8 +438,7 @@ static void answer_known(entry *e, rbk_resolved_fn fn, void *user)
     fn(user, e->err, addrs, n);
 }
 
-void rbk_resolve(rbk_resolver *r, rbk_str name, int64_t timeout_ms, rbk_resolved_fn fn,
-                 void *user)
+void rbk_resolve(rbk_resolver *r, rbk_str name, int64_t timeout_ms, rbk_resolved_fn fn, void *user)
 {
     char text[NAME_MAX_N + 1];
     if (r->freed) {
@@ -486,9 +485,8 @@ static int open_channel(rbk_resolver *r)
     if (library_status != ARES_SUCCESS)
         return library_status;
     return ares_init_options(&r->channel, &o,
-                             ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES |
-                                 ARES_OPT_NDOTS | ARES_OPT_DOMAINS | ARES_OPT_LOOKUPS |
-                                 ARES_OPT_SOCK_STATE_CB);
+                             ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_NDOTS |
+                                 ARES_OPT_DOMAINS | ARES_OPT_LOOKUPS | ARES_OPT_SOCK_STATE_CB);
 }
 
 int rbk_resolver_new(rbk_loop *l, rbk_resolver **ret, rbk_error *err)

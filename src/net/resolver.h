@@ -32,8 +32,7 @@ int rbk_resolver_new(rbk_loop *l, rbk_resolver **ret, rbk_error *err);
 int rbk_resolver_set_servers(rbk_resolver *r, const char *servers);
 void rbk_resolver_free(rbk_resolver *r); /* lookups under way end with RBK_E_CLOSED */
 /* `fn` is called exactly once, perhaps before this returns (a cached answer). */
-void rbk_resolve(rbk_resolver *r, rbk_str name, int64_t timeout_ms, rbk_resolved_fn fn,
-                 void *user);
+void rbk_resolve(rbk_resolver *r, rbk_str name, int64_t timeout_ms, rbk_resolved_fn fn, void *user);
 
 /* The socket address of `a` and `port`. */
 void rbk_addr_to_sockaddr(const rbk_addr *a, uint16_t port, struct sockaddr_storage *ret);

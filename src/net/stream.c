@@ -197,8 +197,8 @@ void rbk_stream_resume(rbk_stream *s)
 
 size_t rbk_stream_unsent(const rbk_stream *s)
 {
-    size_t sending = s->broken ? s->sending.n
-                               : uv_stream_get_write_queue_size((const uv_stream_t *)&s->tcp);
+    size_t sending =
+        s->broken ? s->sending.n : uv_stream_get_write_queue_size((const uv_stream_t *)&s->tcp);
     return s->plain.n - s->plain_at + s->out.n + sending;
 }
 

@@ -30,15 +30,15 @@ struct rbk_stream {
     rbk_turn turn;
     rbk_stream_state state;
     int err;
-    bool paused;     /* by the user */
-    bool reading;    /* uv_read_start() */
-    bool fin;        /* the peer's FIN came: there is nothing more to read */
-    bool broken;     /* the kernel takes nothing more; what it sent may still be read */
-    bool drain;      /* something was written since `drained` */
-    bool tls_ended;  /* close_notify came */
+    bool paused;    /* by the user */
+    bool reading;   /* uv_read_start() */
+    bool fin;       /* the peer's FIN came: there is nothing more to read */
+    bool broken;    /* the kernel takes nothing more; what it sent may still be read */
+    bool drain;     /* something was written since `drained` */
+    bool tls_ended; /* close_notify came */
     rbk_buf out, sending, plain;
-    size_t plain_at;   /* of `plain`, where what is not encrypted begins */
-    uv_write_t write;  /* with `sending` */
+    size_t plain_at;  /* of `plain`, where what is not encrypted begins */
+    uv_write_t write; /* with `sending` */
     union {
         uv_connect_t connect;
         uv_shutdown_t shutdown;
@@ -49,10 +49,10 @@ struct rbk_stream {
     rbk_tls *tls; /* NULL: plain */
     SSL *ssl;
     char *name, *key; /* of the server: for its certificate; for its sessions */
-    const char *in; /* ciphertext to be read by OpenSSL, during a call of it */
+    const char *in;   /* ciphertext to be read by OpenSSL, during a call of it */
     size_t in_n;
-    rbk_buf held;     /* ciphertext that came before a pause, and waits for its end */
-    size_t greeted;   /* bytes of handshake that came */
+    rbk_buf held;   /* ciphertext that came before a pause, and waits for its end */
+    size_t greeted; /* bytes of handshake that came */
 
     char peer[64];
 };

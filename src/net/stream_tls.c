@@ -17,9 +17,9 @@
 #include "net/tls_impl.h"
 
 enum {
-    OUT_MAX = 1024 * 1024,       /* also bounds what a peer can make us answer */
-    ONE_WRITE = 128 * 1024,      /* encrypted at once */
-    HANDSHAKE_MAX = 256 * 1024,  /* bytes of the peer until the stream is open */
+    OUT_MAX = 1024 * 1024,      /* also bounds what a peer can make us answer */
+    ONE_WRITE = 128 * 1024,     /* encrypted at once */
+    HANDSHAKE_MAX = 256 * 1024, /* bytes of the peer until the stream is open */
 };
 
 /* --- the BIO --- */

@@ -26,9 +26,8 @@
 enum { SESSIONS_MAX = 512, SESSION_S = 3600, CERTS_MAX = 64 * 1024, DEPTH_MAX = 10 };
 
 #define CIPHERS_12 "ECDHE+AESGCM:ECDHE+CHACHA20"
-#define CIPHERS_13                                                                                 \
-    "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
-#define GROUPS "X25519:P-256:P-384"
+#define CIPHERS_13 "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
+#define GROUPS     "X25519:P-256:P-384"
 
 static const unsigned char alpn_http11[] = "\x08http/1.1";
 enum { ALPN_N = sizeof alpn_http11 - 1 };

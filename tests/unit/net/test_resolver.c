@@ -28,16 +28,11 @@ typedef struct record {
 } record;
 
 static const record zone[] = {
-    {"one.test", A, 60, "192.0.2.1"},
-    {"both.test", A, 60, "192.0.2.1"},
-    {"both.test", A, 60, "192.0.2.2"},
-    {"both.test", AAAA, 60, "2001:db8::1"},
-    {"six.test", AAAA, 60, "2001:db8::6"},
-    {"brief.test", A, 1, "192.0.2.3"},
-    {"brief.test", A, 100, "192.0.2.4"},
-    {"long.test", A, 86400, "192.0.2.5"},
-    {"mid.test", A, 77, "192.0.2.6"},
-    {"mid.test", AAAA, 99, "2001:db8::6"},
+    {"one.test", A, 60, "192.0.2.1"},       {"both.test", A, 60, "192.0.2.1"},
+    {"both.test", A, 60, "192.0.2.2"},      {"both.test", AAAA, 60, "2001:db8::1"},
+    {"six.test", AAAA, 60, "2001:db8::6"},  {"brief.test", A, 1, "192.0.2.3"},
+    {"brief.test", A, 100, "192.0.2.4"},    {"long.test", A, 86400, "192.0.2.5"},
+    {"mid.test", A, 77, "192.0.2.6"},       {"mid.test", AAAA, 99, "2001:db8::6"},
     {"localhost.test", A, 60, "192.0.2.7"},
 };
 

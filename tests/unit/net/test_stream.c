@@ -20,10 +20,10 @@ typedef struct end {
     rbk_stream *s;
     int opened, ended, drained, closed, n_data, err;
     char detail[400];
-    size_t got, bad;                 /* bytes that came; that were not the pattern */
-    size_t to_send;                  /* of the pattern, by way of `drained` */
+    size_t got, bad; /* bytes that came; that were not the pattern */
+    size_t to_send;  /* of the pattern, by way of `drained` */
     bool echo, pause_each, close_at_data, close_at_open, close_now;
-    bool resumed_early;              /* data came while paused */
+    bool resumed_early; /* data came while paused */
     bool reused;
     char last[64];
 } end;
@@ -420,8 +420,7 @@ static void test_not_allowed(void **state)
     rig r;
     uint16_t asked = 0;
     set_up(&r, NULL);
-    rbk_connect c = {
-        .addr = (struct sockaddr *)&r.addr, .allow = refuse, .allow_user = &asked};
+    rbk_connect c = {.addr = (struct sockaddr *)&r.addr, .allow = refuse, .allow_user = &asked};
     assert_int_equal(rbk_stream_connect(r.l, &c, &callbacks, &r.client, &r.client.s), 0);
     assert_int_equal(asked, r.addr.sin_port);
     assert_int_equal(rbk_stream_fd(r.client.s), -1); /* not even a socket */
