@@ -106,8 +106,9 @@ def test_promise_wrong_body():
 
 
 def test_journal_skips_a_line_cut_short(tmp_path):
-    (tmp_path / "j").write_bytes(b"A 1 10\nB 2 20\nC 1")
-    assert promise.read_journal(tmp_path / "j") == [("A", 1, 10), ("B", 2, 20)]
+    a, b, c, ns = "a" * 36, "b" * 36, "c" * 36, "1795470590575197000"
+    (tmp_path / "j").write_text(f"{a} 1 {ns}\n{c[:20]}{b} 2 {ns}\n{c} 1 {ns[:9]}{b} 3 {ns}\n{c} 1")
+    assert promise.read_journal(tmp_path / "j") == [(a, 1, int(ns)), (b, 2, int(ns)), (b, 3, int(ns))]
     assert promise.read_journal(tmp_path / "none") == []
 
 

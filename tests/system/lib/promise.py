@@ -8,14 +8,19 @@ results  {job: ns}: the first instant at which the job's result was seen in the 
 Times are of one clock."""
 import collections
 import json
+import re
+
+
+LINE = re.compile(rb"([0-9a-f-]{36}) (\d+) (\d{19})$")
 
 
 def read_journal(path):
-    """Lines "job run ns"; a line that a crash cut short is no line."""
+    """Lines "job run ns". What a kill cut off, at the border of a page, is the beginning of
+    a line, which the next run's line follows at once."""
     ret = []
     if path.exists():
         for line in path.read_bytes().split(b"\n")[:-1]:
-            job, run, ns = line.split()
+            job, run, ns = LINE.search(line).groups()
             ret.append((job.decode(), int(run), int(ns)))
     return ret
 
