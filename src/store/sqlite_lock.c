@@ -59,8 +59,12 @@ int rbk_sqlite_resolve(const char *path, char **ret_path, rbk_error *err)
         r = fail_sys(err, path, "cannot be reached");
         goto out;
     }
-    if (full)
+    if (full) {
+        struct stat sb;
+        if (stat(full, &sb) == 0 && !S_ISREG(sb.st_mode))
+            r = rbk_fail_text(err, RBK_E_CONFIG, "store.dsn: %s is not a file", full);
         goto out;
+    }
     if (base[0] == 0) {
         r = rbk_fail_text(err, RBK_E_CONFIG, "store.dsn: a file name is missing");
         goto out;
@@ -76,6 +80,8 @@ out:
     free(dir_full);
     if (r == 0)
         *ret_path = full;
+    else
+        free(full);
     return r;
 }
 
@@ -145,8 +151,6 @@ int rbk_sqlite_create(const char *path, const rbk_store_conf *conf, rbk_error *e
 {
     struct stat sb;
     if (stat(path, &sb) == 0) {
-        if (!S_ISREG(sb.st_mode))
-            return rbk_fail_text(err, RBK_E_CONFIG, "store.dsn: %s is not a file", path);
         warn_mode(path, sb.st_mode, conf);
         return 0;
     }

@@ -15,6 +15,7 @@ enum {
     APPLICATION_ID = 0x52424b31, /* "RBK1" */
     CACHE_DEFAULT = 16 << 20,
     WAL_KEPT = 64 << 20, /* bytes of the WAL file kept for reuse */
+    SETTLE_BUSY_MS = 1000,
 };
 
 static const char *const steps[] = {RBK_SQL_STEP_1};
@@ -105,15 +106,32 @@ static int check_file(rbk_store *st, bool asked, rbk_error *err)
         atomic_store(&rbk_sqlite_suspect, true);
         return rbk_fail(err, RBK_E_IO, "%s is damaged: the integrity check failed", st->path);
     }
-    if (r > 0)
-        atomic_store(&rbk_sqlite_suspect, false);
     return r > 0 ? 0 : r;
+}
+
+/* What the WAL holds at open may be in the page cache alone: its server was killed before
+ * the sync, or the sync failed, and then the next one would claim success for pages that
+ * never reached the disk. So all of it is written once more, to the main file, and that
+ * is synced. Where somebody reads the file at this moment, a commit must do; but not
+ * after an input/output error. */
+static int settle(rbk_store *st, rbk_error *err)
+{
+    sqlite3_busy_timeout(st->db, SETTLE_BUSY_MS);
+    int rc = sqlite3_wal_checkpoint_v2(st->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+    sqlite3_busy_timeout(st->db, RBK_SQLITE_BUSY_MS);
+    if (rc == SQLITE_OK) {
+        atomic_store(&rbk_sqlite_suspect, false);
+        return 0;
+    }
+    if ((rc & 0xff) == SQLITE_BUSY && !atomic_load(&rbk_sqlite_suspect))
+        return exec(st, st->db, "UPDATE stat SET pending=pending WHERE id=1", err);
+    return rbk_sqlite_fail(st, st->db, rc, "checkpoint at open", err);
 }
 
 /* Not in one PRAGMA text: each connection needs its own cache. */
 static int set_cache(rbk_store *st, sqlite3 *db, int64_t bytes, rbk_error *err)
 {
-    char sql[128];
+    char sql[192];
     snprintf(sql, sizeof sql,
              "PRAGMA cache_size=-%lld;PRAGMA mmap_size=0;PRAGMA temp_store=MEMORY;"
              "PRAGMA trusted_schema=OFF;PRAGMA cell_size_check=ON",
@@ -147,7 +165,7 @@ static int set_up_writer(rbk_store *st, const rbk_sqlite_options *o, int64_t cac
         r = check_file(st, o->check, err);
     for (; r == 0 && version < STEPS; version++)
         r = do_step(st, version, err);
-    return r;
+    return r == 0 ? settle(st, err) : r;
 }
 
 int rbk_sqlite_connect(rbk_store *st, const rbk_sqlite_options *o, int64_t cache, rbk_error *err)

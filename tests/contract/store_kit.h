@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* contract/store_kit.h - what the store tests share: a folder of their own, an open
+ * store, jobs and operations in one line. One thread unless said otherwise. */
+#ifndef RBK_TEST_STORE_KIT_H
+#define RBK_TEST_STORE_KIT_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/str.h"
+#include "core/job_state.h"
+#include "store/stores.h"
+
+enum { DEAD_SHELF = 2, QUEUED = RBK_JOB_QUEUED, DUE = RBK_JOB_DUE };
+
+typedef struct kit {
+    const rbk_store_ops *ops;
+    rbk_store *st;
+    rbk_error err;
+    char dir[64];
+    char dsn[160];
+    int warnings;
+} kit;
+
+static inline void count_warning(void *user, const char *line)
+{
+    assert_true(strlen(line) > 0);
+    ((kit *)user)->warnings++;
+}
+
+static inline int kit_open(kit *k, rbk_store **ret)
+{
+    rbk_store_conf conf = {.dsn = k->dsn, .warn = count_warning, .user = k};
+    return k->ops->open(&conf, ret, &k->err);
+}
+
+static inline void kit_make_dir(kit *k)
+{
+    snprintf(k->dir, sizeof k->dir, "/tmp/rbk-store-XXXXXX");
+    assert_non_null(mkdtemp(k->dir));
+}
+
+static inline void kit_empty_dir(const kit *k)
+{
+    char path[400];
+    DIR *d = opendir(k->dir);
+    for (struct dirent *e; d && (e = readdir(d)) != NULL;) {
+        snprintf(path, sizeof path, "%s/%s", k->dir, e->d_name);
+        if (e->d_name[0] != '.')
+            unlink(path);
+    }
+    if (d)
+        closedir(d);
+}
+
+static inline void kit_remove_dir(const kit *k)
+{
+    kit_empty_dir(k);
+    rmdir(k->dir);
+}
+
+static inline rbk_job make_job(int64_t seq)
+{
+    return (rbk_job){.seq = seq,
+                     .rnd = seq + 1000000,
+                     .state = QUEUED,
+                     .flags = RBK_JOB_VERSIONED,
+                     .timeout_ms = 5000,
+                     .created = 100,
+                     .due = 100,
+                     .lane = RBK_STR("run:pool"),
+                     .method = RBK_STR("Order.run"),
+                     .rpc_id = RBK_STR("\"a\""),
+                     .params = RBK_STR("{\"n\":1.10}"),
+                     .callback = RBK_STR("https://example.com/cb"),
+                     .caller = RBK_STR("shop"),
+                     .ray_id = RBK_STR("r-1"),
+                     .headers = RBK_STR("traceparent: 00-1\r\n")};
+}
+
+/* One operation in a transaction of its own. */
+static inline rbk_op_outcome do_op(kit *k, rbk_op_kind kind, uint8_t from, rbk_shelf shelf,
+                                   rbk_job *job)
+{
+    rbk_store_op op = {.kind = kind, .from = from, .shelf = shelf, .job = job};
+    int r = k->ops->apply(k->st, &op, 1, &k->err);
+    if (r < 0)
+        fail_msg("apply: %d %s", r, k->err.detail);
+    return op.outcome;
+}
+
+static inline rbk_job *get_job(kit *k, const rbk_job *job)
+{
+    rbk_job *got = NULL;
+    int r = k->ops->get(k->st, job->seq, job->rnd, &got, &k->err);
+    return r == 0 ? got : NULL;
+}
+
+static inline int free_jobs(rbk_job *job)
+{
+    int n = 0;
+    while (job) {
+        rbk_job *next = job->next;
+        rbk_job_free(job);
+        job = next;
+        n++;
+    }
+    return n;
+}
+
+static inline bool same_str(rbk_str a, rbk_str b)
+{
+    return (a.p == NULL) == (b.p == NULL) && rbk_str_eq(a, b);
+}
+
+static inline bool same_job(const rbk_job *a, const rbk_job *b)
+{
+    return a->seq == b->seq && a->rnd == b->rnd && a->state == b->state && a->flags == b->flags &&
+           a->runs == b->runs && a->attempts == b->attempts && a->last_status == b->last_status &&
+           a->timeout_ms == b->timeout_ms && a->created == b->created && a->due == b->due &&
+           a->first_attempt == b->first_attempt && same_str(a->lane, b->lane) &&
+           same_str(a->method, b->method) && same_str(a->rpc_id, b->rpc_id) &&
+           same_str(a->params, b->params) && same_str(a->callback, b->callback) &&
+           same_str(a->caller, b->caller) && same_str(a->ray_id, b->ray_id) &&
+           same_str(a->headers, b->headers) && same_str(a->response, b->response) &&
+           same_str(a->reason, b->reason);
+}
+
+static inline void expect_stored(kit *k, const rbk_job *want)
+{
+    rbk_job *got = get_job(k, want);
+    assert_non_null(got);
+    assert_true(same_job(got, want));
+    rbk_job_free(got);
+}
+
+/* On which shelf does the job stand? -1: none. Asked by what the seam shows: recover()
+ * gives the job shelf, the state of the dead one is DEAD. */
+static inline int shelf_of(kit *k, const rbk_job *job)
+{
+    rbk_job *got = get_job(k, job), *jobs = NULL;
+    if (got == NULL)
+        return -1;
+    bool dead = got->state == RBK_JOB_DEAD;
+    rbk_job_free(got);
+    if (dead)
+        return DEAD_SHELF;
+    int n = k->ops->recover(k->st, job->seq - 1, 1, &jobs, &k->err);
+    bool found = n == 1 && jobs->seq == job->seq;
+    free_jobs(n > 0 ? jobs : NULL);
+    return found ? RBK_SHELF_JOB : RBK_SHELF_WAIT;
+}
+
+static inline rbk_store_stats get_stats(kit *k)
+{
+    rbk_store_stats s = {0};
+    assert_int_equal(k->ops->stats(k->st, &s, &k->err), 0);
+    return s;
+}
+
+#endif
