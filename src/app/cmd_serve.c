@@ -73,7 +73,8 @@ static int serve(rbk_options *o, const rbk_settings *settings)
     if (code == RBK_EXIT_STORE) /* nothing of it can be finished; the jobs are on the disk */
         _exit(code);
     rbk_process_end_at_once();
-    rbk_server_stop(s);
+    if (rbk_server_stop(s) != 0) /* a method may still run: nothing is taken from under it */
+        _exit(code);
     rbk_server_free(s);
     return code;
 }
