@@ -367,8 +367,8 @@ def test_serve_raises_the_limit_of_files(server):
     assert soft == hard
 
 
-def test_serve_without_room_for_the_store(tmp_path):
-    p = run("serve", "--set", "server.listen=127.0.0.1:0", "--set", f"store.dsn=sqlite:{tmp_path}/no/such/a.db", code=1)
+def test_serve_with_a_folder_that_is_not_there(tmp_path):
+    p = run("serve", "--set", "server.listen=127.0.0.1:0", "--set", f"store.dsn=sqlite:{tmp_path}/no/such/a.db", code=2)
     assert "no/such" in p.stderr
 
 
