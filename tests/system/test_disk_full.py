@@ -105,8 +105,10 @@ def test_nothing_is_lost_at_zero_bytes(make_server, disk, receiver, end):
     else:
         os.remove(ballast)
     with server.client() as c:
-        until(lambda: not refusal(c.call("test.echo", {}, callback=receiver.url("/again"))), 20, "acceptance resumes", poll=0.05)
-    until(lambda: acked <= {p.webhook_id for p in list(receiver.posts)}, 60, "all acknowledged jobs are delivered", poll=0.1)
+        until(lambda: not refusal(c.call("test.echo", {}, callback=receiver.url("/again"))), 20,
+              "acceptance resumes", poll=0.05)
+    until(lambda: acked <= {p.webhook_id for p in list(receiver.posts)}, 60,
+          "all acknowledged jobs are delivered", poll=0.1)
     until(lambda: server.pending() == 0, 20, "nothing is pending", poll=0.1)
     server.stop()
     assert server.log().count("\n") < LINES, server.log()[-1000:]
@@ -117,12 +119,13 @@ def test_jobs_that_come_due_wait_for_room(make_server, disk, receiver):
     server answers, and does not fill its log."""
     server = make_server({"store.min_free": "0"}, folder=disk / "store")
     with server.client() as c:
-        reply = c.post([{"id": i, "method": "test.late", "params": {"ms": 100, "$rpc.callback": receiver.url(), "$rpc.delay": 2}}
-                        for i in range(900)])
+        params = {"ms": 100, "$rpc.callback": receiver.url(), "$rpc.delay": 2}
+        reply = c.post([{"id": i, "method": "test.late", "params": params} for i in range(900)])
         assert all("result" in a for a in reply.json)
         due = time.monotonic() + 2
         ballast = fill(disk, 0)
-        until(lambda: refusal(c.call("test.echo", {}, callback=receiver.url("/no"), delay=86400)), 15, "it is full", poll=0.05)
+        until(lambda: refusal(c.call("test.echo", {}, callback=receiver.url("/no"), delay=86400)), 15,
+              "it is full", poll=0.05)
         while time.monotonic() < due + 3:
             t = time.monotonic()
             assert c.call("test.echo", {"sync": 1}).json["result"] == {"sync": 1}

@@ -86,7 +86,8 @@ def test_ray_id_goes_before_the_request_id(client, receiver, ray, sent):
     assert receiver.wait(1)[0].headers["x-request-id"] == sent
 
 
-@pytest.mark.parametrize("id_json", [b"1.50", b"-0", b"123456789012345678901234567890", b'"\\u00e9"', b"null", b"1E5"])
+@pytest.mark.parametrize("id_json", [b"1.50", b"-0", b"123456789012345678901234567890", b'"\\u00e9"', b"null",
+                                     b"1E5"])
 def test_id_and_numbers_keep_their_digits(client, receiver, id_json):
     reply = client.post(b'{"id":%s,"method":"test.echo","params":{"n":[1.10,1e400,99.990,-0],"$rpc.callback":"%s"}}'
                         % (id_json, receiver.url().encode()))
@@ -114,7 +115,8 @@ def test_positional_params_with_callback(client, receiver):
 
 def test_callback_twice_is_refused(client, receiver):
     url = receiver.url().encode()
-    reply = client.post(b'{"id":1,"method":"test.echo","params":{"$rpc.callback":"%s"},"$rpc":{"callback":"%s"}}' % (url, url))
+    reply = client.post(b'{"id":1,"method":"test.echo","params":{"$rpc.callback":"%s"},'
+                        b'"$rpc":{"callback":"%s"}}' % (url, url))
     assert reply.error["code"] == -32602 and "callback" in str(reply.error["data"])
 
 
@@ -216,7 +218,8 @@ def test_batch_over_the_limit_runs_nothing(client, receiver):
 
 
 def test_at_most_64_jobs_are_named(client, receiver):
-    reply = client.post([{"id": i, "method": "test.echo", "params": {"$rpc.callback": receiver.url()}} for i in range(100)])
+    reply = client.post([{"id": i, "method": "test.echo", "params": {"$rpc.callback": receiver.url()}}
+                         for i in range(100)])
     assert len(reply.jobs) == 64 and len(set(reply.jobs)) == 64
     posts = receiver.wait(100)
     assert set(reply.jobs) < {p.webhook_id for p in posts}
@@ -289,7 +292,8 @@ REFUSED = [
     ("https:///path", "invalid URL"), ("https:example.com", "invalid URL"),
     ("https://0x7f.1/", ODD), ("https://127.1/", ODD), ("https://2130706433/", ODD), ("https://0177.0.0.1/", ODD),
     ("https://[::1/", "invalid URL"), ("https://[v1.x]/", "invalid URL"),
-    ("https://[fe80::1%25eth0]/", "invalid URL"), ("https://example.com:99999/", re.compile("invalid URL|port not allowed")),
+    ("https://[fe80::1%25eth0]/", "invalid URL"),
+    ("https://example.com:99999/", re.compile("invalid URL|port not allowed")),
     ("https://example.com/%zz", "invalid URL"),
     ("https://example.com:22/", "port not allowed"), ("https://example.com:80/", "port not allowed"),
     ("https://example.com:6000/", "port not allowed"),
@@ -330,7 +334,8 @@ def test_the_servers_own_address_is_refused(client, shared):
 
 
 def test_policy_options(make_server, receiver):
-    server = make_server({"callback.hosts": "127.0.0.1,127.0.0.2,*.example.org,localhost", "callback.deny": "127.0.0.2/32"})
+    server = make_server({"callback.hosts": "127.0.0.1,127.0.0.2,*.example.org,localhost",
+                          "callback.deny": "127.0.0.2/32"})
     with server.client() as c:
         def reason(dsn):
             reply = c.call("test.echo", {}, callback=dsn, delay=86400)

@@ -50,7 +50,8 @@ def rate(server, receiver, n=JOBS):
     before = len(receiver.posts)
     t = time.monotonic()
     send(server, batches, 4)
-    until(lambda: len(receiver.posts) >= before + n, 60, lambda: f"{n} deliveries, {len(receiver.posts) - before} came")
+    until(lambda: len(receiver.posts) >= before + n, 60,
+          lambda: f"{n} deliveries, {len(receiver.posts) - before} came")
     return n / (time.monotonic() - t)
 
 

@@ -148,7 +148,8 @@ def test_policy_of_the_day(make_server, receiver):
     server.options["callback.allow"] = None
     server.start()
     with server.client() as c:
-        assert c.call("test.echo", {}, callback=receiver.url()).error["data"] == {"$rpc.callback": "address not allowed"}
+        reply = c.call("test.echo", {}, callback=receiver.url())
+        assert reply.error["data"] == {"$rpc.callback": "address not allowed"}
     until(lambda: server.dead() == {job, late}, 15, "both are dead")
     assert len(receiver.posts) == n and receiver.at("/late") == []
     server.stop()
