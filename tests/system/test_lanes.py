@@ -15,7 +15,7 @@ from lib.receiver import HANG
 from lib.wait import until
 
 TROUBLE = 20_000
-JOBS = 20_000
+JOBS = 12_000
 ROUNDS = 5
 
 
