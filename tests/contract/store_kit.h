@@ -43,10 +43,15 @@ static inline int kit_open(kit *k, rbk_store **ret)
     return k->ops->open(&conf, ret, &k->err);
 }
 
+static inline void kit_make_dir_in(kit *k, const char *root)
+{
+    snprintf(k->dir, sizeof k->dir, "%s/rbk-store-XXXXXX", root);
+    assert_non_null(mkdtemp(k->dir));
+}
+
 static inline void kit_make_dir(kit *k)
 {
-    snprintf(k->dir, sizeof k->dir, "/tmp/rbk-store-XXXXXX");
-    assert_non_null(mkdtemp(k->dir));
+    kit_make_dir_in(k, "/tmp");
 }
 
 static inline void kit_empty_dir(const kit *k)

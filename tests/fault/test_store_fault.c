@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* fault/test_store_fault.c - a session of the SQLite store in which every call of the
+ * disk fails in turn, and one that a power cut ends at every call.
+ *
+ * The session is a script of transactions. A store in memory that has done the first n
+ * of them says what must be there when n are confirmed: exactly that, or one more, since
+ * the step that was under way may have been committed. */
+#include "../contract/store_kit.h"
+#include "fault_vfs.h"
+
+#include <errno.h>
+
+enum { STEPS = 16, STEP_OPS = 4, CUT_SEEDS = 2, TRIES = 4, BODY = 5000 };
+
+static char body[BODY];
+static const char *root; /* in memory where there is such a place: syncs are simulated */
+static kit k;           /* the store under test */
+static int confirmed;   /* steps that returned 0 */
+static int cut_confirmed;
+static rbk_store *models[STEPS + 1];
+
+/* --- The script ---------------------------------------------------------------------------- */
+
+typedef struct step {
+    rbk_job jobs[STEP_OPS];
+    rbk_store_op ops[STEP_OPS];
+} step;
+
+static void add_op(step *s, int at, rbk_op_kind kind, int64_t seq, uint8_t from, rbk_shelf shelf)
+{
+    rbk_job *job = &s->jobs[at];
+    *job = make_job(seq);
+    job->due = 10 + seq;
+    if (seq % 3 == 0)
+        job->params = (rbk_str){body, BODY};
+    if (kind == RBK_OP_RESULT) {
+        job->state = DUE;
+        job->response = (rbk_str){body, seq % 2 ? BODY / 2 : 20};
+        job->lane = RBK_STR("send:r");
+    }
+    if (kind == RBK_OP_RETRY || kind == RBK_OP_DEAD) {
+        job->attempts = (uint32_t)seq;
+        job->reason = RBK_STR("status 500");
+    }
+    s->ops[at] = (rbk_store_op){.kind = kind, .from = from, .shelf = shelf, .job = job};
+}
+
+/* Lives that overlap: each step puts a job, and moves those of the three steps before. */
+static void make_step(step *s, int n)
+{
+    int64_t seq = n + 10;
+    add_op(s, 0, RBK_OP_PUT, seq, 0, seq % 2 ? RBK_SHELF_WAIT : RBK_SHELF_JOB);
+    add_op(s, 1, RBK_OP_RESULT, seq - 1, QUEUED, seq % 4 < 2 ? RBK_SHELF_WAIT : RBK_SHELF_JOB);
+    add_op(s, 2, RBK_OP_RETRY, seq - 2, DUE, RBK_SHELF_WAIT);
+    add_op(s, 3, seq % 5 ? RBK_OP_DONE : RBK_OP_DEAD, seq - 3, DUE, 0);
+}
+
+/* A claim shows in no list, so it needs no model: it goes before a transaction. */
+static bool is_claim(int n)
+{
+    return n % 8 == 5;
+}
+
+static int do_step(const rbk_store_ops *ops, rbk_store *st, int n, rbk_error *err)
+{
+    if (is_claim(n)) {
+        rbk_job *jobs = NULL;
+        rbk_wall_ms next;
+        int r = ops->claim(st, RBK_STR("send:r"), 1000, 2, &jobs, &next, err);
+        if (r < 0)
+            return r;
+        free_jobs(jobs);
+    }
+    step s;
+    make_step(&s, n);
+    int r = ops->apply(st, s.ops, STEP_OPS, err);
+    for (int i = 0; r == 0 && i < STEP_OPS; i++) /* but for jobs from before the script */
+        assert_true(s.ops[i].outcome == RBK_OUTCOME_OK || s.ops[i].job->seq < 10);
+    return r;
+}
+
+/* --- What is there ---------------------------------------------------------------------------- */
+
+/* False also when the store cannot say what it holds. */
+static bool same_as_model(const rbk_store_ops *ops, rbk_store *st, int n)
+{
+    rbk_job *a = NULL, *b = NULL;
+    rbk_store_stats sa = {0}, sb = {0};
+    rbk_error err;
+    bool same = ops->stats(st, &sa, &err) == 0 && ops->list(st, 0, 0, 1000, &a, &err) >= 0;
+    assert_int_equal(rbk_store_memory.stats(models[n], &sb, &err), 0);
+    assert_true(rbk_store_memory.list(models[n], 0, 0, 1000, &b, &err) >= 0);
+    rbk_job *i = a, *j = b;
+    for (; same && i && j; i = i->next, j = j->next)
+        same = same_job(i, j);
+    same = same && i == NULL && j == NULL && sa.pending == sb.pending && sa.dead == sb.dead &&
+           sa.pending_bytes == sb.pending_bytes && sa.max_seq == sb.max_seq;
+    free_jobs(a);
+    free_jobs(b);
+    return same;
+}
+
+/* What a store may hold when `n` steps were confirmed. */
+static bool is_right(const rbk_store_ops *ops, rbk_store *st, int n)
+{
+    return same_as_model(ops, st, n) || (n < STEPS && same_as_model(ops, st, n + 1));
+}
+
+static int make_models(void **state)
+{
+    (void)state;
+    rbk_error err;
+    rbk_store_conf conf = {.dsn = "memory:"};
+    for (int i = 0; i < BODY; i++)
+        body[i] = (char)('a' + i % 23);
+    root = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
+    fault_vfs_register();
+    for (int n = 0; n <= STEPS; n++) {
+        assert_int_equal(rbk_store_memory.open(&conf, &models[n], &err), 0);
+        for (int i = 0; i < n; i++)
+            assert_int_equal(do_step(&rbk_store_memory, models[n], i, &err), 0);
+    }
+    return 0;
+}
+
+static int free_models(void **state)
+{
+    (void)state;
+    for (int n = 0; n <= STEPS; n++)
+        rbk_store_memory.close(models[n]);
+    return 0;
+}
+
+/* --- A session ----------------------------------------------------------------------------------- */
+
+static void begin(const char *options)
+{
+    memset(&k, 0, sizeof k);
+    k.ops = &rbk_store_sqlite;
+    kit_make_dir_in(&k, root);
+    snprintf(k.dsn, sizeof k.dsn, "sqlite:%s/s.db?vfs=fault%s", k.dir, options);
+    confirmed = 0;
+    cut_confirmed = -1;
+}
+
+static void close_store(void)
+{
+    k.ops->close(k.st);
+    k.st = NULL;
+}
+
+static bool open_store(void)
+{
+    for (int i = 0; k.st == NULL && i < TRIES; i++) {
+        int r = kit_open(&k, &k.st);
+        assert_true(r == 0 || r == RBK_E_IO || r == RBK_E_DISK_FULL || r == RBK_E_BUSY);
+    }
+    return k.st != NULL;
+}
+
+/* As the engine does it: after IO close, open, and the same again. */
+static bool step_until_done(int n)
+{
+    for (int i = 0; i < TRIES; i++) {
+        if (!open_store())
+            return false;
+        int r = do_step(k.ops, k.st, n, &k.err);
+        if (r == 0)
+            return true;
+        assert_true(r == RBK_E_IO || r == RBK_E_DISK_FULL);
+        if (r == RBK_E_IO) {
+            rbk_store_stats s;
+            assert_int_equal(k.ops->stats(k.st, &s, &k.err), RBK_E_IO);
+            assert_int_equal(do_step(k.ops, k.st, n, &k.err), RBK_E_IO);
+            close_store();
+        }
+    }
+    return false;
+}
+
+static void run_session(void)
+{
+    if (!open_store())
+        return;
+    for (int n = 0; n < STEPS; n++) {
+        if (!step_until_done(n))
+            return;
+        confirmed = n + 1;
+        /* checkpoints take part too, as they would after thousands of pages */
+        if (n % 8 == 7) {
+            close_store();
+            if (!open_store())
+                return;
+        }
+    }
+}
+
+static void expect_right_after(void)
+{
+    close_store();
+    fault_vfs_plan(&(fault_plan){0});
+    if (!open_store())
+        fail_msg("open after the faults: %s", k.err.detail);
+    if (!is_right(k.ops, k.st, confirmed))
+        fail_msg("%d steps were confirmed, and are not there", confirmed);
+    close_store();
+    kit_remove_dir(&k);
+}
+
+static void fail_each_call(int error, bool for_ever)
+{
+    int at = 0, finished = 0;
+    do {
+        begin("");
+        fault_vfs_plan(&(fault_plan){.fail_at = ++at, .error = error, .for_ever = for_ever});
+        run_session();
+        close_store();
+        bool fired = fault_vfs_fired();
+        if (!for_ever || !fired)
+            assert_int_equal(confirmed, STEPS);
+        finished = !fired;
+        expect_right_after();
+    } while (!finished);
+    assert_true(at > 100);
+    print_message("%d calls failed\n", at - 1);
+}
+
+static void test_eio_once(void **state)
+{
+    (void)state;
+    fail_each_call(EIO, false);
+}
+
+static void test_eio_for_ever(void **state)
+{
+    (void)state;
+    fail_each_call(EIO, true);
+}
+
+static void test_full_once(void **state)
+{
+    (void)state;
+    fail_each_call(ENOSPC, false);
+}
+
+static void test_full_for_ever(void **state)
+{
+    (void)state;
+    fail_each_call(ENOSPC, true);
+}
+
+static void test_quota_once(void **state)
+{
+    (void)state;
+    fail_each_call(EDQUOT, false);
+}
+
+/* --- The power cut -------------------------------------------------------------------------------- */
+
+static void note_cut(void)
+{
+    cut_confirmed = confirmed;
+}
+
+/* A session that is cut at call `at`. False: it ended before. *ret_right tells whether
+ * all that was confirmed then is in what the cut left. */
+static bool cut_session(int at, uint32_t seed, const char *options, bool *ret_right)
+{
+    kit after = {.ops = &rbk_store_sqlite};
+    kit_make_dir_in(&after, root);
+    snprintf(after.dsn, sizeof after.dsn, "sqlite:%s/s.db", after.dir);
+    begin(options);
+    fault_vfs_plan(&(fault_plan){.cut_at = at, .seed = seed, .cut_dir = after.dir,
+                                 .on_cut = note_cut});
+    run_session();
+    close_store();
+    bool fired = fault_vfs_fired();
+    assert_int_equal(confirmed, STEPS);
+    kit_remove_dir(&k);
+    *ret_right = true;
+    if (fired) {
+        *ret_right = kit_open(&after, &after.st) == 0 &&
+                     is_right(after.ops, after.st, cut_confirmed);
+        after.ops->close(after.st);
+    }
+    kit_remove_dir(&after);
+    return fired;
+}
+
+static int count_losses(const char *options, int *ret_cuts)
+{
+    int losses = 0, cuts = 0;
+    bool more = true;
+    for (int at = 1; more; at++)
+        for (uint32_t seed = 1; more && seed <= CUT_SEEDS; seed++) {
+            bool right = true;
+            more = cut_session(at, seed * 7919u + (uint32_t)at, options, &right);
+            cuts += more;
+            losses += !right;
+            if (!right && options[0] == 0)
+                print_message("lost: call %d, seed %u, %d steps\n", at, seed, cut_confirmed);
+        }
+    *ret_cuts = cuts;
+    return losses;
+}
+
+static void test_power_cut(void **state)
+{
+    (void)state;
+    int cuts = 0;
+    assert_int_equal(count_losses("", &cuts), 0);
+    assert_true(cuts > 400);
+    print_message("%d power cuts\n", cuts);
+}
+
+/* The test can find a loss: without syncs it does. */
+static void test_power_cut_finds_losses(void **state)
+{
+    (void)state;
+    int cuts = 0;
+    assert_true(count_losses("&synchronous=off", &cuts) > 20);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_eio_once),       cmocka_unit_test(test_eio_for_ever),
+        cmocka_unit_test(test_full_once),      cmocka_unit_test(test_full_for_ever),
+        cmocka_unit_test(test_quota_once),     cmocka_unit_test(test_power_cut),
+        cmocka_unit_test(test_power_cut_finds_losses),
+    };
+    return cmocka_run_group_tests_name("store faults", tests, make_models, free_models);
+}
