@@ -52,7 +52,8 @@ typedef struct rbk_job {
     rbk_str headers;  /* forwarded headers, "Name: value\r\n" each */
     rbk_str response; /* the response object, from RESULT on */
     rbk_str reason;   /* why the last attempt failed, short */
-    void *mem[3];     /* blocks that the strings lie in, freed with the job */
+    void *mem[3];     /* blocks that the strings lie in, freed with the job. A backend uses
+                         mem[0] alone, the others are the engine's */
 } rbk_job;
 
 /* A job with copies of all strings of `from` in one block of its own; NULL when
@@ -136,6 +137,7 @@ typedef struct rbk_store_ops {
      *   RBK_E_DISK_FULL  try again when there is room (ENOSPC, EDQUOT)
      *   RBK_E_UNKNOWN    nobody can say whether it committed: apply the same again
      *   RBK_E_IO         nothing on this handle may be trusted: close, reopen, check
+     *   RBK_E_BUSY       another program held the store's lock too long: try again
      *   RBK_E_NOMEM */
     int (*apply)(rbk_store *st, rbk_store_op *ops, size_t n, rbk_error *err);
 
@@ -166,7 +168,8 @@ typedef struct rbk_store_ops {
     int (*get)(rbk_store *st, int64_t seq, int64_t rnd, rbk_job **ret_job, rbk_error *err);
 
     /* MUST, READER. Up to `max` jobs of all shelves whose state is `state` (0: any) and
-     * whose seq is greater than `after`, by seq. Returns how many. */
+     * whose seq is greater than `after`, by seq. Returns how many; a backend may bound
+     * `max`. RBK_E_TIMEOUT when too many jobs in other states lie between. */
     int (*list)(rbk_store *st, uint8_t state, int64_t after, size_t max, rbk_job **ret_jobs,
                 rbk_error *err);
 
