@@ -80,7 +80,8 @@ RBK_API int rbk_server_stop(rbk_server *s);
  * is accepted any more, and the process should end. Any thread. */
 RBK_API int rbk_server_health(const rbk_server *s);
 
-/* NULL is legal; a running server is stopped first. */
+/* NULL is legal; a running server is stopped first. When a method has not returned by then,
+ * what it may still use is kept until the process ends. */
 RBK_API void rbk_server_free(rbk_server *s);
 
 typedef struct rbk_stats {

@@ -116,8 +116,10 @@ static rbk_ticket *make_ticket(admission *a, uint32_t item, const rbk_rpc_item *
     rbk_job *job = rbk_job_copy(&view);
     rbk_ticket *t = job ? rbk_ticket_new(job) : NULL;
     rbk_buf_free(&headers);
-    if (t == NULL)
+    if (t == NULL) {
+        rbk_job_free(job);
         return NULL;
+    }
     t->op = RBK_OP_PUT;
     t->method = method;
     t->item = item;

@@ -9,6 +9,7 @@
 #include "core/envelope.h"
 #include "engine/lanes.h"
 #include "engine/reaper.h"
+#include "engine/runs.h"
 #include "engine/store_thread.h"
 
 #include <stdlib.h>
@@ -215,6 +216,28 @@ void rbk_call_drop(rbk_call *c)
         rbk_ticket_free(c->ticket);
         c->ticket = NULL;
     }
+}
+
+bool rbk_call_cut(rbk_call *c)
+{
+    if (c->ex)
+        return rbk_call_fail(c, RBK_E_INTERRUPTED);
+    if (!take_answer(c, ANSWERED))
+        return false;
+    rbk_runs_end(c->e->runs, c->ticket->run_slot);
+    rbk_ticket_free(c->ticket);
+    c->ticket = NULL;
+    return true;
+}
+
+void rbk_call_postpone(rbk_call *c)
+{
+    if (!take_answer(c, ANSWERED))
+        return;
+    rbk_ticket *t = c->ticket;
+    c->ticket = NULL;
+    park_to_run_again(t, c->method);
+    rbk_store_push(c->e->store, t);
 }
 
 int rbk_job_answer_fault(rbk_engine *e, rbk_ticket *t, int err)

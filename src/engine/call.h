@@ -47,6 +47,12 @@ void rbk_call_expire(rbk_call *c);
 /* The call will not run, or nobody waits for it any more: a synchronous one is answered
  * BUSY, a job stays as the store has it. */
 void rbk_call_drop(rbk_call *c);
+/* The server stops while the method is at it: a synchronous call is answered -32004, for
+ * it may have done its work; a job stays as the store has it and runs again. That is no
+ * death: the row in the table of running methods goes. False when there was an answer. */
+bool rbk_call_cut(rbk_call *c);
+/* The job cannot run now: it waits in the store and comes back in a while. */
+void rbk_call_postpone(rbk_call *c);
 
 void rbk_call_keep(rbk_call *c);    /* the memory alone */
 void rbk_call_release(rbk_call *c);

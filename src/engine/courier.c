@@ -60,7 +60,7 @@ struct courier {
     size_t in_flight, limit;
     delivery *spare;
     size_t n_spare;
-    bool draining, pumping, started;
+    bool draining, closing, pumping, started;
     rbk_list out;      /* store thread: tickets for this loop, not yet posted */
 };
 
@@ -196,7 +196,7 @@ static void on_done(rbk_attempt *a, const rbk_attempt_result *res)
     delivery *d = (delivery *)(void *)a;
     courier *c = d->c;
     receiver *r = d->to;
-    if (c->draining && (res->err == RBK_E_CLOSED || res->err == RBK_E_CANCELLED)) {
+    if (c->closing) {
         rbk_ticket_free(d->t); /* ended by the stop: the store still has it as DUE */
     } else {
         settle(d, res);
@@ -286,14 +286,21 @@ static void begin_attempt(courier *c, receiver *r, delivery *d)
     rbk_transports_at(at)->send(c->transports[at], &d->a);
 }
 
+/* Without memory for the attempt: it waits in the store and comes back in a while. */
+static void park(courier *c, rbk_ticket *t)
+{
+    enum { AGAIN_MS = 1000 };
+    t->op = RBK_OP_PARK;
+    t->from = RBK_JOB_DUE;
+    t->job->due = rbk_wall_now() + AGAIN_MS;
+    rbk_store_push(c->e->store, t);
+}
+
 static void start_one(courier *c, receiver *r, rbk_ticket *t)
 {
     delivery *d = get_delivery(c);
-    if (d == NULL) { /* the store has it as DUE: it comes back in a while */
-        t->op = RBK_OP_PARK;
-        t->from = RBK_JOB_DUE;
-        t->job->due = rbk_wall_now() + 1000;
-        rbk_store_push(c->e->store, t);
+    if (d == NULL) {
+        park(c, t);
         return;
     }
     d->c = c;
@@ -331,8 +338,12 @@ static void on_parcel(rbk_task *task)
     for (rbk_node *n; (n = rbk_list_pop(&p->tickets));) {
         rbk_ticket *t = (rbk_ticket *)(void *)n;
         receiver *r = c->draining ? NULL : find_or_make(c, t->job->lane);
-        if (r == NULL) {
+        if (c->draining) {
             rbk_ticket_free(t); /* the store has it as DUE */
+            continue;
+        }
+        if (r == NULL) {
+            park(c, t);
             continue;
         }
         rbk_list_push(&r->queue, n);
@@ -373,7 +384,7 @@ static int open_transports(courier *c, rbk_error *err)
         .tls = c->all->tls,
         .connect_ms = c->e->conf.connect_ms,
         .total_ms = c->e->conf.delivery_ms,
-        .resolve_ms = c->e->conf.connect_ms,
+        .resolve_ms = c->e->conf.connect_ms, /* a look-up is a part of connecting */
     };
     const rbk_transport_ops *ops;
     for (size_t i = 0; i < TRANSPORTS_MAX && (ops = rbk_transports_at(i)); i++) {
@@ -413,6 +424,7 @@ int rbk_couriers_new(rbk_engine *e, rbk_couriers **ret, rbk_error *err)
     for (size_t i = 0; r == 0 && i < all->n; i++)
         r = make_courier(all, &all->list[i], i, err);
     if (r < 0) {
+        rbk_couriers_end(all);
         rbk_couriers_stop(all);
         rbk_couriers_free(all);
         return r;
@@ -452,12 +464,23 @@ static void close_one(void *arg)
 {
     courier *c = arg;
     const rbk_transport_ops *ops;
-    c->draining = true;
+    c->draining = c->closing = true;
     for (size_t i = 0; i < TRANSPORTS_MAX && (ops = rbk_transports_at(i)); i++)
         if (c->transports[i]) {
             ops->close(c->transports[i]);
             c->transports[i] = NULL;
         }
+}
+
+void rbk_couriers_end(rbk_couriers *all)
+{
+    for (size_t i = 0; all->list && i < all->n; i++) {
+        courier *c = &all->list[i];
+        if (c->started)
+            rbk_loop_call(c->loop, close_one, c);
+        else if (c->loop)
+            close_one(c);
+    }
 }
 
 void rbk_couriers_stop(rbk_couriers *all)
@@ -466,10 +489,6 @@ void rbk_couriers_stop(rbk_couriers *all)
         courier *c = &all->list[i];
         if (c->loop == NULL)
             continue;
-        if (c->started)
-            rbk_loop_call(c->loop, close_one, c);
-        else
-            close_one(c);
         rbk_loop_stop(c->loop);
         rbk_loop_free(c->loop);
         c->loop = NULL;

@@ -19,7 +19,9 @@ void rbk_couriers_flush(rbk_couriers *c);
 /* Begin no more attempts; what waits stays as the store has it. */
 void rbk_couriers_drain(rbk_couriers *c);
 size_t rbk_couriers_in_flight(const rbk_couriers *c); /* any thread */
-/* End attempts under way, then the loops. */
+/* End attempts under way; the store has their jobs as DUE. The loops go on. */
+void rbk_couriers_end(rbk_couriers *c);
+/* End the loops. Nothing may be sent to them any more: the store thread has ended. */
 void rbk_couriers_stop(rbk_couriers *c);
 void rbk_couriers_free(rbk_couriers *c);
 

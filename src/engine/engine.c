@@ -27,7 +27,7 @@ int rbk_engine_new(const rbk_engine_conf *conf, rbk_engine **ret, rbk_error *err
     atomic_init(&e->refs, 1);
     int r;
     if ((r = rbk_store_thread_new(e, &e->store, err)) < 0 ||
-        (r = rbk_runs_open(rbk_store_path(e->store), &e->runs, err)) < 0 ||
+        (r = rbk_runs_open(e->conf.log, rbk_store_path(e->store), &e->runs, err)) < 0 ||
         (r = rbk_reaper_new(&e->reaper, err)) < 0 ||
         (r = rbk_execute_new(e, &e->execute, err)) < 0 ||
         (r = rbk_reader_new(e, &e->reader, err)) < 0 ||
@@ -60,7 +60,8 @@ void rbk_engine_refuse(rbk_engine *e)
 static bool wait_until_idle(rbk_engine *e, int64_t drain_ms)
 {
     rbk_mono_ms end = rbk_mono_now() + drain_ms;
-    while (rbk_execute_busy(e->execute) || rbk_couriers_in_flight(e->couriers)) {
+    while (rbk_execute_busy(e->execute) || rbk_reaper_armed(e->reaper) ||
+           rbk_couriers_in_flight(e->couriers)) {
         if (rbk_mono_now() >= end)
             return false;
         nanosleep(&(struct timespec){.tv_nsec = DRAIN_LOOK_MS * 1000000L}, NULL);
@@ -75,35 +76,33 @@ int rbk_engine_stop(rbk_engine *e, int64_t drain_ms)
     rbk_execute_drain(e->execute);
     rbk_couriers_drain(e->couriers);
     bool idle = wait_until_idle(e, drain_ms);
-    rbk_couriers_stop(e->couriers);
+    rbk_couriers_end(e->couriers);
     size_t stuck = rbk_execute_stop(e->execute);
-    rbk_reaper_stop(e->reaper);
-    rbk_store_thread_stop(e->store);
+    size_t cut = rbk_reaper_stop(e->reaper);
+    rbk_store_thread_close(e->store);
+    rbk_couriers_stop(e->couriers);
     if (stuck)
         rbk_event(RBK_LOG(e), RBK_WARN, "stop.methods_stuck", RBK_F("threads", stuck));
     e->stuck = stuck > 0;
-    return idle && !stuck ? 0 : 1;
+    return idle && !stuck && !cut ? 0 : 1;
 }
 
-void rbk_engine_free(rbk_engine *e)
+bool rbk_engine_free(rbk_engine *e)
 {
     if (e == NULL)
-        return;
+        return true;
     if (!e->stopped && e->couriers) /* made, and perhaps half started */
         rbk_engine_stop(e, 0);
     rbk_reader_free(e->reader);
-    if (e->stuck) {
-        /* A method that never returns may still touch its call: what that needs is left
-         * to the end of the process, the store is closed in order. */
-        rbk_store_thread_close(e->store);
-        return;
-    }
+    if (e->stuck)
+        return false;
     rbk_reaper_free(e->reaper);
     rbk_execute_free(e->execute);
     rbk_store_thread_free(e->store);
     rbk_couriers_free(e->couriers);
     rbk_runs_close(e->runs);
     rbk_engine_unref(e);
+    return true;
 }
 
 void rbk_engine_unref(rbk_engine *e)

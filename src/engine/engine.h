@@ -26,7 +26,7 @@ typedef struct rbk_engine_conf {
     int64_t method_ms, max_timeout_ms;
     uint32_t max_runs;
     rbk_retry_conf retry;
-    int64_t connect_ms, delivery_ms, resolve_ms;
+    int64_t connect_ms, delivery_ms;
     size_t in_flight, per_receiver, couriers;
     rbk_str forward_headers; /* comma-separated names */
     rbk_tls_client_conf tls;
@@ -45,7 +45,9 @@ void rbk_engine_refuse(rbk_engine *e);
 /* Let what is under way finish within `drain_ms`, then end the threads and close the
  * store. 0 when all was finished, 1 when the rest is left to the store. */
 int rbk_engine_stop(rbk_engine *e, int64_t drain_ms);
-void rbk_engine_free(rbk_engine *e);
+/* NULL is legal. False: methods did not end at the stop and may still use the engine, its
+ * policy, methods and log: all of them must stay until the process ends. */
+bool rbk_engine_free(rbk_engine *e);
 
 void rbk_engine_stats(const rbk_engine *e, rbk_stats *ret); /* any thread */
 int rbk_engine_health(const rbk_engine *e);                 /* 0 or RBK_E_IO; any thread */

@@ -29,10 +29,11 @@ struct rbk_execute {
     pthread_cond_t work, ended;
     pthread_t *threads;
     pool *pools;
-    size_t n_pools, n_threads, n_alive;
+    size_t n_pools, n_threads, n_created, n_alive;
     size_t busy, asleep;   /* threads in a method; threads that wait for work */
     size_t sync_waiting, jobs_waiting;
-    size_t turn;           /* the pool that is asked first */
+    size_t running_jobs;
+    size_t turn[2];        /* the pool that is asked first: for synchronous calls, for jobs */
     bool waking;           /* a thread was signalled and has not looked yet */
     bool draining, stopping;
 };
@@ -69,30 +70,35 @@ nomem:
 
 /* --- Which call is next; with the lock held -------------------------------------- */
 
-/* No pool may hold more threads than it leaves free, and jobs leave an eighth of all
- * threads to synchronous calls: one slow method cannot stop the others. */
+/* No pool may hold more threads than it leaves free: one slow method cannot stop the
+ * others. Jobs leave an eighth of all threads to synchronous calls, and these leave one
+ * to jobs when none runs. */
 static bool may_start(const rbk_execute *x, const pool *p, bool job)
 {
     size_t free_threads = x->n_threads - x->busy;
     size_t reserve = job ? x->n_threads / 8 : 0;
+    if (!job && x->n_threads > 1 && x->jobs_waiting && x->running_jobs == 0 && !x->draining)
+        reserve = 1;
     return free_threads > reserve && p->running < free_threads - reserve;
 }
 
 static rbk_call *pick_of(rbk_execute *x, bool job)
 {
     for (size_t i = 0; i < x->n_pools; i++) {
-        size_t at = (x->turn + i) % x->n_pools;
+        size_t at = (x->turn[job] + i) % x->n_pools;
         pool *p = &x->pools[at];
         rbk_list *l = job ? &p->jobs : &p->sync;
         if (l->head == NULL || !may_start(x, p, job))
             continue;
-        x->turn = at + 1;
+        x->turn[job] = at + 1;
         p->running++;
         x->busy++;
-        if (job)
+        if (job) {
             x->jobs_waiting--;
-        else
+            x->running_jobs++;
+        } else {
             x->sync_waiting--;
+        }
         return (rbk_call *)(void *)rbk_list_pop(l);
     }
     return NULL;
@@ -116,20 +122,15 @@ static void wake_one(rbk_execute *x)
 
 /* --- A call's run ----------------------------------------------------------------- */
 
-/* The job's row in the table of running methods, and its time-out; without memory for
- * one it runs without. */
-static void begin_job(rbk_execute *x, rbk_call *c)
-{
-    c->ticket->run_slot = rbk_runs_start(x->e->runs, c->request, c->run);
-    if (rbk_reaper_arm(x->e->reaper, c) < 0)
-        rbk_event(RBK_LOG(x->e), RBK_ERROR, "method.no_timeout", RBK_FS("method", c->name));
-}
-
+/* A job gets its row in the table of running methods, and its time-out. */
 static void run_call(rbk_execute *x, rbk_call *c)
 {
     const rbk_method_entry *m = c->method;
-    if (c->request)
-        begin_job(x, c);
+    if (c->request) {
+        c->ticket->run_slot = rbk_runs_start(x->e->runs, c->request, c->run);
+        if (rbk_reaper_arm(x->e->reaper, c) < 0)
+            rbk_call_postpone(c);
+    }
     if (!rbk_call_cancelled(c))
         m->fn(c, m->user);
     rbk_call_unref(c);
@@ -153,11 +154,13 @@ static void *run_thread(void *arg)
         if (x->sync_waiting || (x->jobs_waiting && !x->draining))
             wake_one(x);
         pool *p = &x->pools[c->method->index];
+        bool job = c->request != NULL;
         pthread_mutex_unlock(&x->lock);
         run_call(x, c);
         pthread_mutex_lock(&x->lock);
         p->running--;
         x->busy--;
+        x->running_jobs -= job;
     }
     x->n_alive--;
     pthread_cond_signal(&x->ended);
@@ -172,11 +175,13 @@ int rbk_execute_start(rbk_execute *x, rbk_error *err)
         x->n_alive++;
         pthread_mutex_unlock(&x->lock);
         if (pthread_create(&x->threads[i], NULL, run_thread, x) != 0) {
+            pthread_mutex_lock(&x->lock);
             x->n_alive--;
-            x->n_threads = i;
+            pthread_mutex_unlock(&x->lock);
             return rbk_fail(err, RBK_E_SYS, "cannot start method thread %zu", i + 1);
         }
         char name[16];
+        x->n_created++;
         snprintf(name, sizeof name, "rbk-method-%zu", i % 1000);
         pthread_setname_np(x->threads[i], name);
     }
@@ -196,8 +201,11 @@ void rbk_execute_sync(rbk_execute *x, rbk_call *c)
     atomic_fetch_add_explicit(&x->e->sync_calls, 1, memory_order_relaxed);
     if (c->method->flags & RBK_METHOD_INLINE) {
         c->method->fn(c, c->method->user);
-        if (!rbk_call_cancelled(c)) /* it will answer later */
-            rbk_reaper_arm(x->e->reaper, c);
+        /* It will answer later. Whether it just did is asked again once it is armed. */
+        if (!rbk_call_cancelled(c) && rbk_reaper_arm(x->e->reaper, c) < 0)
+            rbk_call_cut(c);
+        if (rbk_call_cancelled(c))
+            rbk_reaper_disarm(x->e->reaper, c);
         rbk_call_unref(c);
         return;
     }
@@ -245,11 +253,16 @@ void rbk_execute_job(rbk_execute *x, rbk_ticket *t)
         return;
     }
     pthread_mutex_lock(&x->lock);
-    rbk_list_push(&x->pools[c->method->index].jobs, &c->node);
-    x->jobs_waiting++;
-    if (!x->draining)
-        wake_one(x);
+    bool late = x->stopping;
+    if (!late) {
+        rbk_list_push(&x->pools[c->method->index].jobs, &c->node);
+        x->jobs_waiting++;
+        if (!x->draining)
+            wake_one(x);
+    }
     pthread_mutex_unlock(&x->lock);
+    if (late)
+        let_go(c); /* the store has it as QUEUED */
 }
 
 /* --- Stop --------------------------------------------------------------------------- */
@@ -299,13 +312,13 @@ size_t rbk_execute_stop(rbk_execute *x)
         ;
     size_t stuck = x->n_alive;
     pthread_mutex_unlock(&x->lock);
-    for (size_t i = 0; i < x->n_threads; i++) {
+    for (size_t i = 0; i < x->n_created; i++) {
         if (stuck)
             pthread_detach(x->threads[i]);
         else
             pthread_join(x->threads[i], NULL);
     }
-    x->n_threads = 0;
+    x->n_created = 0;
     return stuck;
 }
 

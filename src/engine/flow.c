@@ -120,14 +120,15 @@ static void leave_lane(rbk_flow *f, rbk_ticket *t)
     t->lane = NULL;
 }
 
-/* The store alone has the job now. When it is due already, its lane is filled again as
- * others leave it; if the lane is not even remembered, the scan has to find it. */
+/* The store alone has the job now: its lane is filled again when it has room, or the scan
+ * finds it. What the lane knew when the commit began may be no longer so: its other jobs
+ * may have left, or the job may have come due. */
 static void wait_in_store(rbk_flow *f, const rbk_job *job)
 {
     rbk_wall_ms now = rbk_wall_now();
     if (job->due > now)
         note_due(f, job->due);
-    else if (rbk_lanes_overflow(f->lanes))
+    else if (!rbk_lanes_spilled(f->lanes, job->lane))
         note_due(f, now + OVERFLOW_MS);
 }
 
@@ -205,7 +206,7 @@ static void settle_end(rbk_flow *f, rbk_ticket *t)
     atomic_fetch_sub(&e->pending, 1);
     if (t->op == RBK_OP_DEAD)
         atomic_fetch_add(&e->dead, 1);
-    else
+    else if (!(t->job->flags & RBK_JOB_NOTIFICATION))
         atomic_fetch_add(&e->delivered, 1);
     forget(f, t);
 }
@@ -213,6 +214,9 @@ static void settle_end(rbk_flow *f, rbk_ticket *t)
 void rbk_flow_settle(rbk_flow *f, rbk_ticket *t, rbk_op_outcome outcome)
 {
     if (outcome != RBK_OUTCOME_OK) {
+        if (t->op == RBK_OP_DEAD) /* it has gone by another way */
+            atomic_fetch_sub(&f->e->pending, 1);
+        rbk_runs_end(f->e->runs, t->run_slot);
         rbk_event(RBK_LOG(f->e), RBK_WARN, "store.outcome", RBK_F("op", t->op),
                   RBK_F("outcome", outcome), RBK_FS("method", t->job->method));
         rbk_flow_fail(f, t);
@@ -251,7 +255,9 @@ void rbk_flow_fail(rbk_flow *f, rbk_ticket *t)
         rbk_exchange_fault(ex, t->item, RBK_E_BUSY, RBK_STR_NONE);
         rbk_exchange_unref(ex);
     }
-    forget(f, t);
+    /* Its row in the table of running methods stays: the run may not be in the store. */
+    leave_lane(f, t);
+    rbk_ticket_free(t);
 }
 
 /* The job shelf keeps no lanes: they follow from state, method and callback. */
@@ -267,23 +273,26 @@ static void derive_lane(rbk_job *job)
     job->lane = rbk_str_z(job->mem[2]);
 }
 
-int rbk_flow_recover(rbk_flow *f, rbk_ticket *t)
+void rbk_flow_recover(rbk_flow *f, rbk_ticket *t)
 {
     derive_lane(t->job);
-    t->lane = rbk_lanes_enter(f->lanes, t->job->lane, rbk_job_bytes(t->job));
-    if (t->lane == NULL) {
-        t->op = RBK_OP_PARK;
-        t->from = t->job->state;
-        t->shelf = RBK_SHELF_WAIT;
-        t->job->due = t->job->due ? t->job->due : t->job->created;
-        return 1;
-    }
     t->lane_bytes = rbk_job_bytes(t->job);
+    t->lane = rbk_lanes_force(f->lanes, t->job->lane, t->lane_bytes);
     go_on(f, t);
-    return 0;
 }
 
 /* --- Paging in ------------------------------------------------------------------------- */
+
+/* Without memory for its ticket a claimed job goes back to the wait shelf. Should that fail
+ * too, the next start finds it on the job shelf. */
+static void put_back(const rbk_store_ops *ops, rbk_store *st, rbk_job *job, rbk_wall_ms now)
+{
+    rbk_store_op op = {.kind = RBK_OP_PARK, .from = job->state, .shelf = RBK_SHELF_WAIT, .job = job};
+    rbk_error err = {0};
+    job->due = now;
+    ops->apply(st, &op, 1, &err);
+    rbk_job_free(job);
+}
 
 /* One claim of one lane. */
 static int refill(rbk_flow *f, rbk_lane *lane, size_t room, const rbk_store_ops *ops,
@@ -304,8 +313,10 @@ static int refill(rbk_flow *f, rbk_lane *lane, size_t room, const rbk_store_ops 
         job->next = NULL;
         size_t bytes = rbk_job_bytes(job);
         rbk_ticket *t = rbk_ticket_new(job);
-        if (t == NULL)
-            continue; /* its row is on the job shelf: the next start finds it */
+        if (t == NULL) {
+            put_back(ops, st, job, now);
+            continue;
+        }
         t->lane = lane;
         t->lane_bytes = bytes;
         rbk_lanes_take(f->lanes, lane, bytes);

@@ -20,9 +20,9 @@ void rbk_flow_fail(rbk_flow *f, rbk_ticket *t);
 
 /* The first ids are greater than `max_seq`. */
 void rbk_flow_begin(rbk_flow *f, int64_t max_seq);
-/* A job found on the job shelf at start: it goes on (0), or has to be parked first by the
- * caller (1): then it has op PARK. Takes the ticket when 0. */
-int rbk_flow_recover(rbk_flow *f, rbk_ticket *t);
+/* A job found on the job shelf at start goes on. It was in memory before, so it fits.
+ * Takes the ticket. */
+void rbk_flow_recover(rbk_flow *f, rbk_ticket *t);
 
 /* Page in some of what has room and is due. 0, or an error of the store's slots. */
 int rbk_flow_turn(rbk_flow *f, const rbk_store_ops *ops, rbk_store *st, rbk_error *err);

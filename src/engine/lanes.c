@@ -79,10 +79,9 @@ static size_t limit_of(const rbk_lanes *l, const rbk_lane *lane)
 static bool has_room(const rbk_lanes *l, const rbk_lane *lane, size_t bytes)
 {
     if (lane->jobs == 0)
-        return true;
-    if (lane->jobs >= limit_of(l, lane) || lane->bytes + bytes > RBK_LANE_BYTES)
-        return false;
-    return lane->jobs < RBK_LANE_FLOOR || l->bytes + bytes <= RBK_MEMORY_BYTES;
+        return l->bytes < RBK_MEMORY_BYTES_MAX;
+    return lane->jobs < limit_of(l, lane) && lane->bytes + bytes <= RBK_LANE_BYTES &&
+           l->bytes + bytes <= RBK_MEMORY_BYTES;
 }
 
 static void queue_refill(rbk_lanes *l, rbk_lane *lane)
@@ -124,8 +123,13 @@ rbk_lane *rbk_lanes_enter(rbk_lanes *l, rbk_str name, size_t bytes)
         return NULL;
     }
     if (lane->spilled || !has_room(l, lane, bytes)) {
-        lane->spilled = true;
+        lane->spilled = true; /* those behind it must not overtake it */
         queue_refill(l, lane);
+        if (!lane->queued && lane->jobs == 0) {
+            lane->spilled = false;
+            l->overflow = true;
+            forget_if_idle(l, lane);
+        }
         return NULL;
     }
     rbk_lanes_take(l, lane, bytes);
@@ -145,13 +149,41 @@ void rbk_lanes_leave(rbk_lanes *l, rbk_lane *lane, size_t bytes)
 bool rbk_lanes_spilled(rbk_lanes *l, rbk_str name)
 {
     rbk_lane *lane = find_or_make(l, name);
-    if (lane == NULL) {
-        l->overflow = true;
-        return false;
-    }
-    lane->spilled = true;
-    queue_refill(l, lane);
-    return true;
+    if (lane)
+        lane->spilled = true;
+    if (lane)
+        queue_refill(l, lane);
+    if (lane && (lane->queued || lane->jobs))
+        return true;
+    /* No room for the lane, or none for any job of it, and nobody leaves it who would make
+     * some: a later scan of the store finds it. */
+    l->overflow = true;
+    if (lane)
+        lane->spilled = false;
+    if (lane)
+        forget_if_idle(l, lane);
+    return false;
+}
+
+rbk_lane *rbk_lanes_force(rbk_lanes *l, rbk_str name, size_t bytes)
+{
+    rbk_lane *lane = find_or_make(l, name);
+    if (lane)
+        rbk_lanes_take(l, lane, bytes);
+    return lane;
+}
+
+/* How many jobs of the usual size the lane's bytes, and those of all, have room for. */
+static size_t room_of_bytes(const rbk_lanes *l, const rbk_lane *lane)
+{
+    enum { UNKNOWN_ROOM = 16 };
+    if (l->jobs == 0)
+        return UNKNOWN_ROOM;
+    size_t usual = l->bytes / l->jobs + 1;
+    size_t of_lane = RBK_LANE_BYTES > lane->bytes ? (RBK_LANE_BYTES - lane->bytes) / usual : 0;
+    size_t of_all = RBK_MEMORY_BYTES > l->bytes ? (RBK_MEMORY_BYTES - l->bytes) / usual : 0;
+    size_t n = of_lane < of_all ? of_lane : of_all;
+    return n ? n : 1;
 }
 
 rbk_lane *rbk_lanes_next_refill(rbk_lanes *l, size_t *ret_room)
@@ -163,8 +195,10 @@ rbk_lane *rbk_lanes_next_refill(rbk_lanes *l, size_t *ret_room)
     if (l->refill_head == NULL)
         l->refill_tail = NULL;
     lane->queued = false;
-    size_t limit = limit_of(l, lane);
+    size_t limit = limit_of(l, lane), fit = room_of_bytes(l, lane);
     *ret_room = limit > lane->jobs ? limit - lane->jobs : 1;
+    if (*ret_room > fit)
+        *ret_room = fit;
     return lane;
 }
 
@@ -178,11 +212,6 @@ void rbk_lanes_refilled(rbk_lanes *l, rbk_lane *lane, bool more)
 bool rbk_lanes_waiting(const rbk_lanes *l)
 {
     return l->refill_head != NULL;
-}
-
-bool rbk_lanes_overflow(const rbk_lanes *l)
-{
-    return l->overflow;
 }
 
 void rbk_lanes_scanned(rbk_lanes *l)

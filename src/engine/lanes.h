@@ -19,7 +19,8 @@ enum {
 };
 
 #define RBK_LANE_BYTES ((size_t)2 << 20)    /* of one lane, when it has more than one job */
-#define RBK_MEMORY_BYTES ((size_t)24 << 20) /* of all lanes, before the floor */
+#define RBK_MEMORY_BYTES ((size_t)24 << 20) /* of all lanes; then one job a lane */
+#define RBK_MEMORY_BYTES_MAX ((size_t)96 << 20) /* then none */
 
 typedef struct rbk_lane {
     struct rbk_lane *next_refill;
@@ -38,12 +39,15 @@ rbk_lanes *rbk_lanes_new(void);
 void rbk_lanes_free(rbk_lanes *l);
 
 /* A place in memory for a job of `bytes`: the lane, or NULL: it goes to the store
- * alone, and the lane remembers that (or rbk_lanes_overflow() does). */
+ * alone. Say rbk_lanes_spilled() once it is there. */
 rbk_lane *rbk_lanes_enter(rbk_lanes *l, rbk_str name, size_t bytes);
 /* The place is free again. */
 void rbk_lanes_leave(rbk_lanes *l, rbk_lane *lane, size_t bytes);
-/* The store has due jobs of the lane. False when there is no room to remember it. */
+/* The store has due jobs of the lane: it is filled again when it has room. False when that
+ * cannot be remembered: the store must be asked again which lanes have work. */
 bool rbk_lanes_spilled(rbk_lanes *l, rbk_str name);
+/* A place for a job that was in memory before the start, room or not; NULL: not counted. */
+rbk_lane *rbk_lanes_force(rbk_lanes *l, rbk_str name, size_t bytes);
 /* The next lane that has room and due jobs in the store, and how many it may take;
  * NULL when there is none. Then say what came of it. */
 rbk_lane *rbk_lanes_next_refill(rbk_lanes *l, size_t *ret_room);
@@ -51,9 +55,8 @@ void rbk_lanes_refilled(rbk_lanes *l, rbk_lane *lane, bool more);
 bool rbk_lanes_waiting(const rbk_lanes *l); /* is there a next lane to refill? */
 /* A claimed job takes its place, room or not. */
 void rbk_lanes_take(rbk_lanes *l, rbk_lane *lane, size_t bytes);
-/* Jobs were spilled of lanes that could not be remembered: the store must be asked which
- * lanes have work. True until rbk_lanes_scanned() says that this has begun. */
-bool rbk_lanes_overflow(const rbk_lanes *l);
+/* The store is being asked which lanes have work: lanes that could not be remembered
+ * before will be found. */
 void rbk_lanes_scanned(rbk_lanes *l);
 size_t rbk_lanes_jobs(const rbk_lanes *l); /* in memory */
 

@@ -12,6 +12,7 @@ enum { WAITING_MAX = 1024 };
 typedef struct question {
     rbk_node node; /* first */
     rbk_id id;
+    rbk_job *job; /* what was found */
     rbk_job_fn fn;
     void *user;
 } question;
@@ -40,9 +41,16 @@ int rbk_reader_new(rbk_engine *e, rbk_reader **ret, rbk_error *err)
 static void look_up(const rbk_store_ops *ops, rbk_store *st, void *arg)
 {
     question *q = arg;
-    rbk_job *job = NULL;
     rbk_error err = {0};
-    if (st == NULL || ops->get(st, (int64_t)q->id.seq, (int64_t)q->id.rnd, &job, &err) < 0) {
+    if (st == NULL || ops->get(st, (int64_t)q->id.seq, (int64_t)q->id.rnd, &q->job, &err) < 0)
+        q->job = NULL;
+}
+
+/* The embedder's function runs without a lock: it may take its time. */
+static void tell(question *q)
+{
+    const rbk_job *job = q->job;
+    if (job == NULL) {
         q->fn(q->user, NULL);
         return;
     }
@@ -61,7 +69,7 @@ static void look_up(const rbk_store_ops *ops, rbk_store *st, void *arg)
                        .response = job->response,
                        .reason = job->reason,
                    });
-    rbk_job_free(job);
+    rbk_job_free(q->job);
 }
 
 static void *run_reader(void *arg)
@@ -79,6 +87,7 @@ static void *run_reader(void *arg)
         }
         pthread_mutex_unlock(&r->lock);
         rbk_store_read(r->e->store, look_up, q);
+        tell(q);
         free(q);
         pthread_mutex_lock(&r->lock);
     }

@@ -161,8 +161,17 @@ void rbk_reaper_disarm(rbk_reaper *r, rbk_call *c)
         rbk_call_release(c);
 }
 
-void rbk_reaper_stop(rbk_reaper *r)
+size_t rbk_reaper_armed(rbk_reaper *r)
 {
+    pthread_mutex_lock(&r->lock);
+    size_t n = r->n;
+    pthread_mutex_unlock(&r->lock);
+    return n;
+}
+
+size_t rbk_reaper_stop(rbk_reaper *r)
+{
+    size_t cut = 0;
     pthread_mutex_lock(&r->lock);
     r->ending = true;
     pthread_cond_signal(&r->wake);
@@ -175,11 +184,12 @@ void rbk_reaper_stop(rbk_reaper *r)
         rbk_call *c = r->heap[1];
         remove_at(r, 1);
         pthread_mutex_unlock(&r->lock);
-        rbk_call_drop(c);
+        cut += rbk_call_cut(c);
         rbk_call_release(c);
         pthread_mutex_lock(&r->lock);
     }
     pthread_mutex_unlock(&r->lock);
+    return cut;
 }
 
 void rbk_reaper_free(rbk_reaper *r)

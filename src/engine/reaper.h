@@ -8,8 +8,11 @@
 
 int rbk_reaper_new(rbk_reaper **ret, rbk_error *err);
 int rbk_reaper_start(rbk_reaper *r, rbk_error *err);
-/* End the thread; armed calls are let go: rbk_call_drop(). Arming is refused from now on. */
-void rbk_reaper_stop(rbk_reaper *r);
+/* End the thread; calls that are still armed are cut off: rbk_call_cut(). Arming is
+ * refused from now on. Returns how many there were. */
+size_t rbk_reaper_stop(rbk_reaper *r);
+/* Calls that are armed: synchronous ones that are not answered, jobs that run. */
+size_t rbk_reaper_armed(rbk_reaper *r);
 void rbk_reaper_free(rbk_reaper *r); /* stops first; NULL is legal */
 
 /* rbk_call_expire(call) happens c->timeout_ms from now, unless it is disarmed first.

@@ -33,24 +33,34 @@ static size_t file_size(void)
     return sizeof(row) * (RUNS_MAX + 1);
 }
 
-static int map_file(rbk_runs *r, const char *store_path, rbk_error *err)
+/* All of the file's blocks are there before it is mapped: a page that the disk has no room
+ * for would kill the process when it is first written. */
+static int open_file(const rbk_log *log, const char *store_path, int *ret_fd, rbk_error *err)
 {
     char path[4096];
-    int fd = -1, flags = MAP_SHARED;
-    if (store_path) {
-        int n = snprintf(path, sizeof path, "%s.runs", store_path);
-        if (n < 0 || (size_t)n >= sizeof path)
-            return rbk_fail(err, RBK_E_CONFIG, "the store's path is too long");
-        fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-        if (fd < 0 || ftruncate(fd, (off_t)file_size()) < 0) {
-            rbk_fail(err, RBK_E_SYS, "%s: %s", path, strerror(errno));
-            if (fd >= 0)
-                close(fd);
-            return RBK_E_SYS;
-        }
-    } else {
-        flags |= MAP_ANONYMOUS;
+    int n = snprintf(path, sizeof path, "%s.runs", store_path);
+    if (n < 0 || (size_t)n >= sizeof path)
+        return rbk_fail(err, RBK_E_CONFIG, "the store's path is too long");
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return rbk_fail(err, RBK_E_SYS, "%s: %s", path, strerror(errno));
+    int e = ftruncate(fd, (off_t)file_size()) < 0 ? errno
+                                                  : posix_fallocate(fd, 0, (off_t)file_size());
+    if (e != 0) {
+        rbk_event(log, RBK_WARN, "start.runs_in_memory", RBK_FZ("detail", strerror(e)));
+        close(fd);
+        fd = -1;
     }
+    *ret_fd = fd;
+    return 0;
+}
+
+static int map_file(rbk_runs *r, const rbk_log *log, const char *store_path, rbk_error *err)
+{
+    int fd = -1, e = store_path ? open_file(log, store_path, &fd, err) : 0;
+    if (e < 0)
+        return e;
+    int flags = fd < 0 ? MAP_SHARED | MAP_ANONYMOUS : MAP_SHARED;
     void *p = mmap(NULL, file_size(), PROT_READ | PROT_WRITE, flags, fd, 0);
     if (fd >= 0)
         close(fd);
@@ -61,14 +71,14 @@ static int map_file(rbk_runs *r, const char *store_path, rbk_error *err)
     return 0;
 }
 
-int rbk_runs_open(const char *store_path, rbk_runs **ret, rbk_error *err)
+int rbk_runs_open(const rbk_log *log, const char *store_path, rbk_runs **ret, rbk_error *err)
 {
     rbk_runs *r = calloc(1, sizeof *r);
     if (r == NULL || (r->free_rows = malloc(RUNS_MAX * sizeof *r->free_rows)) == NULL) {
         free(r);
         return rbk_fail(err, RBK_E_NOMEM, "the table of running methods");
     }
-    int e = map_file(r, store_path, err);
+    int e = map_file(r, log, store_path, err);
     if (e < 0) {
         free(r->free_rows);
         free(r);
@@ -116,6 +126,13 @@ void rbk_runs_clear(rbk_runs *r)
         if (r->rows[i].seq)
             r->rows[i] = (row){0};
     memcpy(&r->rows[0].seq, magic, sizeof magic);
+}
+
+void rbk_runs_keep(rbk_runs *r)
+{
+    for (uint32_t i = 1; i <= RUNS_MAX; i++)
+        if (r->rows[i].seq)
+            r->next = i + 1;
 }
 
 uint32_t rbk_runs_start(rbk_runs *r, const rbk_job *job, uint32_t run)

@@ -14,13 +14,16 @@ typedef struct rbk_run_left {
     uint32_t run;
 } rbk_run_left;
 
-/* `store_path` + ".runs"; NULL: in memory alone. RBK_E_SYS, RBK_E_NOMEM. */
-int rbk_runs_open(const char *store_path, rbk_runs **ret, rbk_error *err);
+/* `store_path` + ".runs"; NULL, or no room on the disk for it: in memory alone (the log
+ * says so). RBK_E_SYS, RBK_E_NOMEM. */
+int rbk_runs_open(const rbk_log *log, const char *store_path, rbk_runs **ret, rbk_error *err);
 void rbk_runs_close(rbk_runs *r);
 
 /* What the process before left running: *ret is malloc'ed, the caller's. Returns how many. */
 int rbk_runs_left(rbk_runs *r, rbk_run_left **ret);
 void rbk_runs_clear(rbk_runs *r);
+/* Leave what the process before left to the next start: its rows are not used. */
+void rbk_runs_keep(rbk_runs *r);
 
 /* A row for run number `run` of a job, or RBK_NO_SLOT when the table is full. */
 uint32_t rbk_runs_start(rbk_runs *r, const rbk_job *job, uint32_t run);

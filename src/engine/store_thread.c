@@ -23,7 +23,8 @@
 enum {
     COMMIT_OPS = 1024,
     ADMIT_MAX = 16384,      /* new jobs in the inbox */
-    HOLD_MS = 250,          /* between tries when the disk is full */
+    HOLD_MS = 250,          /* between tries when the disk is full, or a claim failed */
+    FULL_MS = 1000,         /* no new jobs so long after a write found no room */
     LOOK_MS = 100,          /* between looks at the free space */
     STATS_MS = 1000,
     UNKNOWN_TRIES = 10,
@@ -52,6 +53,8 @@ struct rbk_store_thread {
     /* The thread's own. */
     rbk_list held; /* progress that the disk had no room for */
     rbk_mono_ms hold_until, next_look, next_stats;
+    rbk_mono_ms full_until;    /* free space is not believed before: there are quotas */
+    rbk_mono_ms page_in_after; /* after a failure */
     rbk_store_op op[COMMIT_OPS];
     rbk_ticket *ticket[COMMIT_OPS];
 };
@@ -117,8 +120,9 @@ void rbk_store_read(rbk_store_thread *s,
 bool rbk_store_admit(rbk_store_thread *s, rbk_list *tickets, size_t bytes)
 {
     pthread_mutex_lock(&s->lock);
-    bool ok = !s->stopping && s->admissions.n + tickets->n <= ADMIT_MAX &&
-              s->admit_bytes + bytes <= ADMIT_BYTES;
+    bool ok = !s->stopping &&
+              (s->admissions.head == NULL || (s->admissions.n + tickets->n <= ADMIT_MAX &&
+                                              s->admit_bytes + bytes <= ADMIT_BYTES));
     if (ok) {
         rbk_list_join(&s->admissions, tickets);
         s->admit_bytes += bytes;
@@ -162,36 +166,52 @@ static void sleep_for_work(rbk_store_thread *s, rbk_mono_ms until)
     s->asleep = false;
 }
 
-static void move_some(rbk_list *from, rbk_list *to, size_t *bytes)
+/* To `quarters` of what one commit may hold, at least one. */
+static void move_some(rbk_list *from, rbk_list *to, size_t *bytes, size_t quarters)
 {
-    while (from->head && to->n < COMMIT_OPS && (*bytes < COMMIT_BYTES || to->n == 0)) {
+    while (from->head && to->n < COMMIT_OPS / 4 * quarters &&
+           (*bytes < COMMIT_BYTES / 4 * quarters || to->n == 0)) {
         rbk_ticket *t = (rbk_ticket *)(void *)rbk_list_pop(from);
         *bytes += rbk_job_bytes(t->job);
         rbk_list_push(to, &t->node);
     }
 }
 
-/* What the next commit holds: progress first. With a full disk only what was held, when
- * its time has come, and the new jobs, to be refused. False when the thread may end. */
+/* How long the thread may sleep when its inbox is empty. */
+static rbk_mono_ms sleep_end(const rbk_store_thread *s, rbk_mono_ms now)
+{
+    rbk_mono_ms end = s->next_look > now ? s->next_look : now + LOOK_MS;
+    if (s->held.head && s->hold_until < end)
+        end = s->hold_until;
+    if (atomic_load(&s->e->health) || s->st == NULL)
+        return end;
+    int64_t wait = rbk_flow_wait_ms(s->flow);
+    rbk_mono_ms page_in = wait < end - now ? now + wait : end;
+    if (page_in < s->page_in_after)
+        page_in = s->page_in_after;
+    return page_in < end ? page_in : end;
+}
+
+/* What the next commit holds: progress first, but never all of it while new jobs wait.
+ * With a full disk only what was held, when its time has come, and the new jobs, to be
+ * refused. False when the thread may end. */
 static bool take_work(rbk_store_thread *s, rbk_list *work)
 {
     size_t bytes = 0;
-    rbk_mono_ms now = rbk_mono_now(), until = s->next_look;
-    int64_t wait = rbk_flow_wait_ms(s->flow);
-    if (wait < until - now)
-        until = now + wait;
-    bool holding = s->held.head != NULL && now < s->hold_until && !s->stopping;
+    rbk_mono_ms now = rbk_mono_now(), until = sleep_end(s, now);
+    bool holding = s->held.head != NULL && now < s->hold_until;
     pthread_mutex_lock(&s->lock);
     if (s->admissions.head == NULL && (s->progress.head == NULL || holding) && !s->stopping)
-        sleep_for_work(s, s->held.head && s->hold_until < until ? s->hold_until : until);
-    if (!holding) {
-        move_some(&s->held, work, &bytes);
-        move_some(&s->progress, work, &bytes);
+        sleep_for_work(s, until);
+    if (!holding || s->stopping) {
+        size_t quarters = s->admissions.head ? 3 : 4;
+        move_some(&s->held, work, &bytes, quarters);
+        move_some(&s->progress, work, &bytes, quarters);
     }
     size_t before = bytes;
-    move_some(&s->admissions, work, &bytes);
+    move_some(&s->admissions, work, &bytes, 4);
     s->admit_bytes = s->admissions.head ? s->admit_bytes - (bytes - before) : 0;
-    bool more = !s->stopping || work->head || s->progress.head || s->admissions.head;
+    bool more = !s->stopping || work->head;
     pthread_mutex_unlock(&s->lock);
     return more;
 }
@@ -280,6 +300,36 @@ static void hold(rbk_store_thread *s, size_t n)
     s->hold_until = rbk_mono_now() + HOLD_MS;
 }
 
+static void settle_all(rbk_store_thread *s, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        rbk_flow_settle(s->flow, s->ticket[i], s->op[i].outcome);
+    rbk_couriers_flush(s->e->couriers);
+}
+
+/* Jobs that end make room: they go first, and alone if need be. What is left in the arrays
+ * is the rest. Returns how many. */
+static size_t end_some(rbk_store_thread *s, size_t n, rbk_error *err)
+{
+    size_t ends = 0;
+    for (size_t i = 0; i < n; i++) {
+        rbk_ticket *t = s->ticket[i];
+        rbk_store_op op = s->op[i];
+        if (op.kind != RBK_OP_DONE)
+            continue;
+        s->ticket[i] = s->ticket[ends];
+        s->op[i] = s->op[ends];
+        s->ticket[ends] = t;
+        s->op[ends++] = op;
+    }
+    if (ends == 0 || ends == n || apply_ops(s, ends, err) < 0)
+        return n;
+    settle_all(s, ends);
+    memmove(s->ticket, s->ticket + ends, (n - ends) * sizeof *s->ticket);
+    memmove(s->op, s->op + ends, (n - ends) * sizeof *s->op);
+    return n - ends;
+}
+
 static void commit(rbk_store_thread *s, rbk_list *work)
 {
     rbk_error err = {0};
@@ -290,16 +340,18 @@ static void commit(rbk_store_thread *s, rbk_list *work)
         return;
     int r = atomic_load(&s->e->health) ? RBK_E_IO : apply_ops(s, n, &err);
     if (r == RBK_E_DISK_FULL || r == RBK_E_NOMEM) {
-        if (r == RBK_E_DISK_FULL)
+        if (r == RBK_E_DISK_FULL) {
+            s->full_until = rbk_mono_now() + FULL_MS;
             set_full(s, true);
+        }
         size_t left = refuse_new(s, n);
         r = left && left < n ? apply_ops(s, left, &err) : r;
         n = left;
+        if (r == RBK_E_DISK_FULL)
+            n = end_some(s, n, &err);
     }
     if (r == 0) {
-        for (size_t i = 0; i < n; i++)
-            rbk_flow_settle(s->flow, s->ticket[i], s->op[i].outcome);
-        rbk_couriers_flush(s->e->couriers);
+        settle_all(s, n);
         return;
     }
     if (r == RBK_E_IO)
@@ -321,7 +373,7 @@ static void look_at_space(rbk_store_thread *s, rbk_mono_ms now)
     if (now < s->next_look)
         return;
     s->next_look = now + LOOK_MS;
-    if (s->st && s->ops->free_bytes(s->st, &space, &err) == 0)
+    if (now >= s->full_until && s->st && s->ops->free_bytes(s->st, &space, &err) == 0)
         set_full(s, space < s->e->conf.min_free);
 }
 
@@ -339,14 +391,17 @@ static void look_at_stats(rbk_store_thread *s, rbk_mono_ms now)
 static void page_in(rbk_store_thread *s)
 {
     rbk_error err = {0};
-    if (atomic_load(&s->e->health) || s->st == NULL || s->stopping)
+    if (atomic_load(&s->e->health) || s->st == NULL || atomic_load(&s->e->refusing) ||
+        rbk_mono_now() < s->page_in_after)
         return;
     int r = rbk_flow_turn(s->flow, s->ops, s->st, &err);
     rbk_couriers_flush(s->e->couriers);
+    if (r == 0)
+        return;
+    s->page_in_after = rbk_mono_now() + HOLD_MS;
+    rbk_event(RBK_LOG(s->e), RBK_WARN, "store.claim_failed", RBK_FZ("detail", err.detail));
     if (r == RBK_E_IO && reopen(s, &err) < 0)
         get_ill(s, &err);
-    else if (r < 0)
-        rbk_event(RBK_LOG(s->e), RBK_WARN, "store.claim_failed", RBK_FZ("detail", err.detail));
 }
 
 static void *run_store(void *arg)
@@ -370,71 +425,70 @@ static void *run_store(void *arg)
 
 /* --- Start and stop ---------------------------------------------------------------------------- */
 
-/* What was running when the last process died has one more run behind it. */
+/* One more run is behind the jobs of `left`. */
+static int store_runs(rbk_store_thread *s, const rbk_run_left *left, size_t n, rbk_error *err)
+{
+    rbk_job jobs[RECOVER_JOBS] = {{0}};
+    for (size_t i = 0; i < n; i++) {
+        jobs[i] = (rbk_job){.seq = left[i].seq, .rnd = left[i].rnd, .runs = left[i].run,
+                            .state = RBK_JOB_QUEUED};
+        s->op[i] = (rbk_store_op){.kind = RBK_OP_RUNS, .from = RBK_JOB_QUEUED, .job = &jobs[i]};
+    }
+    return apply_ops(s, n, err);
+}
+
+/* What was running when the last process died. Without room on the disk to note it, the
+ * table keeps it for the next start. */
 static int recover_runs(rbk_store_thread *s, rbk_error *err)
 {
     rbk_run_left *left = NULL;
     int n = rbk_runs_left(s->e->runs, &left), r = 0;
     if (n < 0)
         return rbk_fail(err, n, "the table of running methods");
-    for (int at = 0; at < n && r == 0; at += RECOVER_JOBS) {
-        rbk_job jobs[RECOVER_JOBS] = {{0}};
-        size_t m = 0;
-        for (; m < RECOVER_JOBS && at + (int)m < n; m++) {
-            const rbk_run_left *l = &left[at + (int)m];
-            jobs[m] = (rbk_job){.seq = l->seq, .rnd = l->rnd, .runs = l->run,
-                                .state = RBK_JOB_QUEUED};
-            s->op[m] = (rbk_store_op){
-                .kind = RBK_OP_RUNS, .from = RBK_JOB_QUEUED, .job = &jobs[m]};
-        }
-        r = s->ops->apply(s->st, s->op, m, err);
-    }
+    for (int at = 0; at < n && r == 0; at += RECOVER_JOBS)
+        r = store_runs(s, left + at, (size_t)(n - at < RECOVER_JOBS ? n - at : RECOVER_JOBS), err);
     free(left);
-    if (r == 0)
-        rbk_runs_clear(s->e->runs);
     if (n > 0)
         rbk_event(RBK_LOG(s->e), RBK_WARN, "start.interrupted_runs", RBK_F("jobs", n));
-    return r;
+    if (r == RBK_E_DISK_FULL)
+        rbk_runs_keep(s->e->runs);
+    else if (r == 0)
+        rbk_runs_clear(s->e->runs);
+    return r == RBK_E_DISK_FULL ? 0 : r;
 }
 
-/* Park `n` recovered jobs for which memory has no room. */
-static int park(rbk_store_thread *s, size_t n, rbk_error *err)
+/* The chain goes on; without memory for it the start fails. */
+static int recover_chain(rbk_store_thread *s, rbk_job *jobs, int64_t *ret_last)
 {
-    int r = n ? s->ops->apply(s->st, s->op, n, err) : 0;
-    for (size_t i = 0; i < n; i++)
-        rbk_ticket_free(s->ticket[i]);
+    int r = 0;
+    while (jobs) {
+        rbk_job *job = jobs;
+        jobs = job->next;
+        job->next = NULL;
+        *ret_last = job->seq;
+        rbk_ticket *t = r == 0 ? rbk_ticket_new(job) : NULL;
+        if (t) {
+            rbk_flow_recover(s->flow, t);
+        } else {
+            rbk_job_free(job);
+            r = RBK_E_NOMEM;
+        }
+    }
     return r;
 }
 
 static int recover_jobs(rbk_store_thread *s, rbk_error *err)
 {
     int64_t after = 0, total = 0;
-    for (;;) {
+    int n = RECOVER_JOBS;
+    while (n == RECOVER_JOBS) {
         rbk_job *jobs = NULL;
-        size_t parked = 0;
-        int n = s->ops->recover(s->st, after, RECOVER_JOBS, &jobs, err);
+        n = s->ops->recover(s->st, after, RECOVER_JOBS, &jobs, err);
         if (n < 0)
             return n;
-        while (jobs) {
-            rbk_job *job = jobs;
-            jobs = job->next;
-            job->next = NULL;
-            after = job->seq;
-            rbk_ticket *t = rbk_ticket_new(job);
-            if (t == NULL)
-                return rbk_fail(err, RBK_E_NOMEM, "recovery");
-            if (rbk_flow_recover(s->flow, t) == 0)
-                continue;
-            s->ticket[parked] = t;
-            s->op[parked++] = (rbk_store_op){.kind = RBK_OP_PARK, .from = t->from,
-                                             .shelf = RBK_SHELF_WAIT, .job = t->job};
-        }
-        int r = park(s, parked, err);
-        if (r < 0)
-            return r;
+        if (recover_chain(s, jobs, &after) < 0)
+            return rbk_fail(err, RBK_E_NOMEM, "recovery");
         total += n;
-        if (n < RECOVER_JOBS)
-            break;
     }
     rbk_couriers_flush(s->e->couriers);
     rbk_event(RBK_LOG(s->e), RBK_INFO, "start.recovered", RBK_F("in_memory", total),
@@ -479,8 +533,10 @@ static void free_tickets(rbk_list *l)
 void rbk_store_thread_close(rbk_store_thread *s)
 {
     rbk_store_thread_stop(s);
+    pthread_rwlock_wrlock(&s->handle);
     s->ops->close(s->st);
     s->st = NULL;
+    pthread_rwlock_unlock(&s->handle);
 }
 
 void rbk_store_thread_free(rbk_store_thread *s)

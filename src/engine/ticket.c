@@ -7,10 +7,8 @@
 rbk_ticket *rbk_ticket_new(rbk_job *job)
 {
     rbk_ticket *t = calloc(1, sizeof *t);
-    if (t == NULL) {
-        rbk_job_free(job);
+    if (t == NULL)
         return NULL;
-    }
     t->job = job;
     t->run_slot = RBK_NO_SLOT;
     return t;

@@ -33,7 +33,7 @@ typedef struct rbk_ticket {
     const rbk_method_entry *method; /* NULL: not known (any more) */
 } rbk_ticket;
 
-/* Take over `job`; NULL (and the job is freed) when memory is out. */
+/* Takes `job`; NULL when memory is out: the job is then still the caller's. */
 rbk_ticket *rbk_ticket_new(rbk_job *job);
 void rbk_ticket_free(rbk_ticket *t); /* the job too */
 

@@ -48,12 +48,11 @@ unsigned rbk_module_abi(const rbk_module *m)
 
 int rbk_module_method(rbk_module *m, const rbk_method *method)
 {
-    int64_t timeout_ms = 0;
     if (method == NULL || method->name == NULL)
         return m->fault = rbk_fail(m->err, RBK_E_CONFIG, "module %s: a method without a name", m->path);
-    if (!m->all->want(m->all->user, m->path, rbk_str_z(method->name), &timeout_ms))
+    if (!m->all->want(m->all->user, m->path, rbk_str_z(method->name)))
         return 0;
-    int r = rbk_methods_add(m->all->into, method, timeout_ms);
+    int r = rbk_methods_add(m->all->into, method);
     if (r < 0)
         return m->fault = rbk_fail(m->err, r == RBK_E_NOMEM ? r : RBK_E_CONFIG, "module %s: method %s: %s",
                                    m->path, method->name,
@@ -98,7 +97,7 @@ int rbk_modules_load(rbk_modules *m, const char *path, rbk_error *err)
         free(l);
         return rbk_fail(err, RBK_E_NOMEM, "module %s", path);
     }
-    l->handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    l->handle = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
     if (l->handle == NULL) {
         rbk_fail(err, RBK_E_CONFIG, "module %s: %s", path, dlerror());
         free(l->path);

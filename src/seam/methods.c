@@ -64,7 +64,7 @@ static rbk_method_entry *make_entry(const rbk_method *method, size_t name_n)
     return e;
 }
 
-int rbk_methods_add(rbk_methods *m, const rbk_method *method, int64_t timeout_ms)
+int rbk_methods_add(rbk_methods *m, const rbk_method *method)
 {
     if (method == NULL || method->name == NULL || method->fn == NULL)
         return RBK_E_INVAL;
@@ -82,10 +82,14 @@ int rbk_methods_add(rbk_methods *m, const rbk_method *method, int64_t timeout_ms
         free_entry(e);
         return RBK_E_NOMEM;
     }
-    e->timeout_ms = timeout_ms;
     e->index = m->n;
     m->list[m->n++] = e;
     return 0;
+}
+
+void rbk_methods_set_timeout(rbk_methods *m, size_t i, int64_t timeout_ms)
+{
+    m->list[i]->timeout_ms = timeout_ms;
 }
 
 const rbk_method_entry *rbk_methods_find(const rbk_methods *m, rbk_str name)

@@ -26,7 +26,9 @@ void rbk_methods_free(rbk_methods *m);
 
 /* Strings are copied. RBK_E_INVAL for a name that is empty, reserved ("rpc." in front) or
  * longer than RBK_METHOD_NAME_MAX; RBK_E_STATE when it is taken; RBK_E_NOMEM. */
-int rbk_methods_add(rbk_methods *m, const rbk_method *method, int64_t timeout_ms);
+int rbk_methods_add(rbk_methods *m, const rbk_method *method);
+/* The time-out of one run of the i-th method; before the server starts. */
+void rbk_methods_set_timeout(rbk_methods *m, size_t i, int64_t timeout_ms);
 const rbk_method_entry *rbk_methods_find(const rbk_methods *m, rbk_str name); /* or NULL */
 size_t rbk_methods_count(const rbk_methods *m);
 const rbk_method_entry *rbk_methods_at(const rbk_methods *m, size_t i);

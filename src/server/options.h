@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* server/options.h - every option, once.
  *
- * One table holds name, type, default, range, whether SIGHUP may change it, and a
- * line of help; the parser, `--help`, `ringback config` and docs/configuration.md all
+ * One table holds name, type, default, range and a line of help; the parser, `--help`, `ringback config` and docs/configuration.md all
  * come from it. One thread. */
 #ifndef RBK_SERVER_OPTIONS_H
 #define RBK_SERVER_OPTIONS_H
@@ -27,7 +26,6 @@ typedef struct rbk_options {
     int64_t max_pending, max_pending_bytes, min_free;
     /* callback */
     char *schemes, *hosts, *allow, *deny, *ports;
-    int64_t resolve_ms;
     /* delivery */
     char *schedule;
     double jitter;

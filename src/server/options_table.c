@@ -57,8 +57,6 @@ const rbk_option rbk_option_table[] = {
     {"callback", "ports", TEXT(ports), .def = "", .check = rbk_check_ports,
      .help = "Ports that a callback may name: `443,8000-8999`. Empty: 443 and 1024-65535 "
              "without those that browsers block."},
-    {"callback", "resolve_timeout", MS(resolve_ms, 10, 30 * SECOND), .def = "250ms",
-     .help = "How long the lookup of a receiver's name may take."},
 
     {"delivery", "schedule", TEXT(schedule), .def = "5s,30s,2m,15m,1h,6h,12h,24h,24h",
      .check = rbk_check_schedule,

@@ -18,6 +18,7 @@
 #include "transport/version.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -33,7 +34,8 @@ struct rbk_server {
     rbk_netpolicy *policy;
     rbk_http_front *front;
     rbk_engine *engine;
-    bool tried, running;
+    bool tried;
+    atomic_bool running;
     char error[512];
 };
 
@@ -126,25 +128,19 @@ int rbk_server_method(rbk_server *s, const rbk_method *m)
 {
     rbk_error err = {0};
     int r = s->tried ? RBK_E_STATE : 0;
-    if (r == 0) {
-        const rbk_method_rule *rule =
-            m && m->name ? rbk_options_rule(s->options, rbk_str_z(m->name)) : NULL;
-        r = rbk_methods_add(s->methods, m, rule ? rule->timeout_ms : 0);
-    }
+    if (r == 0)
+        r = rbk_methods_add(s->methods, m);
     rbk_fail(&err, r, "method %s: %s", m && m->name ? m->name : "?", rbk_strerror(r));
     return keep_error(s, r, &err);
 }
 
 /* --- Start --------------------------------------------------------------------------------- */
 
-static bool is_wanted(void *user, const char *path, rbk_str name, int64_t *ret_timeout_ms)
+static bool is_wanted(void *user, const char *path, rbk_str name)
 {
     const rbk_server *s = user;
     const rbk_method_rule *rule = rbk_options_rule(s->options, name);
-    if (rule == NULL || rule->module == NULL || strcmp(rule->module, path) != 0)
-        return false;
-    *ret_timeout_ms = rule->timeout_ms;
-    return true;
+    return rule && rule->module && strcmp(rule->module, path) == 0;
 }
 
 static int load_modules(rbk_server *s, rbk_error *err)
@@ -157,6 +153,15 @@ static int load_modules(rbk_server *s, rbk_error *err)
         if (s->options->rules[i].module)
             r = rbk_modules_load(s->modules, s->options->rules[i].module, err);
     return r;
+}
+
+static void set_timeouts(rbk_server *s)
+{
+    for (size_t i = 0; i < rbk_methods_count(s->methods); i++) {
+        const rbk_method_rule *rule =
+            rbk_options_rule(s->options, rbk_methods_at(s->methods, i)->name);
+        rbk_methods_set_timeout(s->methods, i, rule ? rule->timeout_ms : 0);
+    }
 }
 
 static size_t front_threads(const rbk_options *o)
@@ -216,7 +221,6 @@ static int make_engine(rbk_server *s, rbk_error *err)
         .max_runs = (uint32_t)o->max_runs,
         .connect_ms = o->connect_ms,
         .delivery_ms = o->delivery_ms,
-        .resolve_ms = o->resolve_ms,
         .in_flight = (size_t)o->in_flight,
         .per_receiver = (size_t)o->per_receiver,
         .couriers = threads > 1 ? threads / 2 : 1,
@@ -238,8 +242,10 @@ static int make_engine(rbk_server *s, rbk_error *err)
 static int start_all(rbk_server *s, rbk_error *err)
 {
     int r;
-    if ((r = rbk_options_check(s->options, err)) < 0 || (r = load_modules(s, err)) < 0 ||
-        (r = make_front(s, err)) < 0 || (r = make_policy(s, err)) < 0 ||
+    if ((r = rbk_options_check(s->options, err)) < 0 || (r = load_modules(s, err)) < 0)
+        return r;
+    set_timeouts(s);
+    if ((r = make_front(s, err)) < 0 || (r = make_policy(s, err)) < 0 ||
         (r = make_engine(s, err)) < 0 || (r = rbk_engine_start(s->engine, err)) < 0)
         return r;
     return rbk_http_front_start(s->front, s->engine, err);
@@ -262,6 +268,17 @@ static void log_started(rbk_server *s)
     }
 }
 
+/* A start that failed halfway: what serves already stops. */
+static void undo_start(rbk_server *s)
+{
+    if (s->engine) {
+        rbk_engine_refuse(s->engine);
+        rbk_engine_stop(s->engine, 0);
+    }
+    if (s->front)
+        rbk_http_front_stop(s->front);
+}
+
 int rbk_server_start(rbk_server *s)
 {
     rbk_error err = {0};
@@ -271,8 +288,10 @@ int rbk_server_start(rbk_server *s)
     s->log.level = (rbk_level)s->options->log_level;
     s->log.json = s->options->log_json != 0;
     int r = start_all(s, &err);
-    if (r < 0)
+    if (r < 0) {
+        undo_start(s);
         return keep_error(s, r, &err);
+    }
     s->running = true;
     log_started(s);
     return 0;
@@ -308,8 +327,11 @@ void rbk_server_free(rbk_server *s)
     if (s == NULL)
         return;
     rbk_server_stop(s);
-    rbk_engine_free(s->engine);
+    bool all_ended = rbk_engine_free(s->engine);
     rbk_http_front_free(s->front);
+    s->front = NULL;
+    if (!all_ended)
+        return;
     rbk_netpolicy_free(s->policy);
     rbk_methods_free(s->methods);
     rbk_modules_free(s->modules);

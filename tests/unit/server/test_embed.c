@@ -313,7 +313,7 @@ static void test_answer_after_the_stop(void **state)
     rbk_server_free(f->s);
     f->s = NULL;
     wait_for(&a); /* the client was told */
-    assert_int_equal(a.status, 503);
+    assert_string_equal(a.body, "{\"id\":1,\"error\":{\"code\":-32004,\"message\":\"Interrupted\"}}");
     assert_int_equal(rbk_call_result(c, "1", 1), RBK_E_STATE);
     assert_int_equal(a.count, 1);
     rbk_call_unref(c);

@@ -86,7 +86,6 @@ static void test_defaults(void **state)
     assert_int_equal(opts->min_free, 256 << 20);
     assert_string_equal(opts->schemes, "https");
     assert_string_equal(opts->hosts, "");
-    assert_int_equal(opts->resolve_ms, 250);
     assert_string_equal(opts->schedule, "5s,30s,2m,15m,1h,6h,12h,24h,24h");
     assert_true(opts->jitter == 0.2);
     assert_int_equal(opts->max_age_ms, 0);
