@@ -28,17 +28,10 @@ typedef struct admission {
 /* Does the comma-separated list hold `name`? */
 static bool in_list(rbk_str list, rbk_str name)
 {
-    while (list.n) {
-        const char *comma = memchr(list.p, ',', list.n);
-        size_t n = comma ? (size_t)(comma - list.p) : list.n;
-        rbk_str item = rbk_str_trim((rbk_str){list.p, n});
-        if (item.n == name.n && strncasecmp(item.p, name.p, n) == 0)
+    rbk_str item;
+    while (rbk_list_next(&list, &item))
+        if (item.n == name.n && strncasecmp(item.p, name.p, name.n) == 0)
             return true;
-        if (comma == NULL)
-            break;
-        list.p += n + 1;
-        list.n -= n + 1;
-    }
     return false;
 }
 

@@ -339,7 +339,7 @@ static void commit(rbk_store_thread *s, rbk_list *work)
     if (n == 0)
         return;
     int r = atomic_load(&s->e->health) ? RBK_E_IO : apply_ops(s, n, &err);
-    if (r == RBK_E_DISK_FULL || r == RBK_E_NOMEM) {
+    if (r == RBK_E_DISK_FULL || r == RBK_E_NOMEM || r == RBK_E_BUSY) {
         if (r == RBK_E_DISK_FULL) {
             s->full_until = rbk_mono_now() + FULL_MS;
             set_full(s, true);

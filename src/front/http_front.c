@@ -151,12 +151,8 @@ static void note_listener(rbk_own_listener *own, rbk_str text, uint16_t port)
 
 static int listen_all(rbk_http_front *f, rbk_error *err)
 {
-    rbk_str rest = f->conf.listen;
-    while (rest.n) {
-        const char *comma = memchr(rest.p, ',', rest.n);
-        size_t n = comma ? (size_t)(comma - rest.p) : rest.n;
-        rbk_str text = rbk_str_trim((rbk_str){rest.p, n});
-        rest = (rbk_str){rest.p + n + (comma != NULL), rest.n - n - (comma != NULL)};
+    rbk_str rest = f->conf.listen, text;
+    while (rbk_list_next(&rest, &text)) {
         if (f->n_listeners == RBK_LISTENERS_MAX)
             return rbk_fail(err, RBK_E_CONFIG, "server.listen: more than %d addresses",
                             RBK_LISTENERS_MAX);
