@@ -86,6 +86,7 @@ static void on_done(rbk_attempt *a, const rbk_attempt_result *result)
 static void trial_init(trial *x, fixture *f, const char *scheme, const char *host,
                        const char *target)
 {
+    MUST(x != NULL);
     memset(x, 0, sizeof *x);
     sem_init(&x->sem, 0, 0);
     x->f = f;

@@ -7,7 +7,6 @@
  * as a disk with a cache may do. */
 #include "fault_vfs.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -42,6 +41,13 @@ static sqlite3_vfs vfs, *real_vfs;
 static fault_plan plan;
 static int calls, last_error;
 static bool fired;
+/* Also where assertions are compiled out. */
+#define MUST(cond)                                                                                 \
+    do {                                                                                           \
+        if (!(cond))                                                                               \
+            abort();                                                                               \
+    } while (0)
+
 static uint32_t dice;
 static image images[FILES];
 
@@ -55,12 +61,12 @@ static uint32_t roll(uint32_t sides)
 
 static void resize(image *im, int64_t size)
 {
-    if (size > im->size || size == 0) {
-        im->data = realloc(im->data, size ? (size_t)size : 1);
-        assert(im->data);
-    }
-    if (size > im->size)
+    if (size > im->size) {
+        im->data = realloc(im->data, (size_t)size);
+        if (im->data == NULL)
+            abort();
         memset(im->data + im->size, 0, (size_t)(size - im->size));
+    }
     im->size = size;
 }
 
@@ -98,7 +104,7 @@ static void remember(image *im, const void *data, int size, int64_t offset)
     if (im == NULL)
         return;
     pending *p = malloc(sizeof *p + (size_t)(size > 0 ? size : 0));
-    assert(p);
+    MUST(p);
     *p = (pending){.offset = offset, .size = size};
     if (size > 0)
         memcpy(p->data, data, (size_t)size);
@@ -116,7 +122,7 @@ static image *find_image(const char *path)
         if (!images[i].used && empty == NULL)
             empty = &images[i];
     }
-    assert(empty);
+    MUST(empty);
     *empty = (image){.used = true};
     empty->last = &empty->first;
     snprintf(empty->path, sizeof empty->path, "%s", path);
@@ -148,7 +154,7 @@ static void scatter(image *im)
     for (const pending *p = im->first; p; p = p->next)
         n++;
     const pending **list = malloc((n + 1) * sizeof *list);
-    assert(list);
+    MUST(list);
     n = 0;
     for (const pending *p = im->first; p; p = p->next)
         list[n++] = p;
@@ -176,7 +182,7 @@ static void write_image(const image *im)
     const char *name = strrchr(im->path, '/');
     snprintf(path, sizeof path, "%s%s", plan.cut_dir, name);
     FILE *f = fopen(path, "wb");
-    assert(f && fwrite(im->data ? (const void *)im->data : "", 1, (size_t)im->size, f) ==
+    MUST(f && fwrite(im->data ? (const void *)im->data : "", 1, (size_t)im->size, f) ==
                     (size_t)im->size);
     fclose(f);
 }
