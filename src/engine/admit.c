@@ -35,11 +35,11 @@ static bool in_list(rbk_str list, rbk_str name)
     return false;
 }
 
-/* Nothing in a line may end it or start another one. */
+/* Visible ASCII, blanks and tabs: nothing in a line may end it or start another one. */
 static bool is_clean(rbk_str s)
 {
     for (size_t i = 0; i < s.n; i++)
-        if ((unsigned char)s.p[i] < ' ' && s.p[i] != '\t')
+        if (s.p[i] != '\t' && (s.p[i] < ' ' || s.p[i] > '~'))
             return false;
     return s.n > 0;
 }
@@ -54,6 +54,18 @@ static void add_line(rbk_buf *b, rbk_str name, rbk_str value)
     rbk_buf_lit(b, "\r\n");
 }
 
+/* To be forwarded: a header that is wanted, the first of its name. */
+static bool is_wanted(const admission *a, size_t at)
+{
+    const rbk_header *h = a->rq->headers;
+    if (!in_list(a->e->conf.forward_headers, h[at].name))
+        return false;
+    for (size_t i = 0; i < at; i++)
+        if (h[i].name.n == h[at].name.n && strncasecmp(h[i].name.p, h[at].name.p, h[i].name.n) == 0)
+            return false;
+    return true;
+}
+
 static rbk_str forwarded(admission *a)
 {
     if (a->forward_made)
@@ -61,7 +73,7 @@ static rbk_str forwarded(admission *a)
     a->forward_made = true;
     for (size_t i = 0; i < a->rq->n_headers; i++) {
         const rbk_header *h = &a->rq->headers[i];
-        if (in_list(a->e->conf.forward_headers, h->name))
+        if (is_wanted(a, i))
             add_line(&a->forward, h->name, h->value);
     }
     return rbk_buf_view(&a->forward);
@@ -77,7 +89,7 @@ static void headers_of(admission *a, const rbk_rpc_item *it, rbk_buf *b)
     add_line(b, RBK_STR("X-Request-Id"), it->svc.ray_id);
     for (size_t i = 0; i < a->rq->n_headers; i++) {
         const rbk_header *h = &a->rq->headers[i];
-        if (!rbk_str_ieqz(h->name, "x-request-id") && in_list(a->e->conf.forward_headers, h->name))
+        if (!rbk_str_ieqz(h->name, "x-request-id") && is_wanted(a, i))
             add_line(b, h->name, h->value);
     }
 }
@@ -192,6 +204,7 @@ static void hand_over(admission *a)
     if (rbk_store_admit(a->e->store, &a->jobs, a->bytes))
         return;
     atomic_fetch_sub(&a->e->pending, n);
+    atomic_fetch_sub(&a->e->pending_bytes, (int64_t)a->bytes);
     for (rbk_node *node; (node = rbk_list_pop(&a->jobs));) {
         rbk_ticket *t = (rbk_ticket *)(void *)node;
         rbk_exchange_fault(a->ex, t->item, RBK_E_BUSY, RBK_STR_NONE);

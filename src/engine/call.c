@@ -138,11 +138,8 @@ static rbk_to to_whom(const rbk_call *c)
  * is no memory for the answer. */
 static void park_to_run_again(rbk_ticket *t, const rbk_method_entry *method)
 {
-    t->op = RBK_OP_PARK;
-    t->from = RBK_JOB_QUEUED;
-    t->job->state = RBK_JOB_QUEUED;
+    rbk_ticket_park(t, rbk_wall_now() + RETRY_RUN_MS);
     t->job->lane = method->lane;
-    t->job->due = rbk_wall_now() + RETRY_RUN_MS;
 }
 
 /* `text` is the response object; it goes to the store with the ticket. */

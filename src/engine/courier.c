@@ -191,6 +191,15 @@ static void put_delivery(courier *c, delivery *d)
     c->n_spare++;
 }
 
+/* Nothing could be tried for want of memory or of name look-ups: the job waits in the store
+ * and comes back in a while. */
+static void park(courier *c, rbk_ticket *t)
+{
+    enum { AGAIN_MS = 1000 };
+    rbk_ticket_park(t, rbk_wall_now() + AGAIN_MS);
+    rbk_store_push(c->e->store, t);
+}
+
 static void on_done(rbk_attempt *a, const rbk_attempt_result *res)
 {
     delivery *d = (delivery *)(void *)a;
@@ -198,6 +207,8 @@ static void on_done(rbk_attempt *a, const rbk_attempt_result *res)
     receiver *r = d->to;
     if (c->closing) {
         rbk_ticket_free(d->t); /* ended by the stop: the store still has it as DUE */
+    } else if (res->err == RBK_E_BUSY || res->err == RBK_E_NOMEM) {
+        park(c, d->t);
     } else {
         settle(d, res);
         rbk_store_push(c->e->store, d->t);
@@ -284,16 +295,6 @@ static void begin_attempt(courier *c, receiver *r, delivery *d)
     atomic_fetch_add(&c->all->in_flight, 1);
     size_t at = transport_at(d->dsn.scheme_lower);
     rbk_transports_at(at)->send(c->transports[at], &d->a);
-}
-
-/* Without memory for the attempt: it waits in the store and comes back in a while. */
-static void park(courier *c, rbk_ticket *t)
-{
-    enum { AGAIN_MS = 1000 };
-    t->op = RBK_OP_PARK;
-    t->from = RBK_JOB_DUE;
-    t->job->due = rbk_wall_now() + AGAIN_MS;
-    rbk_store_push(c->e->store, t);
 }
 
 static void start_one(courier *c, receiver *r, rbk_ticket *t)

@@ -29,9 +29,11 @@ struct rbk_engine {
     atomic_bool refusing; /* draining: nothing is accepted */
     atomic_bool full;     /* the store has no room: nothing is accepted */
     atomic_int health;    /* 0, or RBK_E_IO */
-    atomic_uint refs;     /* the owner's, and one of each call: a call may outlive the parts */
+    atomic_uint refs;     /* the owner's, and one of each call and exchange: they may outlive
+                             the parts */
     bool stopped;
     bool stuck;           /* methods did not end in time at the stop */
+    atomic_size_t answer_bytes; /* of all exchanges that are not yet given to their fronts */
     atomic_int_fast64_t pending, pending_bytes, in_memory;
     atomic_uint_fast64_t accepted, delivered, dead, attempts, late, sync_calls;
 };

@@ -11,7 +11,8 @@
 
 #include <stdlib.h>
 
-enum { JOBS_IN_HEADER = 64, RESULTS_OF_BATCH = 16 };
+enum { JOBS_IN_HEADER = 64, RESULTS_OF_BATCH = 16, SMALL_ANSWER = 65536 };
+#define ANSWERS_MAX ((size_t)256 << 20)
 
 typedef enum slot_kind { SLOT_OPEN, SLOT_SILENT, SLOT_TEXT, SLOT_FAULT, SLOT_ACK } slot_kind;
 
@@ -30,7 +31,8 @@ struct rbk_exchange {
     atomic_uint refs;
     atomic_uint open;
     atomic_bool gone;
-    atomic_size_t bytes; /* of all answers */
+    atomic_size_t bytes;   /* of all answers */
+    atomic_size_t counted; /* of these, in the engine's sum */
     rbk_rpc_doc *doc;
     int err;     /* fault of the body as a whole */
     int status;  /* of the body as a whole, when not 200 */
@@ -46,6 +48,7 @@ rbk_exchange *rbk_exchange_new(rbk_engine *e, rbk_exchange_fn done, void *user)
     if (ex == NULL)
         return NULL;
     ex->e = e;
+    atomic_fetch_add_explicit(&e->refs, 1, memory_order_relaxed);
     ex->done = done;
     ex->user = user;
     ex->slots = &ex->first;
@@ -73,6 +76,8 @@ void rbk_exchange_unref(rbk_exchange *ex)
     rbk_buf_free(&ex->out);
     rbk_buf_free(&ex->jobs);
     rbk_rpc_free(ex->doc);
+    atomic_fetch_sub(&ex->e->answer_bytes, ex->counted);
+    rbk_engine_unref(ex->e);
     free(ex);
 }
 
@@ -97,12 +102,26 @@ static void close_one(rbk_exchange *ex)
         ex->done(ex, ex->user);
 }
 
+/* The answers of one body, and those of all, are bounded: many small requests must not
+ * buy many large answers. */
+static int take_room(rbk_exchange *ex, size_t n)
+{
+    if (n > SMALL_ANSWER && atomic_load(&ex->e->answer_bytes) > ANSWERS_MAX)
+        return RBK_E_RESULT_SIZE;
+    if (atomic_fetch_add(&ex->bytes, n) > ex->e->conf.max_result * RESULTS_OF_BATCH)
+        return RBK_E_RESULT_SIZE;
+    atomic_fetch_add(&ex->e->answer_bytes, n);
+    ex->counted += n;
+    return 0;
+}
+
 void rbk_exchange_answer(rbk_exchange *ex, uint32_t item, rbk_buf *text)
 {
     slot *s = &ex->slots[item];
-    size_t limit = ex->e->conf.max_result * RESULTS_OF_BATCH;
-    if (text->err || atomic_fetch_add(&ex->bytes, text->n) > limit) {
-        int err = text->err == RBK_E_NOMEM ? RBK_E_NOMEM : RBK_E_RESULT_SIZE;
+    int err = text->err == RBK_E_NOMEM ? RBK_E_NOMEM : text->err ? RBK_E_RESULT_SIZE : 0;
+    if (err == 0)
+        err = take_room(ex, text->n);
+    if (err < 0) {
         rbk_buf_free(text);
         rbk_exchange_fault(ex, item, err, RBK_STR_NONE);
         return;

@@ -229,10 +229,7 @@ void rbk_execute_sync(rbk_execute *x, rbk_call *c)
 /* Back to the store: the job cannot run now. */
 static void park(rbk_execute *x, rbk_ticket *t, int64_t wait_ms)
 {
-    t->job->state = RBK_JOB_QUEUED;
-    t->op = RBK_OP_PARK;
-    t->from = RBK_JOB_QUEUED;
-    t->job->due = rbk_wall_now() + wait_ms;
+    rbk_ticket_park(t, rbk_wall_now() + wait_ms);
     rbk_store_push(x->e->store, t);
 }
 

@@ -146,9 +146,7 @@ static void wait_for_method(rbk_flow *f, rbk_ticket *t)
     rbk_event(RBK_LOG(f->e), RBK_WARN, "job.method_missing", RBK_FS("method", t->job->method));
     if (now - t->job->created > MISSING_MS && rbk_job_answer_fault(f->e, t, RBK_E_METHOD) == 0)
         return;
-    t->op = RBK_OP_PARK;
-    t->from = RBK_JOB_QUEUED;
-    t->job->due = now + MISSING_AGAIN_MS;
+    rbk_ticket_park(t, now + MISSING_AGAIN_MS);
     rbk_store_push(f->e->store, t);
 }
 

@@ -41,3 +41,12 @@ int rbk_ticket_move(rbk_ticket *t, rbk_job_event event, rbk_op_kind op)
     t->op = op;
     return 0;
 }
+
+void rbk_ticket_park(rbk_ticket *t, rbk_wall_ms due)
+{
+    if (rbk_ticket_move(t, RBK_EV_LEASE_LOST, RBK_OP_PARK) < 0) {
+        t->op = RBK_OP_PARK; /* it had not begun: nothing moves but the shelf */
+        t->from = t->job->state;
+    }
+    t->job->due = due;
+}

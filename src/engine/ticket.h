@@ -41,4 +41,7 @@ void rbk_ticket_free(rbk_ticket *t); /* the job too */
  * asks the store for `op`. An impossible move is RBK_E_STATE and changes nothing. */
 int rbk_ticket_move(rbk_ticket *t, rbk_job_event event, rbk_op_kind op);
 
+/* The job goes back to the wait shelf as QUEUED or DUE, not before `due`. */
+void rbk_ticket_park(rbk_ticket *t, rbk_wall_ms due);
+
 #endif

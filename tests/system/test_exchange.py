@@ -2,6 +2,7 @@
 """The contract of one exchange: request, acknowledgement, callback, and what is refused."""
 import json
 import re
+import socket
 import time
 
 import pytest
@@ -78,6 +79,18 @@ def test_headers_of_the_callback(client, receiver):
         assert h[name.lower()] == value
     assert b"s3cret" not in post.head and b"authorization" not in post.head.lower()
     assert b"cookie" not in post.head.lower()
+
+
+def test_a_repeated_header_is_forwarded_once(client, receiver):
+    body = (b'{"id":1,"method":"test.echo","params":{"$rpc.callback":"%s"}}' % receiver.url().encode())
+    lines = b"".join(b"X-Request-Id: r%d\r\n" % i for i in range(50))
+    with socket.create_connection(client.addr) as s:
+        s.sendall(b"POST /api HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n%s"
+                  b"tracestate: a\xe9b\r\nContent-Length: %d\r\n\r\n%s" % (lines, len(body), body))
+        assert s.recv(12).endswith(b" 200")
+        head = receiver.wait(1)[0].head
+    assert head.lower().count(b"x-request-id") == 1 and b"X-Request-Id: r0\r\n" in head
+    assert b"tracestate" not in head  # not visible ASCII
 
 
 @pytest.mark.parametrize("ray, sent", [("ray-1", "ray-1"), (12345678901234567890, "12345678901234567890")])
