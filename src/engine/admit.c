@@ -172,11 +172,21 @@ static void admit_sync(admission *a, uint32_t item, const rbk_method_entry *meth
         rbk_exchange_fault(a->ex, item, RBK_E_BUSY, RBK_STR_NONE);
 }
 
-static void log_refused(const admission *a, const rbk_rpc_item *it, int err)
+/* The faults of notifications are never answered. A caller can make as many as it likes,
+ * so a line a second says the first of them and how many were left out before it. */
+static void log_refused(rbk_engine *e, const rbk_rpc_item *it, int err)
 {
-    if (it->notification) /* its faults are never answered */
-        rbk_event(RBK_LOG(a->e), RBK_WARN, "notification.refused", RBK_FS("method", it->method),
-                  RBK_FZ("error", rbk_err_name(err)));
+    enum { EVERY_MS = 1000 };
+    int_fast64_t now = rbk_mono_now(), last = atomic_load(&e->refused_at);
+    if (!it->notification)
+        return;
+    if ((last && now - last < EVERY_MS) ||
+        !atomic_compare_exchange_strong(&e->refused_at, &last, now)) {
+        atomic_fetch_add(&e->refused_more, 1);
+        return;
+    }
+    rbk_event(RBK_LOG(e), RBK_WARN, "notification.refused", RBK_FS("method", it->method),
+              RBK_FZ("error", rbk_err_name(err)), RBK_F("more", atomic_exchange(&e->refused_more, 0)));
 }
 
 static void admit_item(admission *a, uint32_t i, const rbk_rpc_item *it)
@@ -184,7 +194,7 @@ static void admit_item(admission *a, uint32_t i, const rbk_rpc_item *it)
     const rbk_method_entry *method = it->err ? NULL : rbk_methods_find(a->e->conf.methods, it->method);
     if (it->err || method == NULL) {
         int err = it->err ? it->err : RBK_E_METHOD;
-        log_refused(a, it, err);
+        log_refused(a->e, it, err);
         rbk_exchange_fault(a->ex, i, err, it->err_data);
     } else if (it->svc.set & RBK_SVC_BIT(callback)) {
         admit_job(a, i, it, method);

@@ -35,6 +35,8 @@ struct rbk_engine {
     bool stuck;           /* methods did not end in time at the stop */
     atomic_size_t answer_bytes; /* of all exchanges that are not yet given to their fronts */
     atomic_int_fast64_t pending, pending_bytes, in_memory;
+    atomic_int_fast64_t refused_at;    /* the last line about a refused notification */
+    atomic_uint_fast64_t refused_more; /* refused since, without a line */
     atomic_uint_fast64_t accepted, delivered, dead, attempts, late, sync_calls;
 };
 

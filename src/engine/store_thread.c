@@ -8,20 +8,17 @@
  * When the disk is full, new jobs are refused and progress is held until there is room.
  * When the disk fails, the store is closed, opened and checked again; if that does not
  * help, the engine is ill and accepts nothing more. Nothing is acknowledged meanwhile. */
-#include "engine/store_thread.h"
+#include "engine/store_thread_impl.h"
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "engine/courier.h"
-#include "engine/flow.h"
-#include "engine/runs.h"
 #include "seam/stores.h"
 
 #include <stdlib.h>
 #include <time.h>
 
 enum {
-    COMMIT_OPS = 1024,
     ADMIT_MAX = 16384,      /* new jobs in the inbox */
     HOLD_MS = 250,          /* between tries when the disk is full, or a claim failed */
     FULL_MS = 1000,         /* no new jobs so long after a write found no room */
@@ -29,35 +26,9 @@ enum {
     STATS_MS = 1000,
     UNKNOWN_TRIES = 10,
     UNKNOWN_WAIT_MS = 100,
-    RECOVER_JOBS = 256,
 };
 #define COMMIT_BYTES ((size_t)4 << 20)
 #define ADMIT_BYTES ((size_t)32 << 20)
-
-struct rbk_store_thread {
-    rbk_engine *e;
-    const rbk_store_ops *ops;
-    rbk_store *st;
-    rbk_flow *flow;
-    pthread_rwlock_t handle; /* guards `st` against the reader thread */
-    pthread_t thread;
-    bool started;
-
-    pthread_mutex_t lock; /* guards the inbox */
-    pthread_cond_t wake;
-    rbk_list admissions, progress;
-    size_t admit_bytes;
-    bool asleep;
-    atomic_bool stopping;
-
-    /* The thread's own. */
-    rbk_list held; /* progress that the disk had no room for */
-    rbk_mono_ms hold_until, next_look, next_stats;
-    rbk_mono_ms full_until;    /* free space is not believed before: there are quotas */
-    rbk_mono_ms page_in_after; /* after a failure */
-    rbk_store_op op[COMMIT_OPS];
-    rbk_ticket *ticket[COMMIT_OPS];
-};
 
 static void warn_line(void *user, const char *line)
 {
@@ -169,7 +140,7 @@ static void sleep_for_work(rbk_store_thread *s, rbk_mono_ms until)
 /* To `quarters` of what one commit may hold, at least one. */
 static void move_some(rbk_list *from, rbk_list *to, size_t *bytes, size_t quarters)
 {
-    while (from->head && to->n < COMMIT_OPS / 4 * quarters &&
+    while (from->head && to->n < RBK_COMMIT_OPS / 4 * quarters &&
            (*bytes < COMMIT_BYTES / 4 * quarters || to->n == 0)) {
         rbk_ticket *t = (rbk_ticket *)(void *)rbk_list_pop(from);
         *bytes += rbk_job_bytes(t->job);
@@ -257,8 +228,7 @@ static int reopen(rbk_store_thread *s, rbk_error *err)
     return r;
 }
 
-/* Apply until the outcome is known. 0, RBK_E_DISK_FULL, RBK_E_NOMEM, or RBK_E_IO. */
-static int apply_ops(rbk_store_thread *s, size_t n, rbk_error *err)
+int rbk_store_apply(rbk_store_thread *s, size_t n, rbk_error *err)
 {
     int r = RBK_E_UNKNOWN;
     bool reopened = false;
@@ -322,7 +292,7 @@ static size_t end_some(rbk_store_thread *s, size_t n, rbk_error *err)
         s->ticket[ends] = t;
         s->op[ends++] = op;
     }
-    if (ends == 0 || ends == n || apply_ops(s, ends, err) < 0)
+    if (ends == 0 || ends == n || rbk_store_apply(s, ends, err) < 0)
         return n;
     settle_all(s, ends);
     memmove(s->ticket, s->ticket + ends, (n - ends) * sizeof *s->ticket);
@@ -338,14 +308,14 @@ static void commit(rbk_store_thread *s, rbk_list *work)
         n = refuse_new(s, n);
     if (n == 0)
         return;
-    int r = atomic_load(&s->e->health) ? RBK_E_IO : apply_ops(s, n, &err);
+    int r = atomic_load(&s->e->health) ? RBK_E_IO : rbk_store_apply(s, n, &err);
     if (r == RBK_E_DISK_FULL || r == RBK_E_NOMEM || r == RBK_E_BUSY) {
         if (r == RBK_E_DISK_FULL) {
             s->full_until = rbk_mono_now() + FULL_MS;
             set_full(s, true);
         }
         size_t left = refuse_new(s, n);
-        r = left && left < n ? apply_ops(s, left, &err) : r;
+        r = left && left < n ? rbk_store_apply(s, left, &err) : r;
         n = left;
         if (r == RBK_E_DISK_FULL)
             n = end_some(s, n, &err);
@@ -425,77 +395,6 @@ static void *run_store(void *arg)
 
 /* --- Start and stop ---------------------------------------------------------------------------- */
 
-/* One more run is behind the jobs of `left`. */
-static int store_runs(rbk_store_thread *s, const rbk_run_left *left, size_t n, rbk_error *err)
-{
-    rbk_job jobs[RECOVER_JOBS] = {{0}};
-    for (size_t i = 0; i < n; i++) {
-        jobs[i] = (rbk_job){.seq = left[i].seq, .rnd = left[i].rnd, .runs = left[i].run,
-                            .state = RBK_JOB_QUEUED};
-        s->op[i] = (rbk_store_op){.kind = RBK_OP_RUNS, .from = RBK_JOB_QUEUED, .job = &jobs[i]};
-    }
-    return apply_ops(s, n, err);
-}
-
-/* What was running when the last process died. Without room on the disk to note it, the
- * table keeps it for the next start. */
-static int recover_runs(rbk_store_thread *s, rbk_error *err)
-{
-    rbk_run_left *left = NULL;
-    int n = rbk_runs_left(s->e->runs, &left), r = 0;
-    if (n < 0)
-        return rbk_fail(err, n, "the table of running methods");
-    for (int at = 0; at < n && r == 0; at += RECOVER_JOBS)
-        r = store_runs(s, left + at, (size_t)(n - at < RECOVER_JOBS ? n - at : RECOVER_JOBS), err);
-    free(left);
-    if (n > 0)
-        rbk_event(RBK_LOG(s->e), RBK_WARN, "start.interrupted_runs", RBK_F("jobs", n));
-    if (r == RBK_E_DISK_FULL)
-        rbk_runs_keep(s->e->runs);
-    else if (r == 0)
-        rbk_runs_clear(s->e->runs);
-    return r == RBK_E_DISK_FULL ? 0 : r;
-}
-
-/* The chain goes on; without memory for it the start fails. */
-static int recover_chain(rbk_store_thread *s, rbk_job *jobs, int64_t *ret_last)
-{
-    int r = 0;
-    while (jobs) {
-        rbk_job *job = jobs;
-        jobs = job->next;
-        job->next = NULL;
-        *ret_last = job->seq;
-        rbk_ticket *t = r == 0 ? rbk_ticket_new(job) : NULL;
-        if (t) {
-            rbk_flow_recover(s->flow, t);
-        } else {
-            rbk_job_free(job);
-            r = RBK_E_NOMEM;
-        }
-    }
-    return r;
-}
-
-static int recover_jobs(rbk_store_thread *s, rbk_error *err)
-{
-    int64_t after = 0, total = 0;
-    int n = RECOVER_JOBS;
-    while (n == RECOVER_JOBS) {
-        rbk_job *jobs = NULL;
-        n = s->ops->recover(s->st, after, RECOVER_JOBS, &jobs, err);
-        if (n < 0)
-            return n;
-        if (recover_chain(s, jobs, &after) < 0)
-            return rbk_fail(err, RBK_E_NOMEM, "recovery");
-        total += n;
-    }
-    rbk_couriers_flush(s->e->couriers);
-    rbk_event(RBK_LOG(s->e), RBK_INFO, "start.recovered", RBK_F("in_memory", total),
-              RBK_F("pending", atomic_load(&s->e->pending)));
-    return 0;
-}
-
 int rbk_store_thread_start(rbk_store_thread *s, rbk_error *err)
 {
     rbk_store_stats stats;
@@ -505,7 +404,7 @@ int rbk_store_thread_start(rbk_store_thread *s, rbk_error *err)
     atomic_store(&s->e->pending, stats.pending);
     atomic_store(&s->e->pending_bytes, stats.pending_bytes);
     rbk_flow_begin(s->flow, stats.max_seq);
-    if ((r = recover_runs(s, err)) < 0 || (r = recover_jobs(s, err)) < 0)
+    if ((r = rbk_store_recover(s, err)) < 0)
         return r;
     if (pthread_create(&s->thread, NULL, run_store, s) != 0)
         return rbk_fail(err, RBK_E_SYS, "cannot start the store thread");

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* engine/store_thread_impl.h - the store thread's own: shared by store_thread.c (inbox and
+ * commits) and recover.c (start). */
+#ifndef RBK_ENGINE_STORE_THREAD_IMPL_H
+#define RBK_ENGINE_STORE_THREAD_IMPL_H
+
+#include "engine/flow.h"
+#include "engine/store_thread.h"
+
+enum { RBK_COMMIT_OPS = 1024 };
+
+struct rbk_store_thread {
+    rbk_engine *e;
+    const rbk_store_ops *ops;
+    rbk_store *st;
+    rbk_flow *flow;
+    pthread_rwlock_t handle; /* guards `st` against the reader thread */
+    pthread_t thread;
+    bool started;
+
+    pthread_mutex_t lock; /* guards the inbox */
+    pthread_cond_t wake;
+    rbk_list admissions, progress;
+    size_t admit_bytes;
+    bool asleep;
+    atomic_bool stopping;
+
+    /* The thread's own. */
+    rbk_list held; /* progress that the disk had no room for */
+    rbk_mono_ms hold_until, next_look, next_stats;
+    rbk_mono_ms full_until;    /* free space is not believed before: there are quotas */
+    rbk_mono_ms page_in_after; /* after a failure */
+    rbk_store_op op[RBK_COMMIT_OPS];
+    rbk_ticket *ticket[RBK_COMMIT_OPS];
+};
+
+/* Apply the first `n` of s->op until the outcome is known. 0, RBK_E_DISK_FULL, RBK_E_BUSY,
+ * RBK_E_NOMEM, or RBK_E_IO. */
+int rbk_store_apply(rbk_store_thread *s, size_t n, rbk_error *err);
+
+/* Bring back what was in memory when the last process ended. Before the thread starts. */
+int rbk_store_recover(rbk_store_thread *s, rbk_error *err);
+
+#endif
