@@ -81,6 +81,13 @@ rbk_call *rbk_call_new_job(rbk_engine *e, rbk_ticket *t)
     return c;
 }
 
+/* A method that did not do its part: its caller learns -32603, its author why. */
+static void log_fault(const rbk_call *c, const char *why)
+{
+    rbk_event(RBK_LOG(c->e), RBK_WARN, "method.fault", RBK_FS("method", c->name),
+              RBK_FZ("job", c->request ? c->job_text : ""), RBK_FZ("why", why));
+}
+
 rbk_call *rbk_call_ref(rbk_call *c)
 {
     atomic_fetch_add_explicit(&c->holders, 1, memory_order_relaxed);
@@ -91,8 +98,9 @@ void rbk_call_unref(rbk_call *c)
 {
     if (c == NULL || atomic_fetch_sub_explicit(&c->holders, 1, memory_order_acq_rel) != 1)
         return;
-    if (atomic_load(&c->state) == OPEN) /* and nobody can answer any more */
-        rbk_call_fail(c, RBK_E_INTERNAL);
+    /* Nobody can answer any more. */
+    if (atomic_load(&c->state) == OPEN && rbk_call_fail(c, RBK_E_INTERNAL))
+        log_fault(c, "it let go of the call without an answer");
     rbk_call_release(c);
 }
 
@@ -283,7 +291,14 @@ bool rbk_call_cancelled(const rbk_call *c)
     return atomic_load(&c->state) != OPEN || (c->ex && rbk_exchange_is_gone(c->ex));
 }
 
-/* `checked`: the text is known to be one JSON value. */
+int rbk_call_broken(rbk_call *c, const char *why)
+{
+    if (!rbk_call_fail(c, RBK_E_INTERNAL))
+        return RBK_E_STATE;
+    log_fault(c, why);
+    return RBK_E_PARSE;
+}
+
 int rbk_call_answer_text(rbk_call *c, rbk_str json, bool checked)
 {
     int r = 0;
@@ -291,8 +306,10 @@ int rbk_call_answer_text(rbk_call *c, rbk_str json, bool checked)
         r = rbk_json_check(json);
     if (json.n > c->e->conf.max_result)
         r = RBK_E_RESULT_SIZE;
+    if (r == RBK_E_PARSE)
+        return rbk_call_broken(c, "its result is not one JSON value");
     if (r < 0)
-        return rbk_call_fail(c, r == RBK_E_PARSE ? RBK_E_INTERNAL : r) ? r : RBK_E_STATE;
+        return rbk_call_fail(c, r) ? r : RBK_E_STATE;
     if (!take_answer(c, ANSWERED))
         return RBK_E_STATE;
     rbk_buf b = make_buf(c, json.n);
@@ -310,7 +327,7 @@ int rbk_call_error(rbk_call *c, int64_t code, const char *message, const char *d
 {
     rbk_str d = rbk_str_z(data), m = rbk_str_z(message ? message : "");
     if (data && rbk_json_check(d) < 0)
-        return rbk_call_fail(c, RBK_E_INTERNAL) ? RBK_E_PARSE : RBK_E_STATE;
+        return rbk_call_broken(c, "its error's data is not one JSON value");
     if (d.n > c->e->conf.max_result || m.n > c->e->conf.max_result)
         return rbk_call_fail(c, RBK_E_RESULT_SIZE) ? RBK_E_RESULT_SIZE : RBK_E_STATE;
     if (!take_answer(c, ANSWERED))

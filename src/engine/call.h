@@ -61,6 +61,9 @@ void rbk_call_release(rbk_call *c);
  * `err` and asks the store. 0 or RBK_E_NOMEM: nothing has changed then. */
 int rbk_job_answer_fault(rbk_engine *e, rbk_ticket *t, int err);
 
+/* The method's answer is broken: -32603, and the log says why. RBK_E_PARSE, or RBK_E_STATE
+ * when there was an answer already. */
+int rbk_call_broken(rbk_call *c, const char *why);
 /* Answer with JSON text; `checked` says that it is known to be one JSON value. */
 int rbk_call_answer_text(rbk_call *c, rbk_str json, bool checked);
 

@@ -185,6 +185,6 @@ int rbk_call_result_json(rbk_call *c, rbk_json *j)
     if (j->b.err == RBK_E_TOO_LARGE)
         return rbk_call_fail(c, RBK_E_RESULT_SIZE) ? RBK_E_RESULT_SIZE : RBK_E_STATE;
     if (j->err || j->b.err || j->depth || !j->level[0].any)
-        return rbk_call_fail(c, RBK_E_INTERNAL) ? RBK_E_PARSE : RBK_E_STATE;
+        return rbk_call_broken(c, "what it built is not one JSON value");
     return rbk_call_answer_text(c, rbk_buf_view(&j->b), j->checked);
 }

@@ -253,6 +253,10 @@ static int start_all(rbk_server *s, rbk_error *err)
 
 static void log_started(rbk_server *s)
 {
+    if (rbk_methods_count(s->methods) == 0)
+        rbk_event(&s->log, RBK_WARN, "server.no_methods",
+                  RBK_FZ("hint", "add a [method] section with module="));
+
     for (size_t i = 0; i < rbk_methods_count(s->methods); i++) {
         const rbk_method_entry *m = rbk_methods_at(s->methods, i);
         rbk_event(&s->log, RBK_INFO, "server.method", RBK_FS("name", m->name),
@@ -318,7 +322,10 @@ int rbk_server_stop(rbk_server *s)
     int r = rbk_engine_stop(s->engine, s->options->drain_ms);
     wait_for_clients(s, rbk_mono_now() + LINGER_MS);
     rbk_http_front_stop(s->front);
-    rbk_event(&s->log, RBK_INFO, "server.stopped", RBK_F("left_to_the_store", r));
+    rbk_stats stats;
+    rbk_engine_stats(s->engine, &stats);
+    rbk_event(&s->log, RBK_INFO, "server.stopped", RBK_F("cut_off", r),
+              RBK_F("pending", stats.pending));
     return r;
 }
 
