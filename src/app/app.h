@@ -57,18 +57,22 @@ void rbk_settings_free(rbk_settings *s);
 
 /* --- process.c: signals, limits, output --- */
 
-/* Block the signals that end or reload us, before any thread starts; ignore SIGPIPE. */
+/* Ignore SIGPIPE. */
 void rbk_process_init(void);
 void rbk_process_raise_files(void);
-/* The next such signal, or 0 after `timeout_ms`. Main thread. */
+/* Block SIGTERM, SIGINT and SIGHUP in this thread and those that it starts from now on.
+ * A SIGHUP that is ignored (nohup) stays ignored, unless `reload`: it is wanted then. */
+void rbk_process_hold(bool reload);
+/* Between these two, SIGTERM and SIGINT end the process at once although they are held: a
+ * start may take long. 0 or RBK_E_SYS. */
+int rbk_process_starting(void);
+void rbk_process_started(void);
+/* The next signal that was held, or 0 after `timeout_ms`. Main thread. */
 int rbk_process_wait(int timeout_ms);
-bool rbk_process_ends(int signum); /* is it SIGTERM or SIGINT? */
 /* The next SIGTERM or SIGINT ends the process at once. */
 void rbk_process_end_at_once(void);
 /* Print peer bytes on a terminal: control characters become \xNN. */
 void rbk_print_peer(rbk_buf *b, rbk_str s);
-/* One write(2) of `line` and a newline to stderr; an rbk_log_fn. Any thread. */
-void rbk_log_stderr(void *user, rbk_log_level level, const char *line);
 /* All of `s` to stdout, unbuffered. */
 void rbk_print(rbk_str s);
 

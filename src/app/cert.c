@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* app/cert.c - see cert.h. ECDSA on P-256, X.509 version 3, one year. */
+/* app/cert.c - see cert.h. ECDSA on P-256, X.509 version 3, one year.
+ *
+ * The folder is opened once and all files are named from there. A link in it is never
+ * followed: what is read must be a plain file of ours, and what is written is a new file
+ * that is then renamed. One thread. */
 #include "app/cert.h"
 
 #include "base/error.h"
@@ -9,6 +13,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <openssl/err.h>
@@ -17,6 +22,8 @@
 #include <openssl/x509v3.h>
 
 enum { LIFE_SECONDS = 365 * 86400, HOUR_SECONDS = 3600 };
+
+static const char ca_name[] = "ca.pem", chain_name[] = "receiver.pem", key_name[] = "receiver.key";
 
 static int fail_ssl(rbk_error *err, const char *what)
 {
@@ -84,25 +91,42 @@ static bool sign_leaf(X509 *leaf, X509 *ca, EVP_PKEY *ca_key)
            X509_sign(leaf, ca_key, EVP_sha256()) > 0;
 }
 
-/* The file holds `cert`, or else `key`; readable by its owner alone. */
-static int write_pem(const char *path, X509 *cert, EVP_PKEY *key, rbk_error *err)
+/* --- Files ------------------------------------------------------------------------------------- */
+
+/* The new file `temp` holds `cert`, or else `key`. 0, or an errno. */
+static int write_pem(int dir, const char *temp, X509 *cert, EVP_PKEY *key)
 {
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    int fd = openat(dir, temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     FILE *f = fd < 0 ? NULL : fdopen(fd, "w");
     if (f == NULL) {
         int why = errno;
         if (fd >= 0)
             close(fd);
-        return rbk_fail(err, RBK_E_SYS, "%s: %s", path, strerror(why));
+        return why;
     }
     int ok = cert ? PEM_write_X509(f, cert)
                   : PEM_write_PKCS8PrivateKey(f, key, NULL, NULL, 0, NULL, NULL);
-    if (fclose(f) != 0 || !ok)
-        return rbk_fail(err, RBK_E_SYS, "%s: cannot be written", path);
-    return 0;
+    return fclose(f) == 0 && ok ? 0 : EIO;
 }
 
-static int make_files(const rbk_cert *c, rbk_error *err)
+static int replace_pem(int dir, const char *name, X509 *cert, EVP_PKEY *key, rbk_error *err)
+{
+    unsigned char bytes[8];
+    char temp[40] = ".ringback-";
+    rbk_random(bytes, sizeof bytes);
+    for (size_t i = 0, at = strlen(temp); i < sizeof bytes; i++, at += 2)
+        snprintf(temp + at, 3, "%02x", bytes[i]);
+    int why = write_pem(dir, temp, cert, key);
+    if (why == 0 && renameat(dir, temp, dir, name) < 0)
+        why = errno;
+    if (why == 0)
+        return 0;
+    if (why != EEXIST)
+        unlinkat(dir, temp, 0);
+    return rbk_fail(err, RBK_E_SYS, "%s: cannot be written: %s", name, strerror(why));
+}
+
+static int make_files(int dir, rbk_error *err)
 {
     EVP_PKEY *ca_key = EVP_EC_gen("P-256"), *key = EVP_EC_gen("P-256");
     X509 *ca = ca_key ? make_body(ca_key, "ringback development CA", NULL) : NULL;
@@ -111,16 +135,96 @@ static int make_files(const rbk_cert *c, rbk_error *err)
     if (leaf == NULL || !sign_ca(ca, ca_key) || !sign_leaf(leaf, ca, ca_key))
         r = fail_ssl(err, "cannot make a certificate");
     if (r == 0)
-        r = write_pem(c->key, NULL, key, err);
+        r = replace_pem(dir, key_name, NULL, key, err);
     if (r == 0)
-        r = write_pem(c->chain, leaf, NULL, err);
+        r = replace_pem(dir, chain_name, leaf, NULL, err);
     if (r == 0)
-        r = write_pem(c->ca, ca, NULL, err);
+        r = replace_pem(dir, ca_name, ca, NULL, err);
     X509_free(leaf);
     X509_free(ca);
     EVP_PKEY_free(key);
     EVP_PKEY_free(ca_key);
     return r;
+}
+
+/* A plain file of ours that nobody else may write to, nor read when it is `secret`. */
+static FILE *open_pem(int dir, const char *name, bool secret)
+{
+    struct stat st;
+    mode_t wrong = secret ? S_IRWXG | S_IRWXO : S_IWGRP | S_IWOTH;
+    int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return NULL;
+    FILE *f = NULL;
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == geteuid() && !(st.st_mode & wrong))
+        f = fdopen(fd, "r");
+    if (f == NULL)
+        close(fd);
+    return f;
+}
+
+static X509 *read_cert(int dir, const char *name)
+{
+    FILE *f = open_pem(dir, name, false);
+    X509 *cert = f ? PEM_read_X509(f, NULL, NULL, NULL) : NULL;
+    if (f)
+        fclose(f);
+    return cert;
+}
+
+static int no_password(char *buf, int size, int rwflag, void *user)
+{
+    (void)buf, (void)size, (void)rwflag, (void)user;
+    return -1; /* not asked for at the terminal */
+}
+
+static EVP_PKEY *read_key(int dir)
+{
+    FILE *f = open_pem(dir, key_name, true);
+    EVP_PKEY *key = f ? PEM_read_PrivateKey(f, NULL, no_password, NULL) : NULL;
+    if (f)
+        fclose(f);
+    return key;
+}
+
+static bool is_expired(const X509 *cert)
+{
+    return X509_cmp_current_time(X509_get0_notAfter(cert)) <= 0;
+}
+
+/* Is what is there good for a server that trusts ca.pem? */
+static bool are_files_good(int dir)
+{
+    X509 *ca = read_cert(dir, ca_name), *leaf = read_cert(dir, chain_name);
+    EVP_PKEY *key = read_key(dir);
+    bool good = ca && leaf && key && !is_expired(ca) && !is_expired(leaf) &&
+                X509_check_private_key(leaf, key) == 1 &&
+                X509_verify(leaf, X509_get0_pubkey(ca)) == 1;
+    X509_free(ca);
+    X509_free(leaf);
+    EVP_PKEY_free(key);
+    ERR_clear_error();
+    return good;
+}
+
+static int open_dir(const char *path, rbk_error *err)
+{
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return rbk_fail(err, RBK_E_SYS, "%s: %s", path,
+                        errno == ENOTDIR || errno == ELOOP ? "is not a folder" : strerror(errno));
+    const char *wrong = NULL;
+    if (fstat(fd, &st) < 0)
+        wrong = strerror(errno);
+    else if (st.st_uid != geteuid())
+        wrong = "belongs to another user; a private key wants a folder of your own";
+    else if (st.st_mode & (S_IWGRP | S_IWOTH))
+        wrong = "others may write to it; take that away with chmod go-w";
+    if (wrong == NULL)
+        return fd;
+    close(fd);
+    return rbk_fail(err, RBK_E_SYS, "%s: %s", path, wrong);
 }
 
 static bool set_path(char out[512], const char *dir, const char *name)
@@ -131,10 +235,13 @@ static bool set_path(char out[512], const char *dir, const char *name)
 
 int rbk_cert_make(const char *dir, rbk_cert *ret, rbk_error *err)
 {
-    if (!set_path(ret->ca, dir, "ca.pem") || !set_path(ret->chain, dir, "receiver.pem") ||
-        !set_path(ret->key, dir, "receiver.key"))
+    if (!set_path(ret->ca, dir, ca_name) || !set_path(ret->chain, dir, chain_name) ||
+        !set_path(ret->key, dir, key_name))
         return rbk_fail(err, RBK_E_SYS, "the path of the folder is too long");
-    if (access(ret->ca, R_OK) == 0 && access(ret->chain, R_OK) == 0 && access(ret->key, R_OK) == 0)
-        return 0;
-    return make_files(ret, err);
+    int fd = open_dir(dir, err);
+    if (fd < 0)
+        return fd;
+    int r = are_files_good(fd) ? 0 : make_files(fd, err);
+    close(fd);
+    return r;
 }

@@ -12,8 +12,10 @@ typedef struct rbk_cert {
     char ca[512], chain[512], key[512]; /* paths of PEM files */
 } rbk_cert;
 
-/* ca.pem, receiver.pem and receiver.key in `dir`. What is all there is kept, so that a
- * server that trusts it goes on to do so. 0; RBK_E_SYS or RBK_E_TLS with `err`. */
+/* ca.pem, receiver.pem and receiver.key in `dir`, which must be a folder of this user's
+ * that nobody else can write to. A set that is there, whole, private and not expired is
+ * kept, so that a server that trusts it goes on to do so; else a new one takes its place.
+ * 0; RBK_E_SYS or RBK_E_TLS with `err`. */
 int rbk_cert_make(const char *dir, rbk_cert *ret, rbk_error *err);
 
 #endif

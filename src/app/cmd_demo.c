@@ -6,6 +6,7 @@
  * files are in a temporary folder that goes with it. The callback is printed by the
  * receiver's thread, all else by the main thread. */
 #include "app/app.h"
+#include "app/log_writer.h"
 #include "app/post.h"
 #include "app/receiver.h"
 #include "app/tempdir.h"
@@ -30,23 +31,27 @@ typedef struct demo {
     _Atomic uint64_t called_us; /* of the first callback, 0 before */
 } demo;
 
-/* Beside the program, where the build puts it, or where it is installed. */
+/* Beside the program, where the build puts it, or where it is installed; never in the
+ * folder that we happen to be in. */
 static int find_module(demo *d)
 {
     static const char *const places[] = {"demo.so", "../../examples/demo.so", RBK_MODULE_DIR "/demo.so"};
     char self[PATH_BYTES];
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-    self[n > 0 ? n : 0] = 0;
+    if (n <= 0 || n == (ssize_t)sizeof self - 1) /* it may be cut there */
+        return rbk_failed(RBK_E_SYS, "the program's own path cannot be read from /proc/self/exe");
+    self[n] = 0;
     char *slash = strrchr(self, '/');
-    if (slash)
-        slash[1] = 0;
+    if (slash == NULL)
+        return rbk_failed(RBK_E_SYS, "the program's own path is not absolute");
+    slash[1] = 0;
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
         const char *in = places[i][0] == '/' ? "" : self;
         int len = snprintf(d->module, sizeof d->module, "%s%s", in, places[i]);
         if (len < PATH_BYTES && access(d->module, R_OK) == 0)
-            return 0;
+            return RBK_EXIT_OK;
     }
-    return RBK_E_NOTFOUND;
+    return rbk_failed(RBK_E_NOTFOUND, "demo.so is neither beside the program nor in " RBK_MODULE_DIR);
 }
 
 /* One message: its time, what it is, and its text. One write, so that two threads do not
@@ -97,7 +102,7 @@ static int start_server(demo *d, rbk_error *err)
     d->server = rbk_server_new();
     if (d->server == NULL)
         return rbk_fail(err, RBK_E_NOMEM, "out of memory");
-    rbk_server_log(d->server, rbk_log_stderr, NULL);
+    rbk_server_log(d->server, rbk_log_writer_line, NULL);
     int r = 0;
     for (size_t i = 0; r == 0 && i < sizeof sets / sizeof sets[0]; i++)
         r = rbk_server_set(d->server, sets[i][0], sets[i][1]);
@@ -144,7 +149,7 @@ static int wait_for_callback(demo *d, rbk_error *err)
 {
     rbk_mono_ms end = rbk_mono_now() + LIMIT_MS;
     while (atomic_load(&d->called_us) == 0) {
-        if (rbk_process_ends(rbk_process_wait(POLL_MS)))
+        if (rbk_process_wait(POLL_MS))
             return rbk_fail(err, RBK_E_CANCELLED, "ended before the callback came");
         if (rbk_mono_now() > end)
             return rbk_fail(err, RBK_E_TIMEOUT, "no callback came within 30 s");
@@ -191,7 +196,7 @@ static int show(demo *d, bool once, rbk_error *err)
     if (once)
         return 0;
     print_try(d);
-    while (!rbk_process_ends(rbk_process_wait(3600000)))
+    while (rbk_process_wait(3600000) == 0)
         ;
     return 0;
 }
@@ -200,14 +205,19 @@ static int run(uint16_t port, bool once)
 {
     demo d = {.port = port};
     rbk_error err = {0};
-    if (find_module(&d) < 0)
-        return rbk_failed(RBK_E_NOTFOUND, "demo.so is neither beside the program nor in "
-                          RBK_MODULE_DIR);
+    int code = find_module(&d);
+    if (code != RBK_EXIT_OK)
+        return code;
+    rbk_process_hold(false);
+    if (rbk_log_writer_start(STDERR_FILENO, false) < 0)
+        return rbk_failed(RBK_E_SYS, "the log's thread cannot start");
     if (rbk_tempdir_make(d.dir, &err) < 0)
         return rbk_failed(err.code, err.detail);
     int r = show(&d, once, &err);
+    rbk_process_end_at_once();
     rbk_server_free(d.server);
     rbk_receiver_stop(d.receiver);
+    rbk_log_writer_stop();
     rbk_tempdir_remove(d.dir);
     return r < 0 ? rbk_failed(r, err.detail) : RBK_EXIT_OK;
 }

@@ -85,8 +85,9 @@ static int listen_in(const char *dir, rbk_receiver_conf *conf)
     if (r < 0)
         return rbk_failed(r, err.detail);
     print_head(&cert, rbk_receiver_port(receiver));
-    while (!rbk_process_ends(rbk_process_wait(3600000)))
+    while (rbk_process_wait(3600000) == 0)
         ;
+    rbk_process_end_at_once();
     rbk_receiver_stop(receiver);
     return RBK_EXIT_OK;
 }
@@ -98,8 +99,10 @@ static int run(listen_conf *conf)
     if (conf->dir) {
         if (mkdir(conf->dir, 0700) < 0 && errno != EEXIST)
             return rbk_failed(RBK_E_SYS, strerror(errno));
+        rbk_process_hold(false);
         return listen_in(conf->dir, &conf->receiver);
     }
+    rbk_process_hold(false);
     if (rbk_tempdir_make(temp, &err) < 0)
         return rbk_failed(err.code, err.detail);
     int code = listen_in(temp, &conf->receiver);

@@ -2,9 +2,10 @@
 /* app/cmd_serve.c - `ringback serve`: the server as a process of its own.
  *
  * Reads the settings, starts the library, and then only waits for signals: SIGTERM and
- * SIGINT drain and end (a second one at once), SIGHUP reads the settings anew. The main
- * thread alone. */
+ * SIGINT drain and end (a second one at once, and the first one before the server is up),
+ * SIGHUP reads the settings anew. The main thread alone. */
 #include "app/app.h"
+#include "app/log_writer.h"
 
 #include "base/error.h"
 #include "server/server_internal.h"
@@ -18,7 +19,7 @@ enum { HEALTH_MS = 500 };
 static void write_line(void *user, rbk_level level, const char *line, size_t n)
 {
     (void)n;
-    rbk_log_stderr(user, (rbk_log_level)level, line);
+    rbk_log_writer_line(user, (rbk_log_level)level, line);
 }
 
 static rbk_log make_log(const rbk_options *o)
@@ -44,38 +45,51 @@ static int wait_for_end(rbk_server *s, const rbk_settings *settings, const rbk_l
 {
     while (rbk_server_health(s) != RBK_E_IO) {
         int signum = rbk_process_wait(HEALTH_MS);
-        if (rbk_process_ends(signum))
-            return RBK_EXIT_OK;
         if (signum == SIGHUP)
             reload(settings, log);
+        else if (signum > 0)
+            return RBK_EXIT_OK;
     }
     return RBK_EXIT_STORE;
+}
+
+static _Noreturn void end_now(int code)
+{
+    rbk_log_writer_stop();
+    _exit(code);
 }
 
 static int serve(rbk_options *o, const rbk_settings *settings)
 {
     rbk_log log = make_log(o);
+    if (rbk_log_writer_start(STDERR_FILENO, log.json) < 0) {
+        rbk_options_free(o);
+        return rbk_failed(RBK_E_SYS, "the log's thread cannot start");
+    }
     rbk_server *s = rbk_server_new();
     int r = s ? rbk_server_use_options(s, o) : RBK_E_NOMEM;
     if (s == NULL) {
         rbk_options_free(o);
         return rbk_failed(r, rbk_strerror(r));
     }
-    rbk_server_log(s, rbk_log_stderr, NULL);
+    rbk_server_log(s, rbk_log_writer_line, NULL);
     if (r == 0)
         r = rbk_server_start(s);
     if (r < 0) {
+        rbk_log_writer_stop();
         int code = rbk_failed(r, rbk_server_error(s));
         rbk_server_free(s);
         return code;
     }
+    rbk_process_started();
     int code = wait_for_end(s, settings, &log);
     if (code == RBK_EXIT_STORE) /* nothing of it can be finished; the jobs are on the disk */
-        _exit(code);
+        end_now(code);
     rbk_process_end_at_once();
     if (rbk_server_stop(s) != 0) /* a method may still run: nothing is taken from under it */
-        _exit(code);
+        end_now(code);
     rbk_server_free(s);
+    rbk_log_writer_stop();
     return code;
 }
 
@@ -93,6 +107,11 @@ int rbk_cmd_serve(int argc, char **argv)
             goto out;
     }
     rbk_process_raise_files();
+    rbk_process_hold(true);
+    if (rbk_process_starting() < 0) {
+        code = rbk_failed(RBK_E_SYS, "no thread can start");
+        goto out;
+    }
     rbk_options *o = rbk_settings_load(&settings, &err);
     code = o ? serve(o, &settings) : rbk_failed(err.code, err.detail);
 out:

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* app/process.c - what belongs to the process and not to the library: signals, limits,
- * standard output and error. */
+ * standard output and error. The main thread alone, but for the printing. */
 #include "app/app.h"
 
+#include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -10,21 +12,58 @@
 #include <time.h>
 #include <unistd.h>
 
-static sigset_t our_signals(void)
+static sigset_t held;
+static sem_t started;
+static pthread_t starter;
+
+void rbk_process_init(void)
+{
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static sigset_t ending_signals(void)
 {
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGHUP);
     return set;
 }
 
-void rbk_process_init(void)
+static bool is_ignored(int signum)
 {
-    sigset_t set = our_signals();
-    sigprocmask(SIG_BLOCK, &set, NULL);
-    signal(SIGPIPE, SIG_IGN);
+    struct sigaction now;
+    return sigaction(signum, NULL, &now) == 0 && now.sa_handler == SIG_IGN;
+}
+
+void rbk_process_hold(bool reload)
+{
+    held = ending_signals();
+    if (reload || !is_ignored(SIGHUP))
+        sigaddset(&held, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &held, NULL);
+}
+
+/* The one thread that does not block them: the kernel gives them to it. */
+static void *take_signals(void *arg)
+{
+    sigset_t set = ending_signals();
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+    while (sem_wait(&started) < 0)
+        ;
+    return arg;
+}
+
+int rbk_process_starting(void)
+{
+    sem_init(&started, 0, 0);
+    return pthread_create(&starter, NULL, take_signals, NULL) == 0 ? 0 : RBK_E_SYS;
+}
+
+void rbk_process_started(void)
+{
+    sem_post(&started);
+    pthread_join(starter, NULL);
 }
 
 void rbk_process_raise_files(void)
@@ -38,26 +77,17 @@ void rbk_process_raise_files(void)
 
 int rbk_process_wait(int timeout_ms)
 {
-    sigset_t set = our_signals();
     struct timespec t = {timeout_ms / 1000, (long)(timeout_ms % 1000) * 1000000};
-    int signum = sigtimedwait(&set, NULL, &t);
+    int signum = sigtimedwait(&held, NULL, &t);
     return signum > 0 ? signum : 0;
-}
-
-bool rbk_process_ends(int signum)
-{
-    return signum == SIGTERM || signum == SIGINT;
 }
 
 void rbk_process_end_at_once(void)
 {
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
+    sigset_t set = ending_signals();
     signal(SIGTERM, SIG_DFL);
     signal(SIGINT, SIG_DFL);
-    sigprocmask(SIG_UNBLOCK, &set, NULL);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
 int rbk_usage(const char *fmt, ...)
@@ -102,16 +132,6 @@ static void write_all(int fd, const char *p, size_t n)
         p += done;
         n -= (size_t)done;
     }
-}
-
-void rbk_log_stderr(void *user, rbk_log_level level, const char *line)
-{
-    char text[4096];
-    size_t n = strnlen(line, sizeof text - 1);
-    (void)user, (void)level;
-    memcpy(text, line, n);
-    text[n] = '\n';
-    write_all(STDERR_FILENO, text, n + 1);
 }
 
 void rbk_print(rbk_str s)

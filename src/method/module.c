@@ -9,6 +9,7 @@
 
 #include <dlfcn.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 typedef struct loaded {
     struct loaded *next;
@@ -88,10 +89,20 @@ static int run_init(rbk_modules *m, const char *path, void *handle, rbk_error *e
     return 0;
 }
 
+/* A FIFO or a device could hold dlopen() for ever. A name without a slash is looked for
+ * elsewhere, and what is not there dlopen() says best. */
+static bool may_be_module(const char *path)
+{
+    struct stat st;
+    return strchr(path, '/') == NULL || stat(path, &st) < 0 || S_ISREG(st.st_mode);
+}
+
 int rbk_modules_load(rbk_modules *m, const char *path, rbk_error *err)
 {
     if (is_loaded(m, path))
         return 0;
+    if (!may_be_module(path))
+        return rbk_fail(err, RBK_E_CONFIG, "module %s: it is not a regular file", path);
     loaded *l = calloc(1, sizeof *l);
     if (l == NULL || (l->path = strdup(path)) == NULL) {
         free(l);

@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { FILE_BYTES_MAX = 1 << 20, KEY_MAX = 400 };
@@ -164,12 +165,25 @@ static int read_line(reader *rd, rbk_str line, rbk_error *err)
     return line.p[0] == '[' ? read_section(rd, line, err) : read_pair(rd, line, err);
 }
 
-static int read_file(const char *path, rbk_buf *b, rbk_error *err)
+/* A FIFO or a device could hold its reader for ever. */
+static int open_regular(const char *path, rbk_error *err)
 {
-    int r = 0, fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = 1;
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0)
         return rbk_fail(err, RBK_E_CONFIG, "%s: cannot be read: %s", path, strerror(errno));
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+        return fd;
+    close(fd);
+    return rbk_fail(err, RBK_E_CONFIG, "%s: cannot be read: it is not a regular file", path);
+}
+
+static int read_file(const char *path, rbk_buf *b, rbk_error *err)
+{
+    int r = 0, fd = open_regular(path, err);
+    ssize_t n = 1;
+    if (fd < 0)
+        return fd;
     while (n != 0 && r == 0) {
         r = rbk_buf_reserve(b, 4096);
         if (r < 0)

@@ -9,6 +9,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "server/options.h"
@@ -389,7 +390,22 @@ static void test_unreadable_file(void **state)
     assert_int_equal(rbk_options_load(opts, "/nonexistent/ringback.ini", &err), RBK_E_CONFIG);
     assert_detail("/nonexistent/ringback.ini: cannot be read: No such file");
     assert_int_equal(rbk_options_load(opts, "/", &err), RBK_E_CONFIG);
-    assert_detail("cannot be read");
+    assert_detail("is not a regular file");
+    assert_int_equal(rbk_options_load(opts, "/dev/zero", &err), RBK_E_CONFIG);
+    assert_detail("/dev/zero: cannot be read: it is not a regular file");
+}
+
+/* Nobody writes to it: a reader that waits would wait for ever. */
+static void test_fifo_is_refused(void **state)
+{
+    (void)state;
+    char name[64];
+    snprintf(name, sizeof name, "/tmp/rbk-options-fifo-%d", (int)getpid());
+    assert_int_equal(mkfifo(name, 0600), 0);
+    int r = rbk_options_load(opts, name, &err);
+    unlink(name);
+    assert_int_equal(r, RBK_E_CONFIG);
+    assert_detail("is not a regular file");
 }
 
 static void test_environment(void **state)
@@ -478,7 +494,7 @@ int main(void)
         TEST(defaults),    TEST(sizes),       TEST(times),       TEST(switches_and_names),
         TEST(reals),       TEST(texts),       TEST(rules),       TEST(no_rule),
         TEST(file),        TEST(file_faults), TEST(file_bounds), TEST(unreadable_file),
-        TEST(environment), TEST(check),       TEST(dump_reads_back), TEST(doc),
+        TEST(fifo_is_refused), TEST(environment), TEST(check), TEST(dump_reads_back), TEST(doc),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
