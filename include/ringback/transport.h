@@ -18,8 +18,10 @@ struct sockaddr;
 typedef struct rbk_transport rbk_transport; /* a backend's own */
 
 typedef struct rbk_attempt_result {
-    int err;    /* 0 when the receiver answered; else RBK_E_RESOLVE, _ADDRESS, _CONNECT, _TLS,
-                   _TIMEOUT, _CLOSED, _PROTOCOL, _CANCELLED */
+    int err;    /* 0 when the receiver answered; else RBK_E_RESOLVE (no such name, or its
+                   look-up timed out), _ADDRESS, _CONNECT, _TLS, _TIMEOUT, _CLOSED, _PROTOCOL,
+                   _CANCELLED, _NOMEM; or RBK_E_BUSY: there was no place for the attempt on
+                   this side, and nothing of it was done */
     int status; /* the receiver's final status, 0 without one */
     bool complete;     /* the whole request was written before the status came */
     rbk_str retry_after; /* valid in the callback */

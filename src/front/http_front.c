@@ -34,6 +34,7 @@ struct rbk_http_front {
     rbk_engine *e;
     front_loop *loops;
     atomic_uint connections;
+    atomic_size_t buffered;
     size_t n_listeners;
     rbk_own_listener own[RBK_LISTENERS_MAX];
     int *fds; /* n_listeners x threads; -1 once a server owns it */
@@ -211,6 +212,7 @@ static int start_loop(rbk_http_front *f, size_t i, rbk_error *err)
         .max_body = f->conf.max_body,
         .max_connections = f->conf.max_connections,
         .connections = &f->connections,
+        .buffered = &f->buffered,
     };
     rbk_http_handler handler = {
         .on_head = on_head, .on_request = on_request, .on_gone = on_gone, .user = l};

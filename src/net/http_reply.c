@@ -121,6 +121,7 @@ static void recycle(rbk_http_conn *c, rbk_http_rq *r)
 static void pop_first(rbk_http_conn *c)
 {
     rbk_http_rq *r = c->first;
+    c->waiting -= r->answered ? r->out.n : 0;
     c->first = r->next;
     if (c->first == NULL)
         c->last = NULL;
@@ -149,6 +150,7 @@ static void keep_for_later(rbk_http_rq *r, const rbk_http_reply *rp)
     if (has_body(r, rp->status))
         rbk_buf_str(&r->out, rp->body);
     r->answered = true;
+    r->conn->waiting += r->out.n;
     if (rbk_buf_err(&r->out))
         rbk_http_conn_abort(r->conn);
 }
@@ -157,6 +159,7 @@ static void answer(rbk_http_rq *r, const rbk_http_reply *rp)
 {
     rbk_http_conn *c = r->conn;
     r->handed = false;
+    c->large = c->large || rp->body.n > RBK_HTTP_FREE;
     if (c->first != r) {
         keep_for_later(r, rp);
         return;

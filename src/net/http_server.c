@@ -28,6 +28,7 @@ static void set_defaults(rbk_http_server *s)
     c->body_ms = c->body_ms ? c->body_ms : 60000;
     c->idle_ms = c->idle_ms ? c->idle_ms : 60000;
     c->write_ms = c->write_ms ? c->write_ms : 20000;
+    c->max_buffered = c->max_buffered ? c->max_buffered : 256 << 20;
     if (c->connections == NULL)
         c->connections = &s->own_connections;
 }

@@ -21,14 +21,23 @@ typedef struct rbk_http_conf {
     size_t max_line;       /* request line 414, one header line 431 (8,192) */
     size_t max_head;       /* all header lines 431 (32 KiB) */
     unsigned max_fields;   /* 431 (100) */
-    unsigned max_pipeline; /* requests read ahead on one connection (16) */
+    unsigned max_pipeline; /* requests read ahead on one connection (16); one alone after an
+                              answer of more than 64 KiB */
     unsigned max_connections;
     int64_t head_ms;       /* from the first byte to the end of the head: 408 (10 s) */
     int64_t body_ms;       /* the body's share: 10 s + 1 ms for each byte at 1 KiB/s, at most
                               this (60 s): 408 */
     int64_t idle_ms;       /* between requests (60 s) */
-    int64_t write_ms;      /* an answer that the peer does not take (20 s) */
+    int64_t write_ms;      /* an answer that the peer does not take (20 s): so often a byte
+                              for each ms must go, 16 when more than 64 KiB are left */
     atomic_uint *connections; /* counted over all loops against max_connections */
+    /* Bytes held for peers, counted over all loops (NULL: not counted): of each body that
+     * is being received and of the answers of each connection that wait or are unsent,
+     * what is beyond the first 64 KiB. Over max_buffered (256 MiB) a body that grows is
+     * refused with 503, and a connection with more than 1 MiB of such answers is closed;
+     * over twice that, with any. */
+    atomic_size_t *buffered;
+    size_t max_buffered;
     rbk_tls *tls;          /* NULL: plain */
 } rbk_http_conf;
 

@@ -6,10 +6,10 @@
  * happens ends in rbk_http_conn_settle(), the one place that decides what comes next:
  * go on reading, wait, linger, close; and that sets the timer.
  *
- * Deadlines are absolute. Reading stops while max_pipeline requests or OUT_HIGH bytes
- * of answers wait. A refusal ends the reading of requests. An orderly close of the stream
- * reads on for a bounded time, so that the peer gets the answer in place of a reset.
- * Loop thread. */
+ * Deadlines are absolute. Reading stops while max_pipeline requests (one, if answers
+ * are large) or OUT_HIGH bytes of answers wait. A refusal ends the reading of requests.
+ * An orderly close of the stream reads on for a bounded time, so that the peer gets the
+ * answer in place of a reset. Loop thread. */
 #include "net/http_server_impl.h"
 
 #include <stdlib.h>
@@ -18,7 +18,9 @@ enum {
     OUT_HIGH = 256 << 10,
     REST_MAX = 4 << 20,    /* more than a stream ever gives at once */
     DISCARD_MAX = 1 << 20, /* of what comes behind the last request */
-    BODY_BASE_MS = 10000   /* and the time for its bytes at 1 KiB/s */
+    BODY_BASE_MS = 10000,  /* and the time for its bytes at 1 KiB/s */
+    PACE = 1,              /* bytes a ms that a peer must take */
+    PACE_LARGE = 16        /* when more than RBK_HTTP_FREE wait for it */
 };
 
 /* --- requests ---------------------------------------------------------------- */
@@ -60,6 +62,7 @@ static rbk_http_rq *enqueue(rbk_http_conn *c)
     c->cur = NULL;
     c->read_by = 0;
     c->wants_continue = false;
+    rbk_http_charge_body(c, 0);
     if (c->last)
         c->last->next = r;
     else
@@ -72,6 +75,7 @@ static rbk_http_rq *enqueue(rbk_http_conn *c)
 static void refuse(rbk_http_conn *c, int status, const char *why)
 {
     rbk_http_rq *r = enqueue(c);
+    rbk_buf_free(&r->body); /* it may wait in line */
     c->stage = RBK_HTTP_DISCARD;
     rbk_http_refuse(r, status, why);
 }
@@ -157,6 +161,13 @@ static size_t read_head(rbk_http_conn *c, rbk_str in)
     return used;
 }
 
+/* A body that is not complete yet grew. */
+static void check_budget(rbk_http_conn *c)
+{
+    if (!rbk_http_charge_body(c, c->cur->body.n))
+        refuse(c, 503, "too many large requests at once");
+}
+
 /* A body that came in one piece is not copied. */
 static size_t read_body(rbk_http_conn *c, rbk_str in)
 {
@@ -175,6 +186,8 @@ static size_t read_body(rbk_http_conn *c, rbk_str in)
         refuse(c, 503, "out of memory");
     else if (used == need)
         complete(c);
+    else
+        check_budget(c);
     return used;
 }
 
@@ -189,13 +202,16 @@ static size_t read_chunks(rbk_http_conn *c, rbk_str in)
         complete(c);
     else if (st != RBK_HTTP_MORE)
         refuse(c, st, c->chunks.why);
+    else
+        check_budget(c);
     return used;
 }
 
 static bool is_full(const rbk_http_conn *c)
 {
     return c->stage == RBK_HTTP_HEAD && c->cur == NULL &&
-           (c->n_open >= c->s->conf.max_pipeline || rbk_stream_unsent(c->st) > OUT_HIGH);
+           (c->n_open >= (c->large ? 1 : c->s->conf.max_pipeline) ||
+            c->waiting + rbk_stream_unsent(c->st) > OUT_HIGH);
 }
 
 static void discard(rbk_http_conn *c, size_t n)
@@ -281,6 +297,8 @@ void rbk_http_conn_settle(rbk_http_conn *c)
     if (c->busy)
         return; /* whoever is below us does it */
     read_rest(c);
+    if (!rbk_http_charge_answers(c))
+        rbk_http_conn_abort(c);
     try_continue(c);
     if (c->stage == RBK_HTTP_DISCARD && c->first == NULL) {
         if (c->write_by == 0) /* all has gone */
@@ -294,14 +312,15 @@ void rbk_http_conn_settle(rbk_http_conn *c)
     arm(c);
 }
 
-/* Every write_ms at least one byte for each ms must go, or all. */
+/* Every write_ms so many bytes must go, or all. */
 static void check_write(rbk_http_conn *c, rbk_mono_ms now)
 {
     size_t unsent = rbk_stream_unsent(c->st);
     int64_t taken = c->written - (int64_t)unsent;
+    int64_t pace = unsent > RBK_HTTP_FREE ? PACE_LARGE : PACE;
     if (unsent == 0) {
         c->write_by = 0;
-    } else if (taken - c->taken_mark < c->s->conf.write_ms) {
+    } else if (taken - c->taken_mark < pace * c->s->conf.write_ms) {
         rbk_http_conn_abort(c);
     } else {
         c->taken_mark = taken;
@@ -393,6 +412,7 @@ void rbk_http_conn_orphan(rbk_http_conn *c)
     rbk_http_rq *r = c->first;
     c->first = c->last = NULL;
     c->n_open = 0;
+    c->waiting = 0;
     while (r) {
         rbk_http_rq *next = r->next;
         r->conn = NULL;
@@ -420,6 +440,7 @@ static void on_closed(rbk_stream *st, int err, const char *detail, void *user)
     rbk_http_conn *c = user;
     c->st = NULL;
     c->stage = RBK_HTTP_CLOSING;
+    rbk_http_uncharge(c);
     rbk_http_conn_orphan(c);
     uv_close((uv_handle_t *)&c->timer, on_timer_closed);
 }

@@ -4,6 +4,7 @@
  *   http_server.c       the listener, the list of connections, drain and close
  *   http_server_conn.c  a connection: bytes in, requests out, deadlines
  *   http_reply.c        answers: composed, put in order, written
+ *   http_budget.c       bytes held for peers, counted against the budget of all
  *
  * A connection owns its requests in the order in which they came, first to last, from
  * the complete request to its written answer; `cur` is the one being read. A request
@@ -29,6 +30,8 @@ typedef struct rbk_http_rq {
     char peer[80];
 } rbk_http_rq;
 
+enum { RBK_HTTP_FREE = 64 << 10 }; /* of a body, and of the answers: never counted */
+
 /* How the bytes that come are read. From DISCARD on no request is read any more. */
 typedef enum rbk_http_stage {
     RBK_HTTP_OPENING, /* accepted; under TLS: handshake */
@@ -47,9 +50,12 @@ struct rbk_http_conn {
     unsigned busy; /* below us on the stack: bytes are being read, answers written */
     bool counted;  /* in conf.connections; else it is turned away */
     bool wants_continue;
+    bool large; /* an answer over RBK_HTTP_FREE was given: one request at a time */
 
     rbk_http_rq *cur, *first, *last, *spare;
     unsigned n_open; /* first to last */
+    size_t waiting;  /* bytes of answers that wait for their turn */
+    size_t body_charged, out_charged; /* our share of conf.buffered */
     rbk_http_chunks chunks;
     rbk_buf rest; /* bytes that came while no request could be taken */
     size_t rest_at;
@@ -101,5 +107,14 @@ void rbk_http_refuse(rbk_http_rq *r, int status, const char *why);
 void rbk_http_conn_write(rbk_http_conn *c, rbk_str bytes);
 /* What a server over its limit says. */
 void rbk_http_write_busy(rbk_http_conn *c);
+
+/* http_budget.c */
+
+/* The body being read has `n` bytes now. False: it grew, and the budget is used up. */
+bool rbk_http_charge_body(rbk_http_conn *c, size_t n);
+/* Count the answers that wait or are unsent. False: they grew, and are too much. */
+bool rbk_http_charge_answers(rbk_http_conn *c);
+/* Nothing is held any more. */
+void rbk_http_uncharge(rbk_http_conn *c);
 
 #endif

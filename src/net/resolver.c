@@ -27,8 +27,9 @@ enum {
     TTL_MIN_S = 5,
     TTL_MAX_S = 300,
     FAILED_S = 5,
-    TRY_MS = 2000, /* c-ares waits that long for the first server, then doubles it */
-    TRIES = 3,
+    LOOKUP_MS = 5000, /* until a lookup that no server answers ends, and frees its place */
+    TRIES = 2,        /* of each server; c-ares waits twice as long in the second round */
+    TRY_MS_MIN = 250,
 };
 
 typedef struct entry {
@@ -199,7 +200,8 @@ static const struct ares_addrinfo_node *next_of(const struct ares_addrinfo_node 
     return node;
 }
 
-/* IPv4 and IPv6 by turns: whichever does not work here, the other is the next try. */
+/* IPv4 and IPv6 by turns: whichever does not work here, the other is the next try. 0 if
+ * there are more than fit: whoever judges the addresses must see all. */
 static size_t read_addrs(const struct ares_addrinfo *ai, rbk_addr out[RBK_ADDRS_MAX])
 {
     const struct ares_addrinfo_node *v4 = next_of(ai->nodes, AF_INET);
@@ -211,7 +213,7 @@ static size_t read_addrs(const struct ares_addrinfo *ai, rbk_addr out[RBK_ADDRS_
             n++;
         *from = next_of((*from)->ai_next, (*from)->ai_family);
     }
-    return n;
+    return v4 || v6 ? 0 : n;
 }
 
 static int read_ttl(const struct ares_addrinfo *ai)
@@ -468,12 +470,12 @@ static void init_library(void)
     library_status = ares_library_init(ARES_LIB_INIT_ALL);
 }
 
-static int open_channel(rbk_resolver *r)
+static int init_channel(rbk_resolver *r, int try_ms)
 {
     char lookups[] = "fb"; /* the hosts file, then DNS */
     struct ares_options o = {
         .flags = ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES,
-        .timeout = TRY_MS,
+        .timeout = try_ms,
         .tries = TRIES,
         .ndots = 0,
         .ndomains = 0,
@@ -481,12 +483,36 @@ static int open_channel(rbk_resolver *r)
         .sock_state_cb = on_sock_state,
         .sock_state_cb_data = r,
     };
-    pthread_once(&library_once, init_library);
-    if (library_status != ARES_SUCCESS)
-        return library_status;
     return ares_init_options(&r->channel, &o,
                              ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_NDOTS |
                                  ARES_OPT_DOMAINS | ARES_OPT_LOOKUPS | ARES_OPT_SOCK_STATE_CB);
+}
+
+static int count_servers(rbk_resolver *r)
+{
+    struct ares_addr_port_node *servers = NULL;
+    int n = 0;
+    if (ares_get_servers_ports(r->channel, &servers) != ARES_SUCCESS)
+        return 1;
+    for (const struct ares_addr_port_node *s = servers; s; s = s->next)
+        n++;
+    ares_free_data(servers);
+    return n > 0 ? n : 1;
+}
+
+/* Each try is of one server, and how many there are is known only from a channel. */
+static int open_channel(rbk_resolver *r)
+{
+    enum { ONE_MS = LOOKUP_MS / 3 }; /* the second try takes two thirds */
+    pthread_once(&library_once, init_library);
+    int status = library_status;
+    if (status == ARES_SUCCESS)
+        status = init_channel(r, ONE_MS);
+    int n = status == ARES_SUCCESS ? count_servers(r) : 1;
+    if (n == 1)
+        return status;
+    ares_destroy(r->channel);
+    return init_channel(r, ONE_MS / n > TRY_MS_MIN ? ONE_MS / n : TRY_MS_MIN);
 }
 
 int rbk_resolver_new(rbk_loop *l, rbk_resolver **ret, rbk_error *err)

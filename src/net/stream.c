@@ -202,6 +202,11 @@ size_t rbk_stream_unsent(const rbk_stream *s)
     return s->plain.n - s->plain_at + s->out.n + sending;
 }
 
+size_t rbk_stream_held(const rbk_stream *s)
+{
+    return s->plain.n + s->out.n + s->sending.n;
+}
+
 /* Nothing more can be sent. If the peer said something before, it is still to be read,
  * and the reading ends by itself. */
 static void break_off(rbk_stream *s, int status)

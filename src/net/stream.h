@@ -52,6 +52,8 @@ int rbk_stream_accept(rbk_loop *l, uv_stream_t *listener, rbk_tls *tls, const rb
  * the stream closes. */
 int rbk_stream_write(rbk_stream *s, const void *p, size_t n);
 size_t rbk_stream_unsent(const rbk_stream *s); /* queued, not yet taken by the kernel */
+/* In memory because of them: a piece is given back when all of it has gone. */
+size_t rbk_stream_held(const rbk_stream *s);
 
 void rbk_stream_pause(rbk_stream *s); /* stop and go on reading; new streams read */
 void rbk_stream_resume(rbk_stream *s);

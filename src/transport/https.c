@@ -19,7 +19,11 @@
 
 #include <stdlib.h>
 
-enum { TEXT_MAX = 64 * 1024, AUTHORITY_MAX = RBK_HOST_MAX + 10 };
+enum {
+    TEXT_MAX = 64 * 1024,
+    AUTHORITY_MAX = RBK_HOST_MAX + 10,
+    TRIED_MAX = 4, /* addresses of one attempt: the next attempt asks for them anew */
+};
 
 typedef struct work {
     rbk_link link; /* in `all`, or in `late` */
@@ -138,7 +142,7 @@ static size_t next_of(const rbk_addr *addrs, size_t n, size_t i, bool v6)
 static size_t interleave(const rbk_addr *addrs, size_t n, rbk_addr ret[RBK_ADDRS_MAX])
 {
     size_t six = next_of(addrs, n, 0, true), four = next_of(addrs, n, 0, false), k = 0;
-    while ((six < n || four < n) && k < RBK_ADDRS_MAX) {
+    while ((six < n || four < n) && k < TRIED_MAX) {
         bool v6 = six < n && (k % 2 == 0 || four == n);
         size_t *i = v6 ? &six : &four;
         ret[k++] = addrs[*i];
@@ -231,8 +235,14 @@ static void on_resolved(void *user, int err, const rbk_addr *addrs, size_t n)
     work *w = user;
     if (err == RBK_E_CLOSED)
         fail(w, err, "the transport is closed");
+    else if (err == RBK_E_BUSY)
+        fail(w, err, "too many name look-ups wait");
+    else if (err == RBK_E_NOMEM)
+        fail(w, err, "out of memory");
+    else if (err == RBK_E_TIMEOUT)
+        fail(w, RBK_E_RESOLVE, "name look-up timed out");
     else if (err < 0 || n == 0)
-        fail(w, RBK_E_RESOLVE, err == RBK_E_TIMEOUT ? "name lookup timed out" : "no such name");
+        fail(w, RBK_E_RESOLVE, "no such name");
     else
         connect_to(w, addrs, n);
 }

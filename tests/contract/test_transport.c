@@ -9,6 +9,7 @@
 #include "transport/transports.h"
 
 #include "../support/failing_alloc.h"
+#include "../support/fake_resolve.h"
 #include "../support/receiver.h"
 
 #include <semaphore.h>
@@ -316,6 +317,64 @@ static void test_failures(void **state)
     }
 }
 
+/* --- what the look-up of the name says --- */
+
+static void test_lookup_failures(void **state)
+{
+    static const struct {
+        int said, err;
+        const char *detail;
+    } rows[] = {
+        {RBK_E_BUSY, RBK_E_BUSY, "too many name look-ups wait"},
+        {RBK_E_TIMEOUT, RBK_E_RESOLVE, "name look-up timed out"},
+        {RBK_E_RESOLVE, RBK_E_RESOLVE, "no such name"},
+        {RBK_E_NOMEM, RBK_E_NOMEM, "out of memory"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof backends / sizeof *backends; i++) {
+        for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
+            fixture f;
+            trial x;
+            fixture_start(&f, backends[i], &id, serve_ok, NULL);
+            trial_init(&x, &f, backends[i]->scheme, "name.test", "/");
+            fake_resolve.err = rows[k].said;
+            run(&x);
+            fake_resolve.err = 0;
+            assert_int_equal(x.result.err, rows[k].err);
+            assert_string_equal(x.detail, rows[k].detail);
+            assert_int_equal(atomic_load(&f.r.accepts), 0);
+            fixture_stop(&f);
+        }
+    }
+}
+
+/* The receiver is the last of `n` addresses; nobody listens at the others. */
+static void check_addresses(const rbk_transport_ops *ops, size_t n, int err)
+{
+    fixture f;
+    trial x;
+    fixture_start(&f, ops, &id, serve_ok, NULL);
+    trial_init(&x, &f, ops->scheme, "localhost", "/");
+    for (size_t i = 0; i < n; i++)
+        fake_resolve.addrs[i] = (rbk_addr){.ip = {127, 0, 0, (uint8_t)(i + 1 < n ? i + 2 : 1)}};
+    fake_resolve.n = n;
+    run(&x);
+    fake_resolve.n = 0;
+    assert_int_equal(x.result.err, err);
+    assert_int_equal(atomic_load(&f.r.accepts), err ? 0 : 1);
+    assert_true((size_t)atomic_load(&x.asked) >= n); /* each is judged, tried or not */
+    fixture_stop(&f);
+}
+
+static void test_few_addresses_tried(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof backends / sizeof *backends; i++) {
+        check_addresses(backends[i], 4, 0);
+        check_addresses(backends[i], 5, RBK_E_CONNECT);
+    }
+}
+
 /* --- what must not be sent --- */
 
 static void test_refused_address(void **state)
@@ -527,6 +586,7 @@ int main(void)
         cmocka_unit_test(test_refused_address), cmocka_unit_test(test_wrong_certificate),
         cmocka_unit_test(test_mixed_addresses), cmocka_unit_test(test_reuse),
         cmocka_unit_test(test_close_under_way), cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_lookup_failures), cmocka_unit_test(test_few_addresses_tried),
         cmocka_unit_test(test_registry),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

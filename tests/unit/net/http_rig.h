@@ -33,6 +33,8 @@ typedef struct rig {
     rbk_http_request *held[HELD_MAX];
     atomic_uint n_held, n_answered, n_gone, most_held, n_requests;
     atomic_uint connections;
+    atomic_size_t buffered;
+    int send_buf; /* of the server's sockets; 0: as the system has it */
     char *big;
 } rig;
 
@@ -99,6 +101,9 @@ static inline void rig_make(void *arg)
         g->big = calloc(1, BIG);
     assert_int_equal(rbk_http_listen(RBK_STR("127.0.0.1:0"), 1, &fd, &g->port, &err), 0);
     g->conf.connections = &g->connections;
+    g->conf.buffered = &g->buffered;
+    if (g->send_buf)
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &g->send_buf, sizeof g->send_buf);
     rbk_http_handler h = {rig_on_head, rig_on_request, rig_on_gone, g};
     assert_int_equal(rbk_http_server_new(g->loop, fd, &g->conf, &h, &g->server, &err), 0);
 }
@@ -169,6 +174,7 @@ static inline void rig_stop(rig *g)
     rbk_loop_stop(g->loop);
     rbk_loop_free(g->loop);
     assert_int_equal(g->connections, 0);
+    assert_int_equal(g->buffered, 0);
     free(g->big);
 }
 

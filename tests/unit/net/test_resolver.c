@@ -82,7 +82,8 @@ static size_t add_record(unsigned char *p, const record *r)
     return sizeof head + n;
 }
 
-/* "silent…": no answer. "fail…": SERVFAIL. "n…": an address of its own. */
+/* "silent…": no answer. "fail…": SERVFAIL. "n…": an address of its own. "wide17…": that
+ * many. */
 static size_t make_answer(unsigned char *p, size_t n, const char *name, int type)
 {
     const record any = {name, A, 60, "10.9.9.9"};
@@ -99,7 +100,12 @@ static size_t make_answer(unsigned char *p, size_t n, const char *name, int type
         n += add_record(p + n, &any);
         count++;
     }
-    known |= name[0] == 'n';
+    bool wide = strncmp(name, "wide", 4) == 0;
+    for (int i = 0; wide && type == A && i < atoi(name + 4); i++) {
+        n += add_record(p + n, &any);
+        count++;
+    }
+    known |= name[0] == 'n' || wide;
     p[2] = 0x81;
     p[3] = strncmp(name, "fail", 4) == 0 ? 0x82 : known ? 0x80 : 0x83;
     p[6] = 0;
@@ -371,6 +377,35 @@ static void test_timeout(void **state)
     tear_down(&g, false);
 }
 
+/* A name whose servers never answer frees its place soon. */
+static void test_silent_ends(void **state)
+{
+    (void)state;
+    rig g;
+    set_up(&g);
+    rbk_mono_ms before = rbk_mono_now();
+    assert_int_equal(resolve(&g, "silent.test", 15000).err, RBK_E_TIMEOUT);
+    assert_in_range(rbk_mono_now() - before, LOOKUP_MS / 2, LOOKUP_MS * 2);
+    assert_int_equal(g.r->n_pending, 0);
+    assert_int_equal(g.dns.queries, 2 * TRIES);
+    tear_down(&g, false);
+}
+
+/* All addresses are judged, or none is used. */
+static void test_too_many_addresses(void **state)
+{
+    (void)state;
+    rig g;
+    set_up(&g);
+    seen s = resolve(&g, "wide16.test", 5000);
+    assert_int_equal(s.err, 0);
+    assert_int_equal(s.n, RBK_ADDRS_MAX);
+    s = resolve(&g, "wide17.test", 5000);
+    assert_int_equal(s.err, RBK_E_RESOLVE);
+    assert_int_equal(s.n, 0);
+    tear_down(&g, false);
+}
+
 static void test_joined(void **state)
 {
     (void)state;
@@ -480,6 +515,7 @@ int main(void)
         cmocka_unit_test(test_timeout),        cmocka_unit_test(test_joined),
         cmocka_unit_test(test_busy),           cmocka_unit_test(test_bounded),
         cmocka_unit_test(test_from_callbacks), cmocka_unit_test(test_freed),
+        cmocka_unit_test(test_silent_ends),    cmocka_unit_test(test_too_many_addresses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
