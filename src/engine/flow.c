@@ -313,6 +313,7 @@ static int refill(rbk_flow *f, rbk_lane *lane, size_t room, const rbk_store_ops 
         rbk_ticket *t = rbk_ticket_new(job);
         if (t == NULL) {
             put_back(ops, st, job, now);
+            note_due(f, now + OVERFLOW_MS); /* the scan finds it */
             continue;
         }
         t->lane = lane;
