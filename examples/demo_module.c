@@ -9,6 +9,7 @@
  * demo.echo                             its params
  * demo.sleep {seconds}                  answers after a while, holding a method thread
  * demo.fail {code, message}             answers with that error */
+#define _POSIX_C_SOURCE 200809L /* nanosleep */
 #include <ringback.h>
 
 #include <time.h>

@@ -5,8 +5,8 @@
  *     curl http://127.0.0.1:7600/api -H 'Content-Type: application/json' \
  *          -d '{"id":1,"method":"report.make","params":{"pages":3}}'
  * Put "$rpc.callback": "https://…" into the params and the answer goes there instead. */
+#define _POSIX_C_SOURCE 200809L
 #include <ringback.h>
-
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -18,12 +18,9 @@ static void *make_report(void *arg)
     int64_t pages = 1;
     rbk_param_int(call, "/pages", &pages);
     sleep(2); /* the slow part */
-    rbk_json *j = rbk_call_json(call);
-    rbk_json_object(j);
-    rbk_json_key(j, "pages");
-    rbk_json_int(j, pages);
-    rbk_json_end(j);
-    rbk_call_result_json(call, j);
+    char json[40];
+    int n = snprintf(json, sizeof json, "{\"pages\":%lld}", (long long)pages);
+    rbk_call_result(call, json, (size_t)n);
     rbk_call_unref(call);
     return NULL;
 }
@@ -38,6 +35,12 @@ static void report(rbk_call *call, void *user)
         pthread_detach(thread);
 }
 
+static void log_line(void *user, rbk_log_level level, const char *line)
+{
+    (void)user, (void)level;
+    fprintf(stderr, "%s\n", line);
+}
+
 int main(void)
 {
     int sig;
@@ -47,14 +50,14 @@ int main(void)
     sigaddset(&set, SIGTERM);
     pthread_sigmask(SIG_BLOCK, &set, NULL); /* before the server makes its threads */
     rbk_server *s = rbk_server_new();
-    rbk_server_set(s, "store.dsn", "sqlite:embed.db");
-    rbk_server_method(s, &(rbk_method){.name = "report.make", .fn = report});
-    if (rbk_server_start(s) < 0) {
+    rbk_server_log(s, log_line, NULL);
+    int up = rbk_server_set(s, "store.dsn", "sqlite:embed.db") == 0 &&
+             rbk_server_method(s, &(rbk_method){.name = "report.make", .fn = report}) == 0 &&
+             rbk_server_start(s) == 0;
+    if (up)
+        sigwait(&set, &sig);
+    else
         fprintf(stderr, "embed: %s\n", rbk_server_error(s));
-        return 1;
-    }
-    fprintf(stderr, "listening on 127.0.0.1:%d\n", rbk_server_port(s, 0));
-    sigwait(&set, &sig);
     rbk_server_free(s); /* stops first */
-    return 0;
+    return up ? 0 : 1;
 }
