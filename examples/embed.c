@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* examples/embed.c - a whole server with one method that answers later.
- *
  *     cc embed.c -o embed $(pkg-config --cflags --libs ringback) -lpthread && ./embed
  *     curl http://127.0.0.1:7600/api -H 'Content-Type: application/json' \
  *          -d '{"id":1,"method":"report.make","params":{"pages":3}}'
@@ -17,6 +16,7 @@ static void *make_report(void *arg)
     rbk_call *call = arg;
     int64_t pages = 1;
     rbk_param_int(call, "/pages", &pages);
+    pthread_detach(pthread_self());
     sleep(2); /* the slow part */
     char json[40];
     int n = snprintf(json, sizeof json, "{\"pages\":%lld}", (long long)pages);
@@ -31,8 +31,6 @@ static void report(rbk_call *call, void *user)
     (void)user;
     if (pthread_create(&thread, NULL, make_report, rbk_call_ref(call)) != 0)
         rbk_call_unref(call); /* unanswered: the caller gets -32603 */
-    else
-        pthread_detach(thread);
 }
 
 static void log_line(void *user, rbk_log_level level, const char *line)
@@ -43,7 +41,6 @@ static void log_line(void *user, rbk_log_level level, const char *line)
 
 int main(void)
 {
-    int sig;
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGINT);
@@ -55,7 +52,7 @@ int main(void)
              rbk_server_method(s, &(rbk_method){.name = "report.make", .fn = report}) == 0 &&
              rbk_server_start(s) == 0;
     if (up)
-        sigwait(&set, &sig);
+        sigwaitinfo(&set, NULL);
     else
         fprintf(stderr, "embed: %s\n", rbk_server_error(s));
     rbk_server_free(s); /* stops first */
