@@ -2,9 +2,9 @@
 /* Method threads: who gets one, when there are not enough for all. */
 #include "engine_rig.h"
 
-/* --- A stream of synchronous calls ------------------------------------------------------ */
+/* --- Streams of synchronous calls ------------------------------------------------------ */
 
-enum { STREAM = 16, POOLS = 3, JOBS_A_POOL = 20 };
+enum { STREAM = 16, POOLS = 3, JOBS_A_POOL = 60 };
 
 static struct stream {
     rbk_server *s;
@@ -14,22 +14,27 @@ static struct stream {
 
 static void ask_again(void *user, const rbk_reply *reply)
 {
-    rbk_request rq = {.body = RBK_STR("{\"id\":1,\"method\":\"busy\"}")};
-    (void)user;
+    rbk_request rq = {.body = rbk_str_z(user)};
     stream.answered += reply != NULL;
-    if (stream.ending || rbk_server_handle(stream.s, &rq, ask_again, NULL) < 0)
+    if (stream.ending || rbk_server_handle(stream.s, &rq, ask_again, user) < 0)
         stream.open--;
 }
 
-/* The work of the method: a thread is held for a while. */
-static void busy(rbk_call *call, void *user)
+/* Two methods: together they would take both threads. */
+static void start_stream(rbk_server *s)
 {
-    (void)user;
-    watch_for(2);
-    rbk_call_result(call, "1", 1);
+    static char even[] = "{\"id\":1,\"method\":\"even\"}", odd[] = "{\"id\":1,\"method\":\"odd\"}";
+    stream.s = s;
+    stream.ending = false;
+    stream.open = STREAM;
+    stream.answered = 0;
+    for (int i = 0; i < STREAM; i++)
+        ask_again(i % 2 ? odd : even, NULL);
+    WAIT_FOR(stream.answered > STREAM);
 }
 
-static void count_run(rbk_call *call, void *user)
+/* The work of the method: a thread is held for a while. */
+static void work(rbk_call *call, void *user)
 {
     atomic_int *runs = user;
     ++*runs;
@@ -39,29 +44,27 @@ static void count_run(rbk_call *call, void *user)
 
 static void test_jobs_of_all_pools_go_on_beside_a_stream(void **state)
 {
-    atomic_int runs[POOLS] = {0};
-    static const char *const names[POOLS] = {"a", "b", "c"};
+    enum { MANY = JOBS_A_POOL / 2, SOME = JOBS_A_POOL / 6 };
+    static const char *const names[] = {"a", "b", "c", "even", "odd"};
+    atomic_int runs[5] = {0};
     rbk_server *s = make_server();
     (void)state;
     set(s, "method.threads", "2");
-    for (int i = 0; i < POOLS; i++) {
-        const rbk_method m = {.name = names[i], .fn = count_run, .user = &runs[i]};
+    for (int i = 0; i < 5; i++) {
+        const rbk_method m = {.name = names[i], .fn = work, .user = &runs[i]};
         assert_int_equal(rbk_server_method(s, &m), 0);
     }
-    assert_int_equal(rbk_server_method(s, &(rbk_method){.name = "busy", .fn = busy}), 0);
     start(s);
-    stream.s = s;
-    stream.ending = false;
-    stream.open = STREAM;
-    for (int i = 0; i < STREAM; i++)
-        ask_again(NULL, NULL);
-    WAIT_FOR(stream.answered > STREAM);
+    start_stream(s);
     for (int i = 0; i < POOLS; i++)
         assert_int_equal(ask_jobs(s, names[i], JOBS_A_POOL, true), 204);
+    WAIT_FOR(runs[0] >= MANY || runs[1] >= MANY || runs[2] >= MANY);
+    for (int i = 0; i < POOLS; i++)
+        assert_true(runs[i] >= SOME); /* they take turns */
+    int answered = stream.answered;
     for (int i = 0; i < POOLS; i++)
         WAIT_FOR(runs[i] == JOBS_A_POOL);
-    int answered = stream.answered;
-    WAIT_FOR(stream.answered > answered); /* the stream goes on all the while */
+    assert_true(stream.answered > answered); /* the stream goes on all the while */
     stream.ending = true;
     WAIT_FOR(stream.open == 0);
     rbk_server_free(s);
