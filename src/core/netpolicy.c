@@ -358,13 +358,25 @@ static int parse_cidr(rbk_str s, cidr *ret)
     return 0;
 }
 
-static bool has_host_bits(const cidr *c)
+/* The first address of the block. */
+static void network_of(const cidr *c, uint8_t ret[16])
 {
-    uint8_t rest[16] = {0};
-    memcpy(rest, c->addr, c->bits / 8);
+    memset(ret, 0, 16);
+    memcpy(ret, c->addr, c->bits / 8);
     if (c->bits % 8)
-        rest[c->bits / 8] = (uint8_t)(c->addr[c->bits / 8] & 0xff00 >> c->bits % 8);
-    return memcmp(rest, c->addr, addr_len(c->kind)) != 0;
+        ret[c->bits / 8] = (uint8_t)(c->addr[c->bits / 8] & 0xff00 >> c->bits % 8);
+}
+
+static int check_host_bits(const char *key, rbk_str item, const cidr *c, rbk_error *err)
+{
+    uint8_t network[16];
+    char text[46];
+    network_of(c, network);
+    if (memcmp(network, c->addr, addr_len(c->kind)) == 0)
+        return 0;
+    rbk_format_addr(c->kind, network, text);
+    return rbk_fail(err, RBK_E_CONFIG, "%s: \"%.*s\" has bits set behind its prefix; the block is %s/%u",
+                    key, (int)item.n, item.p, text, c->bits);
 }
 
 static int set_cidrs(const char *key, rbk_str list, cidr_list *ret, rbk_error *err)
@@ -379,8 +391,8 @@ static int set_cidrs(const char *key, rbk_str list, cidr_list *ret, rbk_error *e
         const uint8_t *addr = c->addr;
         if (parse_cidr(item, c) < 0)
             return bad_item(err, key, item, "is not an address or CIDR block");
-        if (has_host_bits(c))
-            return bad_item(err, key, item, "has bits set behind its prefix");
+        if ((r = check_host_bits(key, item, c, err)) < 0)
+            return r;
         kind = c->kind;
         if (c->bits >= 96 && unmap(&kind, &addr))
             return bad_item(err, key, item, "is IPv4-mapped, write it as IPv4");

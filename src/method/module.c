@@ -8,6 +8,7 @@
 #include "base/error.h"
 
 #include <dlfcn.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
@@ -31,6 +32,7 @@ struct rbk_module {
     rbk_error *err;
     int fault;
     size_t added;
+    char offered[200]; /* names that nobody wants, as far as they fit */
 };
 
 rbk_modules *rbk_modules_new(rbk_methods *into, rbk_module_want_fn want, void *user)
@@ -47,12 +49,23 @@ unsigned rbk_module_abi(const rbk_module *m)
     return RBK_MODULE_ABI;
 }
 
+static void note_offer(rbk_module *m, const char *name)
+{
+    size_t n = strlen(m->offered), need = n + strlen(name) + sizeof ", ...";
+    if (need < sizeof m->offered)
+        snprintf(m->offered + n, sizeof m->offered - n, "%s%s", n ? ", " : "", name);
+    else if (n + sizeof ", ..." <= sizeof m->offered && (n < 3 || strcmp(m->offered + n - 3, "...") != 0))
+        snprintf(m->offered + n, sizeof m->offered - n, "%s...", n ? ", " : "");
+}
+
 int rbk_module_method(rbk_module *m, const rbk_method *method)
 {
     if (method == NULL || method->name == NULL)
         return m->fault = rbk_fail(m->err, RBK_E_CONFIG, "module %s: a method without a name", m->path);
-    if (!m->all->want(m->all->user, m->path, rbk_str_z(method->name)))
+    if (!m->all->want(m->all->user, m->path, rbk_str_z(method->name))) {
+        note_offer(m, method->name);
         return 0;
+    }
     int r = rbk_methods_add(m->all->into, method);
     if (r < 0)
         return m->fault = rbk_fail(m->err, r == RBK_E_NOMEM ? r : RBK_E_CONFIG, "module %s: method %s: %s",
@@ -84,8 +97,11 @@ static int run_init(rbk_modules *m, const char *path, void *handle, rbk_error *e
         return view.fault;
     if (r < 0)
         return rbk_fail(err, RBK_E_CONFIG, "module %s: ringback_module_init gave %d", path, r);
+    if (view.added == 0 && view.offered[0] == 0)
+        return rbk_fail(err, RBK_E_CONFIG, "module %s: it offers no methods", path);
     if (view.added == 0)
-        return rbk_fail(err, RBK_E_CONFIG, "module %s: no method of it matches its section", path);
+        return rbk_fail(err, RBK_E_CONFIG, "module %s: none of its methods (%s) matches the section",
+                        path, view.offered);
     return 0;
 }
 
@@ -95,6 +111,19 @@ static bool may_be_module(const char *path)
 {
     struct stat st;
     return strchr(path, '/') == NULL || stat(path, &st) < 0 || S_ISREG(st.st_mode);
+}
+
+/* dlerror() mostly begins with the path, which we have said already. */
+static int fail_open(const char *path, rbk_error *err)
+{
+    const char *why = dlerror();
+    size_t n = strlen(path);
+    if (why && strncmp(why, path, n) == 0 && strncmp(why + n, ": ", 2) == 0)
+        why += n + 2;
+    if (strchr(path, '/') == NULL)
+        return rbk_fail(err, RBK_E_CONFIG, "module %s: %s; a file of this folder is written ./%s", path,
+                        why ? why : "cannot be loaded", path);
+    return rbk_fail(err, RBK_E_CONFIG, "module %s: %s", path, why ? why : "cannot be loaded");
 }
 
 int rbk_modules_load(rbk_modules *m, const char *path, rbk_error *err)
@@ -110,10 +139,9 @@ int rbk_modules_load(rbk_modules *m, const char *path, rbk_error *err)
     }
     l->handle = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
     if (l->handle == NULL) {
-        rbk_fail(err, RBK_E_CONFIG, "module %s: %s", path, dlerror());
         free(l->path);
         free(l);
-        return RBK_E_CONFIG;
+        return fail_open(path, err);
     }
     l->next = m->list;
     m->list = l;

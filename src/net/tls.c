@@ -11,6 +11,7 @@
 #include "net/tls_impl.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 #include <pthread.h>
@@ -18,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/map.h"
@@ -253,6 +255,11 @@ int rbk_tls_client_new(const rbk_tls_client_conf *conf, rbk_tls **ret, rbk_error
     }
     if (!conf->ca_only)
         trust_system(t->ctx);
+    if (conf->ca_file && access(conf->ca_file, R_OK) < 0) {
+        int why = errno;
+        rbk_tls_free(t);
+        return rbk_fail(err, RBK_E_CONFIG, "%s: %s", conf->ca_file, strerror(why));
+    }
     if (conf->ca_file && SSL_CTX_load_verify_file(t->ctx, conf->ca_file) != 1) {
         int r = fail_config(err, conf->ca_file);
         rbk_tls_free(t);

@@ -5,7 +5,10 @@
  * and --set all end in rbk_options_set(). One thread. */
 #include "server/options_impl.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define ENV_PREFIX "RINGBACK_"
 
@@ -117,6 +120,22 @@ static bool split_rule_key(rbk_str key, rbk_str *ret_pattern, rbk_str *ret_name)
     return true;
 }
 
+/* `method.Order.*.timeout` wants quotes around its pattern. */
+static int fail_unknown(rbk_str key, rbk_error *err)
+{
+    const size_t from = sizeof "method." - 1;
+    const char *dot = key.n ? memrchr(key.p, '.', key.n) : NULL;
+    if (dot == NULL || !rbk_str_starts(key, RBK_STR("method.")) || dot < key.p + from ||
+        memchr(key.p, '"', key.n))
+        return rbk_fail(err, RBK_E_CONFIG, "unknown key");
+    rbk_str pattern = {key.p + from, (size_t)(dot - key.p) - from};
+    rbk_str name = {dot + 1, key.n - (size_t)(dot - key.p) - 1};
+    if (pattern.n > RBK_OPTION_PATTERN_MAX || !find_option(rbk_option_rule_table, RBK_STR("method"), name))
+        return rbk_fail(err, RBK_E_CONFIG, "unknown key");
+    return rbk_fail(err, RBK_E_CONFIG, "unknown key; a pattern needs quotes: method.\"%.*s\".%.*s",
+                    RBK_FMT(pattern), RBK_FMT(name));
+}
+
 static int set_key(rbk_options *o, rbk_str key, rbk_str value, rbk_error *err)
 {
     rbk_str pattern, name;
@@ -132,9 +151,7 @@ static int set_key(rbk_options *o, rbk_str key, rbk_str value, rbk_error *err)
     opt = dot ? find_option(rbk_option_table, (rbk_str){key.p, n},
                             (rbk_str){dot + 1, key.n - n - 1})
               : NULL;
-    if (opt == NULL)
-        return rbk_fail(err, RBK_E_CONFIG, "unknown key");
-    return rbk_option_parse(opt, o, value, err);
+    return opt ? rbk_option_parse(opt, o, value, err) : fail_unknown(key, err);
 }
 
 int rbk_options_set(rbk_options *o, rbk_str key, rbk_str value, rbk_error *err)
@@ -198,6 +215,30 @@ int rbk_options_check(const rbk_options *o, rbk_error *err)
     if (o->max_pending_bytes < o->max_body)
         return rbk_fail(err, RBK_E_CONFIG,
                         "store.max_pending_bytes: is less than server.max_body");
+    return 0;
+}
+
+/* NULL, or why `path` is no file that we can read. Never opened: a FIFO would hold us. */
+static const char *cannot_read(const char *path)
+{
+    struct stat st;
+    if (stat(path, &st) < 0 || access(path, R_OK) < 0)
+        return strerror(errno);
+    return S_ISREG(st.st_mode) ? NULL : "it is not a regular file";
+}
+
+int rbk_options_check_files(const rbk_options *o, rbk_error *err)
+{
+    const char *wrong = o->ca_file[0] ? cannot_read(o->ca_file) : NULL;
+    if (wrong)
+        return rbk_fail(err, RBK_E_CONFIG, "delivery.ca_file: %s: %s", o->ca_file, wrong);
+    for (size_t i = 0; i < o->n_rules; i++) {
+        const rbk_method_rule *rule = &o->rules[i];
+        wrong = rule->module && strchr(rule->module, '/') ? cannot_read(rule->module) : NULL;
+        if (wrong)
+            return rbk_fail(err, RBK_E_CONFIG, "method.\"%s\".module: %s: %s", rule->pattern,
+                            rule->module, wrong);
+    }
     return 0;
 }
 

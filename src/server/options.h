@@ -53,6 +53,9 @@ int rbk_options_load(rbk_options *o, const char *path, rbk_error *err);
 int rbk_options_env(rbk_options *o, char *const *environ_list, rbk_error *err);
 /* Rules that concern more than one option. */
 int rbk_options_check(const rbk_options *o, rbk_error *err);
+/* Can the files that the options name be read? A module without a slash in its name is
+ * looked for elsewhere and not checked. 0 or RBK_E_CONFIG. */
+int rbk_options_check_files(const rbk_options *o, rbk_error *err);
 
 /* The settings as an INI file that reads back the same. */
 void rbk_options_dump(const rbk_options *o, rbk_buf *b);

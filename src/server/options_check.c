@@ -95,7 +95,9 @@ static const char *check_policy(const rbk_netpolicy_conf *conf, char out[160])
     rbk_netpolicy_free(policy);
     if (r >= 0)
         return NULL;
-    snprintf(out, 160, "%.159s", err.detail[0] ? err.detail : rbk_strerror(r));
+    const char *detail = err.detail[0] ? err.detail : rbk_strerror(r);
+    const char *key_end = strncmp(detail, "callback.", 9) == 0 ? strstr(detail, ": ") : NULL;
+    snprintf(out, 160, "%.159s", key_end ? key_end + 2 : detail); /* the caller says the key */
     return out;
 }
 

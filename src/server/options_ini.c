@@ -82,6 +82,8 @@ static int read_section(reader *rd, rbk_str line, rbk_error *err)
     }
     if (i >= line.n || line.p[i] != ']' || !is_rest_empty((rbk_str){line.p + i + 1, line.n - i - 1}))
         return fail_line(rd, err, "is not a section like [server] or [method \"Order.*\"]");
+    if (pattern.p == NULL && rbk_str_starts(name, RBK_STR("method ")))
+        return fail_line(rd, err, "the pattern needs quotes: [method \"Order.*\"]");
     if (!is_section(name) || (pattern.p && !rbk_str_eqz(name, "method")))
         return fail_line(rd, err, "unknown section");
     if (pattern.p && (pattern.n == 0 || pattern.n > RBK_OPTION_PATTERN_MAX))

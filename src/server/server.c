@@ -242,7 +242,8 @@ static int make_engine(rbk_server *s, rbk_error *err)
 static int start_all(rbk_server *s, rbk_error *err)
 {
     int r;
-    if ((r = rbk_options_check(s->options, err)) < 0 || (r = load_modules(s, err)) < 0)
+    if ((r = rbk_options_check(s->options, err)) < 0 ||
+        (r = rbk_options_check_files(s->options, err)) < 0 || (r = load_modules(s, err)) < 0)
         return r;
     set_timeouts(s);
     if ((r = make_front(s, err)) < 0 || (r = make_policy(s, err)) < 0 ||
