@@ -241,7 +241,8 @@ int rbk_cert_make(const char *dir, rbk_cert *ret, rbk_error *err)
     int fd = open_dir(dir, err);
     if (fd < 0)
         return fd;
-    int r = are_files_good(fd) ? 0 : make_files(fd, err);
+    rbk_error what = {0};
+    int r = are_files_good(fd) ? 0 : make_files(fd, &what);
     close(fd);
-    return r;
+    return r < 0 ? rbk_fail(err, r, "%s: %s", dir, what.detail) : 0;
 }

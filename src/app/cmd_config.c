@@ -18,9 +18,16 @@ static int run(const rbk_settings *settings, bool test)
     rbk_options *o = rbk_settings_load(settings, &err);
     if (o == NULL)
         return rbk_failed(err.code, err.detail);
-    if (!test)
+    int r = test ? rbk_options_check_files(o, &err) : 0;
+    if (test)
+        rbk_buf_lit(&b, "good\n");
+    else
         rbk_options_dump(o, &b);
     rbk_options_free(o);
+    if (r < 0) {
+        rbk_buf_free(&b);
+        return rbk_failed(r, err.detail);
+    }
     return print(&b);
 }
 

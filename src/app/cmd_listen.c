@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 
 enum { PRINT_MAX = 64 << 20, DELAY_MAX_MS = 3600000, DEFAULT_PORT = 7643 };
@@ -56,10 +57,13 @@ static void on_callback(void *user, const rbk_callback *cb)
     rbk_buf_free(&b);
 }
 
-static void print_head(const rbk_cert *cert, unsigned port)
+/* The server may be started in another folder, so its path is absolute. */
+static void print_head(const rbk_cert *cert, unsigned port, bool kept)
 {
+    char *full = realpath(cert->ca, NULL);
+    const char *ca = full ? full : cert->ca;
     printf("Listening for callbacks on https://127.0.0.1:%u/\n"
-           "Certificate authority: %s\n\n"
+           "Certificate authority: %s\n%s\n"
            "Start a server that may call it:\n"
            "  ringback serve --set callback.allow=127.0.0.0/8 --set delivery.ca_file=%s\n"
            "or put this into its configuration:\n"
@@ -67,11 +71,13 @@ static void print_head(const rbk_cert *cert, unsigned port)
            "  allow = 127.0.0.0/8\n"
            "  [delivery]\n"
            "  ca_file = %s\n",
-           port, cert->ca, cert->ca, cert->ca);
+           port, ca, kept ? "" : "It goes when this ends; --dir DIR keeps one for the next time.\n", ca,
+           ca);
     fflush(stdout);
+    free(full);
 }
 
-static int listen_in(const char *dir, rbk_receiver_conf *conf)
+static int listen_in(const char *dir, bool kept, rbk_receiver_conf *conf)
 {
     rbk_cert cert;
     rbk_receiver *receiver = NULL;
@@ -84,7 +90,7 @@ static int listen_in(const char *dir, rbk_receiver_conf *conf)
         r = rbk_receiver_start(conf, &receiver, &err);
     if (r < 0)
         return rbk_failed(r, err.detail);
-    print_head(&cert, rbk_receiver_port(receiver));
+    print_head(&cert, rbk_receiver_port(receiver), kept);
     while (rbk_process_wait(3600000) == 0)
         ;
     rbk_process_end_at_once();
@@ -97,15 +103,17 @@ static int run(listen_conf *conf)
     char temp[400];
     rbk_error err = {0};
     if (conf->dir) {
-        if (mkdir(conf->dir, 0700) < 0 && errno != EEXIST)
-            return rbk_failed(RBK_E_SYS, strerror(errno));
+        if (mkdir(conf->dir, 0700) < 0 && errno != EEXIST) {
+            rbk_fail(&err, RBK_E_SYS, "%s: cannot be made: %s", conf->dir, strerror(errno));
+            return rbk_failed(err.code, err.detail);
+        }
         rbk_process_hold(false);
-        return listen_in(conf->dir, &conf->receiver);
+        return listen_in(conf->dir, true, &conf->receiver);
     }
     rbk_process_hold(false);
     if (rbk_tempdir_make(temp, &err) < 0)
         return rbk_failed(err.code, err.detail);
-    int code = listen_in(temp, &conf->receiver);
+    int code = listen_in(temp, false, &conf->receiver);
     rbk_tempdir_remove(temp);
     return code;
 }

@@ -102,7 +102,8 @@ int rbk_cmd_serve(int argc, char **argv)
     int code = RBK_EXIT_USAGE, i;
     while ((i = rbk_args_next(&a)) != RBK_ARG_END) {
         if (i == RBK_ARG_WORD)
-            rbk_usage("'%s' is too much: serve takes options only", a.value);
+            rbk_usage("'%s' is too much: serve takes options only; a file is given as -c %s", a.value,
+                      a.value);
         if (i < 0 || rbk_settings_add(&settings, i, a.value) < 0)
             goto out;
     }

@@ -41,7 +41,8 @@ static const rbk_command commands[] = {
      .run = rbk_cmd_config, .summary = "print the settings", .settings = true,
      .help = "  -c, --config FILE    read settings from an INI file\n"
              "      --set KEY=VALUE  one setting; stronger than file and environment\n"
-             "  -t, --test           test the settings, print nothing\n"
+             "  -t, --test           only test the settings, and that the files that\n"
+             "                       they name can be read\n"
              "      --doc            print the table of all settings as Markdown\n"},
 };
 enum { N_COMMANDS = sizeof commands / sizeof commands[0] };

@@ -13,7 +13,7 @@ import urllib.request
 
 import pytest
 
-from lib.server import clean_env, ringback, root
+from lib.server import build, clean_env, ringback, root
 from lib.wait import until
 
 COMMANDS = ["serve", "demo", "listen", "call", "check-dsn", "config"]
@@ -147,9 +147,39 @@ def test_config_test(tmp_path):
     good.write_text("[log]\nlevel = debug\n")
     bad.write_text("[log]\n\nlevel = loud\n")
     p = run("config", "-t", "-c", good)
-    assert p.stdout == p.stderr == ""
+    assert p.stdout == "good\n" and p.stderr == ""
     p = run("config", "-t", "-c", bad, code=2)
     assert p.stderr.startswith(f"ringback: {bad}:3: log.level: ") and len(p.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("key, name", [
+    ("delivery.ca_file", "no/ca.pem"), ('method."a.*".module', "./no.so"), ("delivery.ca_file", "/dev"),
+])
+def test_config_test_looks_at_files(key, name):
+    for command in (["config", "-t"], ["serve", "--set", "server.listen=127.0.0.1:0", "--set", "store.dsn=memory:"]):
+        p = run(*command, "--set", f"{key}={name}", code=2)
+        assert p.stdout == "" and p.stderr.startswith(f"ringback: {key}: {name}: "), p.stderr
+        assert p.stderr.count(name) == 1
+
+
+@pytest.mark.parametrize("setting, says", [
+    ("method.my.*.timeout=1s", 'method.my.*.timeout: unknown key; a pattern needs quotes: method."my.*".timeout'),
+    ("method.my.*.nothing=1s", "method.my.*.nothing: unknown key"),
+    ("callback.allow=10.1.2.3/8", 'callback.allow: "10.1.2.3/8" has bits set behind its prefix; the block is 10.0.0.0/8'),
+    ("callback.deny=fd00::1/64", 'callback.deny: "fd00::1/64" has bits set behind its prefix; the block is fd00::/64'),
+    ("callback.ports=0", 'callback.ports: "0" is not a port or range from 1 to 65535'),
+])
+def test_config_says_what_to_write(setting, says):
+    assert run("config", "-t", "--set", setting, code=2).stderr == f"ringback: --set: {says}\n"
+
+
+def test_config_of_a_pattern_without_quotes(tmp_path):
+    (tmp_path / "c.ini").write_text("[method my.*]\ntimeout = 1s\n")
+    assert 'c.ini:1: the pattern needs quotes: [method "' in run("config", "-c", tmp_path / "c.ini", code=2).stderr
+
+
+def test_serve_with_a_file_as_a_word():
+    assert "-c ringback.ini" in run("serve", "ringback.ini", code=2).stderr
 
 
 def test_variable_of_no_setting():
@@ -223,9 +253,23 @@ def test_listen_keeps_its_authority(listener):
 def test_listen_removes_its_temporary_folder(start, tmp_path):
     r = start("listen", "--port", 0, env={"TMPDIR": str(tmp_path)})
     ca = pathlib.Path(r.wait_for(r"^Certificate authority: (.*)$")[1])
+    r.wait_for("goes when this ends; --dir")
     assert ca.exists() and ca.parent.parent == tmp_path
     assert r.end() == 0
     assert not ca.parent.exists()
+
+
+def test_listen_prints_absolute_paths(start, tmp_path):
+    r = start("listen", "--port", 0, "--dir", "dev")
+    r.wait_for(rf"^  ca_file = {tmp_path.resolve()}/dev/ca\.pem$")
+    assert "goes when" not in r.text()
+
+
+def test_listen_names_the_folder_that_it_cannot_use(tmp_path):
+    name = f"{tmp_path}/no/dev"
+    assert run("listen", "--port", 0, "--dir", name, code=1).stderr.startswith(f"ringback: {name}: cannot be made: ")
+    (tmp_path / "ca.pem").mkdir()
+    assert run("listen", "--port", 0, "--dir", tmp_path, code=1).stderr.startswith(f"ringback: {tmp_path}: ca.pem: ")
 
 
 def test_listen_ends_while_answers_wait(listener):
@@ -370,6 +414,32 @@ def test_serve_raises_the_limit_of_files(server):
 def test_serve_with_a_folder_that_is_not_there(tmp_path):
     p = run("serve", "--set", "server.listen=127.0.0.1:0", "--set", f"store.dsn=sqlite:{tmp_path}/no/such/a.db", code=2)
     assert "no/such" in p.stderr
+
+
+def test_serve_with_a_file_that_is_no_store(tmp_path):
+    (tmp_path / "a.db").write_bytes(b"no database " * 1000)
+    p = run("serve", "--set", "server.listen=127.0.0.1:0", "--set", "store.dsn=sqlite:a.db", cwd=tmp_path, code=2)
+    assert p.stderr.endswith(f"ringback: store.dsn: {tmp_path.resolve()}/a.db is not an SQLite database\n")
+
+
+def serve_module(pattern, module):
+    return run("serve", "--set", "server.listen=127.0.0.1:0", "--set", "store.dsn=memory:",
+               "--set", f'method."{pattern}".module={module}', code=2).stderr
+
+
+def test_serve_with_a_module_of_other_methods():
+    assert "none of its methods (OrderService.processOrder, demo.echo, demo.sleep, demo.fail) matches" in \
+        serve_module("other.*", build() / "examples/demo.so")
+
+
+def test_serve_with_a_module_without_a_folder():
+    text = serve_module("*", "nothing.so")
+    assert text.startswith("ringback: module nothing.so: cannot open") and "written ./nothing.so" in text
+
+
+def test_serve_with_a_module_that_is_no_module(tmp_path):
+    (tmp_path / "a.so").write_text("text")
+    assert serve_module("*", tmp_path / "a.so").count("a.so") == 1
 
 
 def test_serve_with_a_module_that_is_not_there():

@@ -13,7 +13,7 @@ import tempfile
 
 import pytest
 
-from lib.server import clean_env, ringback, root
+from lib.server import build, clean_env, ringback, root
 from lib.wait import until
 
 BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.M | re.S)
@@ -55,6 +55,20 @@ def shell():
 def test_readme_has_commands():
     assert any(b.startswith("script/demo") for b in blocks())
     assert any(b.startswith("script/test") for b in blocks())
+
+
+def test_settings_of_the_readme(tmp_path):
+    """The blocks of ringback.ini, together, are good settings, and serve what the README calls."""
+    text = "".join(re.findall(r"^```ini\n(.*?)^```$", (root() / "README.md").read_text(), re.M | re.S))
+    (tmp_path / "ringback.ini").write_text(text)
+    shutil.copy(build() / "examples/demo.so", tmp_path)
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/ca.pem").write_text("")
+    p = subprocess.run([ringback(), "config", "-t", "-c", "ringback.ini"], cwd=tmp_path, env=clean_env(),
+                       capture_output=True, text=True, timeout=20)
+    assert (p.stdout, p.stderr) == ("good\n", "")
+    for method in ("OrderService.processOrder", "demo.echo"):
+        assert f'[method "{method.split(".")[0]}.*"]' in text
 
 
 def test_commands_of_the_readme(shell):
