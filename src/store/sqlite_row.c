@@ -39,6 +39,9 @@ static int classify(sqlite3 *db, int rc)
 
 int rbk_sqlite_fail(rbk_store *st, sqlite3 *db, int rc, const char *what, rbk_error *err)
 {
+    /* At open, by a file that was never a store; not after the disk failed. */
+    if ((rc & 0xff) == SQLITE_NOTADB && st->reader == NULL && !atomic_load(&rbk_sqlite_suspect))
+        return rbk_fail_text(err, RBK_E_CONFIG, "store.dsn: %s is not an SQLite database", st->path);
     int code = classify(db, rc);
     if (code == RBK_E_IO) {
         atomic_store(&st->broken, true);

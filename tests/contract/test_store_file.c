@@ -167,7 +167,7 @@ static void test_damaged_file(void **state)
     assert_non_null(f);
     assert_int_equal(fwrite(text, 1, sizeof text, f), sizeof text);
     fclose(f);
-    expect_refused(k, RBK_E_IO, "not a database");
+    expect_refused(k, RBK_E_CONFIG, "is not an SQLite database");
 }
 
 /* An empty file is what a power cut leaves of a store that was just being made. */
