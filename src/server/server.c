@@ -140,6 +140,8 @@ static bool is_wanted(void *user, const char *path, rbk_str name)
 {
     const rbk_server *s = user;
     const rbk_method_rule *rule = rbk_options_rule(s->options, name);
+    if (rule == NULL || rule->module == NULL)
+        rbk_event(&s->log, RBK_INFO, "module.unused", RBK_FS("method", name), RBK_FZ("module", path));
     return rule && rule->module && strcmp(rule->module, path) == 0;
 }
 

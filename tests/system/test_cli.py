@@ -432,6 +432,13 @@ def test_serve_with_a_module_of_other_methods():
         serve_module("other.*", build() / "examples/demo.so")
 
 
+def test_serve_names_methods_that_no_section_wants(make_server):
+    server = make_server({'method."demo.*".module': str(build() / "examples/demo.so")}, methods=False)
+    line = server.wait_log(r"event=module\.unused method=(\S+) module=\S*demo\.so")
+    assert line[1] == "OrderService.processOrder"
+    assert server.log().count("event=module.unused") == 1
+
+
 def test_serve_with_a_module_without_a_folder():
     text = serve_module("*", "nothing.so")
     assert text.startswith("ringback: module nothing.so: cannot open") and "written ./nothing.so" in text
