@@ -224,7 +224,7 @@ static const char *cannot_read(const char *path)
     struct stat st;
     if (stat(path, &st) < 0 || access(path, R_OK) < 0)
         return strerror(errno);
-    return S_ISREG(st.st_mode) ? NULL : "it is not a regular file";
+    return S_ISDIR(st.st_mode) ? "it is a folder" : NULL;
 }
 
 int rbk_options_check_files(const rbk_options *o, rbk_error *err)
