@@ -201,8 +201,8 @@ static void keys_change_with_an_overlap(void **state)
     assert_int_equal(rbk_sign_keys_count(k, RBK_SIGN_ED25519), 1);
     assert_int_equal(rbk_sign(k, &m, &out), 0);
     rbk_str all = rbk_buf_view(&out);
-    static const char *const one[] = {SECRET, OTHER, PUBLIC, PRIVATE, SEED, SECRET " " OTHER,
-                                      "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n" PUBLIC};
+    static const char *const one[] = {SECRET, OTHER, PUBLIC, PRIVATE, SEED, (SECRET " " OTHER),
+                                      ("whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n" PUBLIC)};
     for (size_t i = 0; i < sizeof one / sizeof one[0]; i++)
         assert_int_equal(verify_with(one[i], all, &err), 0);
     assert_int_equal(verify_with("whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", all, &err), RBK_E_UNAUTHORIZED);
