@@ -26,6 +26,11 @@ def run(*words, env=None, cwd=None, code=0):
     return p
 
 
+def hang_up_ends():
+    """A runner may ignore SIGHUP, and what it starts inherits that."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 class Running:
     """A command that stays up, with what it says in a file."""
 
@@ -33,7 +38,7 @@ class Running:
         self.out = folder / f"{words[0]}.out"
         with open(self.out, "wb") as f:
             self.proc = subprocess.Popen([ringback(), *map(str, words)], env=clean_env(env or {}), cwd=folder,
-                                         stdin=subprocess.DEVNULL, stdout=f, stderr=f)
+                                         preexec_fn=hang_up_ends, stdin=subprocess.DEVNULL, stdout=f, stderr=f)
 
     def text(self):
         return self.out.read_text(errors="replace")
