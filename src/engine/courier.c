@@ -12,7 +12,6 @@
 #include "base/error.h"
 #include "base/id.h"
 #include "base/map.h"
-#include "engine/signer.h"
 #include "engine/store_thread.h"
 #include "net/loop.h"
 #include "seam/transports.h"
@@ -21,7 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { TRANSPORTS_MAX = 4, SPARE_MAX = 256, LINES_MAX = 16 << 10 };
+enum { TRANSPORTS_MAX = 4, SPARE_MAX = 256 };
 
 typedef struct courier courier;
 
@@ -41,7 +40,6 @@ typedef struct delivery {
     rbk_ticket *t;
     rbk_dsn dsn;
     char job[RBK_ID_TEXT + 1];
-    rbk_buf lines; /* header lines of the attempt, its signature among them */
     rbk_wall_ms began;
 } delivery;
 
@@ -184,7 +182,6 @@ static delivery *get_delivery(courier *c)
 
 static void put_delivery(courier *c, delivery *d)
 {
-    rbk_buf_free(&d->lines);
     if (c->n_spare >= SPARE_MAX) {
         free(d);
         return;
@@ -273,10 +270,10 @@ static void refuse(courier *c, delivery *d, rbk_dsn_fault fault)
     put_delivery(c, d);
 }
 
-/* 0, or nothing can be sent now: an attempt without its signature is none. */
-static int prepare_attempt(courier *c, receiver *r, delivery *d)
+static void begin_attempt(courier *c, receiver *r, delivery *d)
 {
-    const rbk_job *job = d->t->job;
+    rbk_job *job = d->t->job;
+    rbk_ticket_move(d->t, RBK_EV_SEND, RBK_OP_DONE);
     d->to = r;
     d->began = rbk_wall_now();
     rbk_id_format((rbk_id){(uint64_t)job->seq, (uint64_t)job->rnd}, d->job);
@@ -293,17 +290,6 @@ static int prepare_attempt(courier *c, receiver *r, delivery *d)
         .allow_user = c,
         .done = on_done,
     };
-    d->lines = RBK_BUF(LINES_MAX);
-    int e = rbk_signer_add(c->e, &d->a, &d->lines);
-    d->a.headers = rbk_buf_view(&d->lines);
-    if (e < 0)
-        rbk_event(RBK_LOG(c->e), RBK_ERROR, "delivery.unsigned", RBK_FZ("error", rbk_err_name(e)));
-    return e;
-}
-
-static void begin_attempt(courier *c, receiver *r, delivery *d)
-{
-    rbk_ticket_move(d->t, RBK_EV_SEND, RBK_OP_DONE);
     r->in_flight++;
     c->in_flight++;
     atomic_fetch_add(&c->all->in_flight, 1);
@@ -323,14 +309,10 @@ static void start_one(courier *c, receiver *r, rbk_ticket *t)
     rbk_dsn_fault fault = rbk_netpolicy_check(c->e->conf.policy, t->job->callback, &d->dsn);
     if (fault == RBK_DSN_OK && transport_at(d->dsn.scheme_lower) == TRANSPORTS_MAX)
         fault = RBK_DSN_PROTOCOL;
-    if (fault != RBK_DSN_OK) {
+    if (fault != RBK_DSN_OK)
         refuse(c, d, fault);
-    } else if (prepare_attempt(c, r, d) < 0) {
-        put_delivery(c, d);
-        park(c, t);
-    } else {
+    else
         begin_attempt(c, r, d);
-    }
 }
 
 /* Receivers take turns until no slot is free or nobody has anything to send. */
