@@ -41,7 +41,8 @@ typedef struct rbk_job {
     int64_t timeout_ms;   /* of one run; 0: the method's */
     rbk_wall_ms created;  /* when it was accepted */
     rbk_wall_ms due;      /* not before this; meaningful on the wait shelf */
-    rbk_wall_ms first_attempt; /* when the first attempt began; 0: none yet */
+    rbk_wall_ms first_attempt; /* when the first attempt began; before that, when the response was
+                                  there to be sent; 0: it is not yet */
     rbk_str lane;         /* what it waits for: "run:<pool>", "send:<receiver>" */
     rbk_str method;
     rbk_str rpc_id;   /* JSON text; absent for a notification */
@@ -67,7 +68,7 @@ typedef enum rbk_shelf { RBK_SHELF_JOB = 0, RBK_SHELF_WAIT = 1 } rbk_shelf;
 
 typedef enum rbk_op_kind {
     RBK_OP_PUT = 1, /* a new job; `from` is 0. Idempotent by seq and rnd */
-    RBK_OP_RESULT,  /* `response` and state are new, perhaps lane, due and shelf */
+    RBK_OP_RESULT,  /* `response`, state and first_attempt are new, perhaps lane, due, shelf */
     RBK_OP_RETRY,   /* attempts, last_status, reason, first_attempt, due are new */
     RBK_OP_PARK,    /* to the wait shelf with lane and due; nothing else is new */
     RBK_OP_RUNS,    /* `runs` is new (an absolute number) */

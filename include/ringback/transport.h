@@ -41,7 +41,12 @@ typedef struct rbk_attempt {
     /* May a connection go to this socket address? Asked at every attempt, for the very
      * address; a false means that no packet may be sent to it. */
     bool (*allow)(const struct sockaddr *addr, void *user);
-    void *allow_user;
+    /* May be NULL. The attempt is about to use this address, by a new connection or a kept one;
+     * asked after allow(). The engine counts it there until `done`, or until the attempt asks
+     * for another. False: too many attempts are there now; nothing may be sent, and the attempt
+     * ends with RBK_E_BUSY, which does not count as one. */
+    bool (*enter)(const struct sockaddr *addr, void *user);
+    void *allow_user; /* of both */
     /* Exactly once, on the loop's thread, never from within send(). */
     void (*done)(struct rbk_attempt *a, const rbk_attempt_result *result);
     void *user;             /* the engine's */

@@ -27,6 +27,12 @@ typedef struct rbk_id_gen {
 void rbk_id_gen_init(rbk_id_gen *g, uint64_t last);
 rbk_id rbk_id_next(rbk_id_gen *g, rbk_wall_ms now);
 
+/* The time in a seq. */
+static inline rbk_wall_ms rbk_id_ms(uint64_t seq)
+{
+    return (rbk_wall_ms)(seq >> 12);
+}
+
 void rbk_id_format(rbk_id id, char out[RBK_ID_TEXT + 1]);
 /* 0, or RBK_E_INVAL where `s` is no UUIDv7 in its 36-character form. */
 int rbk_id_parse(rbk_str s, rbk_id *ret_id);

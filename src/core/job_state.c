@@ -19,7 +19,8 @@ static const unsigned char move[RBK_JOB_STATE_N][RBK_EV_N] = {
                          [RBK_EV_CANCEL] = RBK_JOB_DUE,
                          [RBK_EV_EXPIRE] = RBK_JOB_DUE},
     [RBK_JOB_DUE] = {[RBK_EV_SEND] = RBK_JOB_SENDING,
-                     [RBK_EV_REFUSE] = RBK_JOB_DEAD, /* the policy of the day forbids it */
+                     [RBK_EV_GIVE_UP] = RBK_JOB_DEAD, /* too old, and its receiver is paused */
+                     [RBK_EV_REFUSE] = RBK_JOB_DEAD,  /* the policy of the day forbids it */
                      [RBK_EV_CANCEL] = RBK_JOB_CANCELLED,
                      [RBK_EV_ANSWERED] = RBK_JOB_DELIVERED, /* answered inline */
                      [RBK_EV_COLLECT] = RBK_JOB_COLLECTED}, /* of a whole-batch callback */

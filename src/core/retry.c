@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* core/retry.c - see retry.h. The schedule is walked once. A `max_age` that is longer
- * repeats its last step; one that is shorter cuts it. A wait that would end behind
+/* core/retry.c - see retry.h. The schedule is walked once, and its last step repeated until
+ * `max_age`, which alone ends a delivery: attempts that a receiver asked for itself, by
+ * Retry-After, cost it nothing of the schedule's time. A wait that would end behind
  * `max_age` ends there, so slow attempts cost a delivery its last try only when the
  * age itself has passed. */
 #include "core/retry.h"
+
+#include "core/http_date.h"
 
 #define STEP_MAX_MS (INT64_C(30) * 86400 * 1000)
 
@@ -65,6 +68,48 @@ rbk_outcome_kind rbk_outcome_of(int status, bool complete)
     return RBK_OUT_FAILED;
 }
 
+bool rbk_retry_blames_host(int err, int status)
+{
+    switch (err) {
+    case 0:
+        return status == 429 || (status >= 502 && status <= 504);
+    case RBK_E_RESOLVE:
+    case RBK_E_CONNECT:
+    case RBK_E_TLS:
+    case RBK_E_TIMEOUT:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static bool is_number(rbk_str s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (s.p[i] < '0' || s.p[i] > '9')
+            return false;
+    return s.n > 0;
+}
+
+int64_t rbk_retry_after(int status, rbk_str value, rbk_wall_ms now)
+{
+    enum { LEAST_S = 1, MOST_S = 86400 };
+    uint64_t s = MOST_S;
+    rbk_wall_ms date;
+    if (status != 429 && status != 503 && status != 504)
+        return 0;
+    if (is_number(value)) {
+        if (rbk_str_u64(value, MOST_S, &s) < 0)
+            s = MOST_S; /* a number, however long */
+    } else if (value.n && rbk_http_date_parse(value, now, &date) == 0 && date > now) {
+        if (date - now < (int64_t)MOST_S * 1000)
+            s = (uint64_t)(date - now + 999) / 1000;
+    } else {
+        return 0;
+    }
+    return (int64_t)(s < LEAST_S ? LEAST_S : s) * 1000;
+}
+
 static int64_t max_age_of(const rbk_retry_conf *conf)
 {
     if (conf->max_age_ms > 0)
@@ -83,17 +128,27 @@ static int64_t spread(int64_t step_ms, double jitter, uint64_t random)
     return ms < 1 ? 1 : (int64_t)ms;
 }
 
+rbk_wall_ms rbk_retry_end(const rbk_retry_conf *conf, rbk_wall_ms first)
+{
+    return first + max_age_of(conf);
+}
+
+bool rbk_retry_next_after(const rbk_retry_conf *conf, rbk_wall_ms first, rbk_wall_ms now,
+                          int64_t after_ms, rbk_wall_ms *ret_due)
+{
+    rbk_wall_ms end = rbk_retry_end(conf, first);
+    if (now >= end)
+        return false;
+    *ret_due = after_ms < end - now ? now + after_ms : end;
+    return true;
+}
+
 bool rbk_retry_next(const rbk_retry_conf *conf, uint32_t attempts, rbk_wall_ms first,
                     rbk_wall_ms now, uint64_t random, rbk_wall_ms *ret_due)
 {
-    bool over = attempts > conf->steps;
-    if (attempts == 0 || conf->steps == 0 || (over && conf->max_age_ms <= 0))
+    if (attempts == 0 || conf->steps == 0)
         return false;
-    rbk_wall_ms end = first + max_age_of(conf);
-    if (now >= end)
-        return false;
-    rbk_wall_ms due =
-        now + spread(conf->step_ms[over ? conf->steps - 1 : attempts - 1], conf->jitter, random);
-    *ret_due = due < end ? due : end;
-    return true;
+    size_t step = attempts < conf->steps ? attempts - 1 : conf->steps - 1;
+    return rbk_retry_next_after(conf, first, now, spread(conf->step_ms[step], conf->jitter, random),
+                                ret_due);
 }

@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* core/retry.h - when a delivery is tried again. Pure: the time and the random
- * number are parameters. */
+/* core/retry.h - when a delivery is tried again. Pure: the times and the random
+ * number are parameters.
+ *
+ * Schedules are stored as wall time and waited on by the monotonic clock. A schedule clock
+ * is both: wall time as it was at the start, carried on by the monotonic clock, so nobody
+ * who sets the wall clock moves it. It never begins before the newest time that the store
+ * knows: what was ready before a restart is ready after it, whatever the wall clock says. */
 #ifndef RBK_CORE_RETRY_H
 #define RBK_CORE_RETRY_H
 
@@ -30,10 +35,41 @@ typedef enum rbk_outcome_kind {
  * whole request had been written. */
 rbk_outcome_kind rbk_outcome_of(int status, bool complete);
 
+/* Does the failure speak of the host, and not of the one job? No answer in time, no
+ * connection, no TLS; 429, 502, 503, 504. `err` is the attempt's, 0 when it was answered. */
+bool rbk_retry_blames_host(int err, int status);
+
+/* What a Retry-After asks for, in ms from `now` (the real wall clock): 1 s to 24 h. 0: it
+ * does not count, because the status is none of 429, 503 and 504, or the value is neither
+ * a whole number of seconds nor a date (RFC 9110 5.6.7) that lies ahead. */
+int64_t rbk_retry_after(int status, rbk_str value, rbk_wall_ms now);
+
+/* When a delivery whose first attempt began at `first` is given up. */
+rbk_wall_ms rbk_retry_end(const rbk_retry_conf *conf, rbk_wall_ms first);
+
 /* After failed attempt number `attempts` (1 and up), the first of which began at
  * `first`: true and the time of the next one, or false: give up. `random` is any
  * 64 random bits. The time is never later than first + max_age. */
 bool rbk_retry_next(const rbk_retry_conf *conf, uint32_t attempts, rbk_wall_ms first,
                     rbk_wall_ms now, uint64_t random, rbk_wall_ms *ret_due);
+/* The same when the receiver asked to wait for `after_ms`: that long exactly. */
+bool rbk_retry_next_after(const rbk_retry_conf *conf, rbk_wall_ms first, rbk_wall_ms now,
+                          int64_t after_ms, rbk_wall_ms *ret_due);
+
+typedef struct rbk_sched_clock {
+    int64_t ahead; /* of the monotonic clock */
+} rbk_sched_clock;
+
+/* The clock of a process that starts now. `newest`: newest time that the store knows. */
+static inline rbk_sched_clock rbk_sched_begin(rbk_wall_ms wall, rbk_mono_ms mono,
+                                              rbk_wall_ms newest)
+{
+    return (rbk_sched_clock){(wall > newest ? wall : newest) - mono};
+}
+
+static inline rbk_wall_ms rbk_sched_at(rbk_sched_clock c, rbk_mono_ms mono)
+{
+    return mono + c.ahead;
+}
 
 #endif

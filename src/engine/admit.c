@@ -100,7 +100,7 @@ static rbk_ticket *make_ticket(admission *a, uint32_t item, const rbk_rpc_item *
                                const rbk_method_entry *method)
 {
     rbk_buf headers = RBK_BUF(FORWARD_MAX);
-    rbk_wall_ms now = rbk_wall_now();
+    rbk_wall_ms now = rbk_engine_now(a->e);
     headers_of(a, it, &headers);
     rbk_job view = {
         .state = RBK_JOB_QUEUED,

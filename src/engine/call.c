@@ -144,9 +144,9 @@ static rbk_to to_whom(const rbk_call *c)
 
 /* Back to its lane in the store, to run once more in a while: what is left when there
  * is no memory for the answer. */
-static void park_to_run_again(rbk_ticket *t, const rbk_method_entry *method)
+static void park_to_run_again(const rbk_engine *e, rbk_ticket *t, const rbk_method_entry *method)
 {
-    rbk_ticket_park(t, rbk_wall_now() + RETRY_RUN_MS);
+    rbk_ticket_park(t, rbk_engine_now(e) + RETRY_RUN_MS);
     t->job->lane = method->lane;
 }
 
@@ -160,7 +160,7 @@ static void give_to_store(rbk_engine *e, rbk_ticket *t, const rbk_method_entry *
         rbk_ticket_move(t, RBK_EV_DONE, RBK_OP_DONE);
     } else if (text->err || text->p == NULL) {
         rbk_buf_free(text);
-        park_to_run_again(t, method);
+        park_to_run_again(e, t, method);
     } else {
         rbk_ticket_move(t, RBK_EV_RESULT, RBK_OP_RESULT);
         t->job->response = rbk_buf_view(text);
@@ -241,7 +241,7 @@ void rbk_call_postpone(rbk_call *c)
         return;
     rbk_ticket *t = c->ticket;
     c->ticket = NULL;
-    park_to_run_again(t, c->method);
+    park_to_run_again(c->e, t, c->method);
     rbk_store_push(c->e->store, t);
 }
 

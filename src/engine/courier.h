@@ -2,7 +2,8 @@
 /* engine/courier.h - step 5 of 5: rpc -> admit -> store -> execute -> DELIVER
  *
  * Courier loops send what is DUE. A receiver is hashed to one loop, which owns its
- * connections; at most `per_receiver` attempts are in flight to it. */
+ * connections; at most `per_receiver` attempts are in flight to it. Receivers that fail are
+ * paused (engine/receiver.h). */
 #ifndef RBK_ENGINE_COURIER_H
 #define RBK_ENGINE_COURIER_H
 

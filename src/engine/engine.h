@@ -27,7 +27,8 @@ typedef struct rbk_engine_conf {
     uint32_t max_runs;
     rbk_retry_conf retry;
     int64_t connect_ms, delivery_ms;
-    size_t in_flight, per_receiver, couriers;
+    size_t in_flight, per_receiver, per_address, couriers;
+    unsigned breaker; /* failures in a row that pause a receiver; 0: none do */
     rbk_str forward_headers; /* comma-separated names */
     rbk_tls_client_conf tls;
     const rbk_netpolicy *policy; /* the caller's, outlives the engine */

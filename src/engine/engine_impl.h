@@ -8,6 +8,7 @@
 
 #include <stdatomic.h>
 
+#include "base/clock.h"
 #include "engine/engine.h"
 #include "engine/ticket.h"
 
@@ -20,6 +21,7 @@ typedef struct rbk_runs rbk_runs;
 
 struct rbk_engine {
     rbk_engine_conf conf;
+    rbk_sched_clock clock; /* set by the store thread's start, before there are jobs */
     rbk_store_thread *store;
     rbk_execute *execute;
     rbk_reaper *reaper;
@@ -41,6 +43,12 @@ struct rbk_engine {
 };
 
 void rbk_engine_unref(rbk_engine *e);
+
+/* The time that jobs are stamped with and wait for; see core/retry.h. Any thread. */
+static inline rbk_wall_ms rbk_engine_now(const rbk_engine *e)
+{
+    return rbk_sched_at(e->clock, rbk_mono_now());
+}
 
 #define RBK_LOG(e) ((e)->conf.log)
 

@@ -229,7 +229,7 @@ void rbk_execute_sync(rbk_execute *x, rbk_call *c)
 /* Back to the store: the job cannot run now. */
 static void park(rbk_execute *x, rbk_ticket *t, int64_t wait_ms)
 {
-    rbk_ticket_park(t, rbk_wall_now() + wait_ms);
+    rbk_ticket_park(t, rbk_engine_now(x->e) + wait_ms);
     rbk_store_push(x->e->store, t);
 }
 

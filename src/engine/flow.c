@@ -4,7 +4,16 @@
  * A job is either in memory (a ticket, its place counted in a lane, its row on the job
  * shelf) or in the store alone (its row on the wait shelf). This file decides which, and
  * brings waiting jobs back: lanes that have room again are refilled, and a scan over the
- * store's lanes finds those whose delay or retry has come due. */
+ * store's lanes finds those whose delay or retry has come due.
+ *
+ * A claim takes what is due by the engine's schedule clock (core/retry.h), oldest due first.
+ * A job that waits for room alone is due since it was accepted: the time in its seq.
+ * The clock never begins before the greatest seq in the store, so such a job can be claimed
+ * at once, whoever sets the wall clock back, before or after a restart. They stand in
+ * the order in which they were accepted, and a delay or a retry stands among them by its time:
+ * new jobs are accepted later than that, so a lane that spills all the time cannot keep it
+ * waiting. A wall clock set forward while the server runs changes nothing; one set back
+ * before a start makes retries wait longer, by as much as no job was accepted meanwhile. */
 #include "engine/flow.h"
 
 #include "base/clock.h"
@@ -14,6 +23,7 @@
 #include "engine/courier.h"
 #include "engine/execute.h"
 #include "engine/lanes.h"
+#include "engine/pulls.h"
 #include "engine/runs.h"
 #include "engine/store_thread.h"
 
@@ -37,6 +47,7 @@ struct rbk_flow {
     rbk_wall_ms next_due;  /* of jobs that wait in the store, as far as known */
     rbk_mono_ms next_scan; /* not before this */
     bool scanning;
+    rbk_pulls pulls;
     rbk_lane_due found[SCAN_LANES];
     char after[RBK_LANE_MAX + 1]; /* the last lane that the scan saw */
 };
@@ -75,6 +86,12 @@ static void note_due(rbk_flow *f, rbk_wall_ms due)
 
 /* --- Before the commit -------------------------------------------------------------- */
 
+/* `due` of a job that waits for room alone. */
+static rbk_wall_ms ready_since(const rbk_job *job)
+{
+    return rbk_id_ms((uint64_t)job->seq);
+}
+
 static void prepare_put(rbk_flow *f, rbk_ticket *t, rbk_wall_ms now)
 {
     rbk_job *job = t->job;
@@ -82,7 +99,7 @@ static void prepare_put(rbk_flow *f, rbk_ticket *t, rbk_wall_ms now)
     job->seq = (int64_t)id.seq;
     job->rnd = (int64_t)id.rnd;
     if (job->due <= now) {
-        job->due = now;
+        job->due = ready_since(job);
         t->lane_bytes = rbk_job_bytes(job);
         t->lane = rbk_lanes_enter(f->lanes, job->lane, t->lane_bytes);
     }
@@ -93,7 +110,8 @@ static void prepare_put(rbk_flow *f, rbk_ticket *t, rbk_wall_ms now)
  * leaves all as it was; the place in the send lane is taken now. */
 static void prepare_result(rbk_flow *f, rbk_ticket *t, rbk_wall_ms now)
 {
-    t->job->due = now;
+    t->job->due = ready_since(t->job);
+    t->job->first_attempt = now;
     t->next_lane = rbk_lanes_enter(f->lanes, t->job->lane, rbk_job_bytes(t->job));
     t->shelf = t->next_lane ? RBK_SHELF_JOB : RBK_SHELF_WAIT;
 }
@@ -125,7 +143,7 @@ static void leave_lane(rbk_flow *f, rbk_ticket *t)
  * may have left, or the job may have come due. */
 static void wait_in_store(rbk_flow *f, const rbk_job *job)
 {
-    rbk_wall_ms now = rbk_wall_now();
+    rbk_wall_ms now = rbk_engine_now(f->e);
     if (job->due > now)
         note_due(f, job->due);
     else if (!rbk_lanes_spilled(f->lanes, job->lane))
@@ -142,7 +160,7 @@ static void forget(rbk_flow *f, rbk_ticket *t)
 /* The method of a stored job is gone: it waits for the method to come back. */
 static void wait_for_method(rbk_flow *f, rbk_ticket *t)
 {
-    rbk_wall_ms now = rbk_wall_now();
+    rbk_wall_ms now = rbk_engine_now(f->e);
     rbk_event(RBK_LOG(f->e), RBK_WARN, "job.method_missing", RBK_FS("method", t->job->method));
     if (now - t->job->created > MISSING_MS && rbk_job_answer_fault(f->e, t, RBK_E_METHOD) == 0)
         return;
@@ -232,6 +250,10 @@ void rbk_flow_settle(rbk_flow *f, rbk_ticket *t, rbk_op_outcome outcome)
         settle_end(f, t);
         break;
     case RBK_OP_RETRY:
+        rbk_pulls_failed(&f->pulls, t->job->lane);
+        note_due(f, t->job->due);
+        forget(f, t);
+        break;
     case RBK_OP_PARK:
         note_due(f, t->job->due);
         forget(f, t);
@@ -283,23 +305,30 @@ void rbk_flow_recover(rbk_flow *f, rbk_ticket *t)
 
 /* Without memory for its ticket a claimed job goes back to the wait shelf. Should that fail
  * too, the next start finds it on the job shelf. */
-static void put_back(const rbk_store_ops *ops, rbk_store *st, rbk_job *job, rbk_wall_ms now)
+static void put_back(const rbk_store_ops *ops, rbk_store *st, rbk_job *job)
 {
     rbk_store_op op = {.kind = RBK_OP_PARK, .from = job->state, .shelf = RBK_SHELF_WAIT, .job = job};
     rbk_error err = {0};
-    job->due = now;
+    job->due = ready_since(job);
     ops->apply(st, &op, 1, &err);
     rbk_job_free(job);
 }
 
-/* One claim of one lane. */
-static int refill(rbk_flow *f, rbk_lane *lane, size_t room, const rbk_store_ops *ops,
-                  rbk_store *st, rbk_wall_ms now, rbk_error *err)
+/* A claim: up to `max` jobs of `lane` that are due by `until`. */
+typedef struct claim {
+    rbk_lane *lane;
+    size_t max;
+    rbk_wall_ms until;
+} claim;
+
+/* Make it; *ret_next: when the first job left there is due. 0, or the store's error. */
+static int refill(rbk_flow *f, const claim *c, const rbk_store_ops *ops, rbk_store *st,
+                  rbk_wall_ms *ret_next, rbk_error *err)
 {
     rbk_job *jobs = NULL;
-    rbk_wall_ms next = INT64_MAX;
-    int n = ops->claim(st, lane->name, now, room < CLAIM_JOBS ? room : CLAIM_JOBS, &jobs, &next,
-                       err);
+    rbk_lane *lane = c->lane;
+    rbk_wall_ms next = INT64_MAX, now = rbk_engine_now(f->e);
+    int n = ops->claim(st, lane->name, c->until, c->max, &jobs, &next, err);
     if (n < 0) {
         rbk_lanes_refilled(f->lanes, lane, true);
         return n;
@@ -312,7 +341,7 @@ static int refill(rbk_flow *f, rbk_lane *lane, size_t room, const rbk_store_ops 
         size_t bytes = rbk_job_bytes(job);
         rbk_ticket *t = rbk_ticket_new(job);
         if (t == NULL) {
-            put_back(ops, st, job, now);
+            put_back(ops, st, job);
             note_due(f, now + OVERFLOW_MS); /* the scan finds it */
             continue;
         }
@@ -326,7 +355,50 @@ static int refill(rbk_flow *f, rbk_lane *lane, size_t room, const rbk_store_ops 
     rbk_lanes_refilled(f->lanes, lane, next <= now);
     for (rbk_node *node; (node = rbk_list_pop(&ready));)
         go_on(f, (rbk_ticket *)(void *)node);
+    *ret_next = next;
     return 0;
+}
+
+void rbk_flow_pull(rbk_flow *f, rbk_str lane)
+{
+    rbk_pulls_add(&f->pulls, lane, rbk_mono_now());
+}
+
+/* Some jobs of a lane, before their time. */
+static int pull_some(rbk_flow *f, rbk_pull *pull, const rbk_store_ops *ops, rbk_store *st,
+                     rbk_error *err)
+{
+    size_t room = 0;
+    rbk_wall_ms next = INT64_MAX;
+    rbk_lane *lane = rbk_lanes_room(f->lanes, rbk_str_z(pull->lane), &room);
+    if (lane && room == 0)
+        rbk_lanes_refilled(f->lanes, lane, lane->spilled);
+    if (lane == NULL || room == 0)
+        return 0;
+    claim c = {lane, room < RBK_PULL_JOBS ? room : RBK_PULL_JOBS, INT64_MAX - 1};
+    int r = refill(f, &c, ops, st, &next, err);
+    if (r == 0 && next == INT64_MAX)
+        rbk_pulls_end(&f->pulls, pull);
+    return r;
+}
+
+static int page_in_some(rbk_flow *f, const rbk_store_ops *ops, rbk_store *st, rbk_wall_ms now,
+                        rbk_error *err)
+{
+    int r = 0;
+    rbk_wall_ms next;
+    rbk_pull *pull;
+    while (r == 0 && (pull = rbk_pulls_next(&f->pulls, rbk_mono_now())))
+        r = pull_some(f, pull, ops, st, err);
+    for (int i = 0; r == 0 && i < CLAIMS_A_TURN; i++) {
+        size_t room = 0;
+        rbk_lane *lane = rbk_lanes_next_refill(f->lanes, &room);
+        if (lane == NULL)
+            break;
+        r = refill(f, &(claim){lane, room < CLAIM_JOBS ? room : CLAIM_JOBS, now}, ops, st, &next,
+                   err);
+    }
+    return r;
 }
 
 /* Look at some lanes of the store: those with due jobs are remembered, of the others the
@@ -363,17 +435,12 @@ static int scan_some(rbk_flow *f, const rbk_store_ops *ops, rbk_store *st, rbk_w
 
 int rbk_flow_turn(rbk_flow *f, const rbk_store_ops *ops, rbk_store *st, rbk_error *err)
 {
-    rbk_wall_ms now = rbk_wall_now();
+    rbk_wall_ms now = rbk_engine_now(f->e);
     int r = 0;
     if (f->scanning || (f->next_due <= now && f->next_scan <= rbk_mono_now()))
         r = scan_some(f, ops, st, now, err);
-    for (int i = 0; r == 0 && i < CLAIMS_A_TURN; i++) {
-        size_t room = 0;
-        rbk_lane *lane = rbk_lanes_next_refill(f->lanes, &room);
-        if (lane == NULL)
-            break;
-        r = refill(f, lane, room, ops, st, now, err);
-    }
+    if (r == 0)
+        r = page_in_some(f, ops, st, now, err);
     atomic_store(&f->e->in_memory, (int64_t)rbk_lanes_jobs(f->lanes));
     return r;
 }
@@ -382,10 +449,13 @@ int64_t rbk_flow_wait_ms(const rbk_flow *f)
 {
     if (f->scanning || rbk_lanes_waiting(f->lanes))
         return 0;
+    rbk_mono_ms now = rbk_mono_now(), wake = rbk_pulls_wake(&f->pulls);
+    int64_t pull = wake == INT64_MAX ? INT64_MAX : wake > now ? wake - now : 0;
     if (f->next_due == INT64_MAX)
-        return INT64_MAX;
-    rbk_wall_ms due = f->next_due - rbk_wall_now();
-    rbk_mono_ms scan = f->next_scan - rbk_mono_now();
+        return pull;
+    rbk_wall_ms due = f->next_due - rbk_engine_now(f->e);
+    rbk_mono_ms scan = f->next_scan - now;
     int64_t wait = due > scan ? due : scan;
+    wait = wait < pull ? wait : pull;
     return wait > 0 ? wait : 0;
 }

@@ -186,6 +186,21 @@ static size_t room_of_bytes(const rbk_lanes *l, const rbk_lane *lane)
     return n ? n : 1;
 }
 
+static size_t room_of(const rbk_lanes *l, const rbk_lane *lane)
+{
+    size_t limit = limit_of(l, lane), fit = room_of_bytes(l, lane);
+    size_t room = limit > lane->jobs ? limit - lane->jobs : 0;
+    return room < fit ? room : fit;
+}
+
+rbk_lane *rbk_lanes_room(rbk_lanes *l, rbk_str name, size_t *ret_room)
+{
+    rbk_lane *lane = find_or_make(l, name);
+    if (lane)
+        *ret_room = has_room(l, lane, 0) ? room_of(l, lane) : 0;
+    return lane;
+}
+
 rbk_lane *rbk_lanes_next_refill(rbk_lanes *l, size_t *ret_room)
 {
     rbk_lane *lane = l->refill_head;
@@ -195,10 +210,8 @@ rbk_lane *rbk_lanes_next_refill(rbk_lanes *l, size_t *ret_room)
     if (l->refill_head == NULL)
         l->refill_tail = NULL;
     lane->queued = false;
-    size_t limit = limit_of(l, lane), fit = room_of_bytes(l, lane);
-    *ret_room = limit > lane->jobs ? limit - lane->jobs : 1;
-    if (*ret_room > fit)
-        *ret_room = fit;
+    size_t room = room_of(l, lane);
+    *ret_room = room ? room : 1;
     return lane;
 }
 

@@ -52,6 +52,9 @@ rbk_lane *rbk_lanes_force(rbk_lanes *l, rbk_str name, size_t bytes);
  * NULL when there is none. Then say what came of it. */
 rbk_lane *rbk_lanes_next_refill(rbk_lanes *l, size_t *ret_room);
 void rbk_lanes_refilled(rbk_lanes *l, rbk_lane *lane, bool more);
+/* The lane of this name, and how many more jobs it may take now; NULL: no room for it. To
+ * be told by rbk_lanes_refilled() too. */
+rbk_lane *rbk_lanes_room(rbk_lanes *l, rbk_str name, size_t *ret_room);
 bool rbk_lanes_waiting(const rbk_lanes *l); /* is there a next lane to refill? */
 /* A claimed job takes its place, room or not. */
 void rbk_lanes_take(rbk_lanes *l, rbk_lane *lane, size_t bytes);

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/id.h"
 #include "engine/courier.h"
 #include "seam/stores.h"
 
@@ -120,6 +121,32 @@ void rbk_store_push(rbk_store_thread *s, rbk_ticket *t)
     rbk_store_push_list(s, &one);
 }
 
+typedef struct pull_order {
+    rbk_node node; /* first */
+    char lane[RBK_LANE_MAX + 1];
+} pull_order;
+
+void rbk_store_pull(rbk_store_thread *s, rbk_str lane)
+{
+    pull_order *o = lane.n <= RBK_LANE_MAX ? calloc(1, sizeof *o) : NULL;
+    if (o == NULL)
+        return; /* they wait for their time */
+    memcpy(o->lane, lane.p, lane.n);
+    pthread_mutex_lock(&s->lock);
+    rbk_list_push(&s->pulls, &o->node);
+    if (s->asleep)
+        pthread_cond_signal(&s->wake);
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void take_pulls(rbk_store_thread *s, rbk_list *pulls)
+{
+    for (rbk_node *n; (n = rbk_list_pop(pulls));) {
+        rbk_flow_pull(s->flow, rbk_str_z(((pull_order *)(void *)n)->lane));
+        free(n);
+    }
+}
+
 /* With the lock held: until there is work, or `until` (monotonic). */
 static void sleep_for_work(rbk_store_thread *s, rbk_mono_ms until)
 {
@@ -169,10 +196,12 @@ static rbk_mono_ms sleep_end(const rbk_store_thread *s, rbk_mono_ms now)
 static bool take_work(rbk_store_thread *s, rbk_list *work)
 {
     size_t bytes = 0;
+    rbk_list pulls = {0};
     rbk_mono_ms now = rbk_mono_now(), until = sleep_end(s, now);
     bool holding = s->held.head != NULL && now < s->hold_until;
     pthread_mutex_lock(&s->lock);
-    if (s->admissions.head == NULL && (s->progress.head == NULL || holding) && !s->stopping)
+    if (s->admissions.head == NULL && (s->progress.head == NULL || holding) &&
+        s->pulls.head == NULL && !s->stopping)
         sleep_for_work(s, until);
     if (!holding || s->stopping) {
         size_t quarters = s->admissions.head ? 3 : 4;
@@ -183,7 +212,9 @@ static bool take_work(rbk_store_thread *s, rbk_list *work)
     move_some(&s->admissions, work, &bytes, 4);
     s->admit_bytes = s->admissions.head ? s->admit_bytes - (bytes - before) : 0;
     bool more = !s->stopping || work->head;
+    rbk_list_join(&pulls, &s->pulls);
     pthread_mutex_unlock(&s->lock);
+    take_pulls(s, &pulls);
     return more;
 }
 
@@ -205,7 +236,7 @@ static void get_ill(rbk_store_thread *s, const rbk_error *err)
 static size_t fill_ops(rbk_store_thread *s, rbk_list *work)
 {
     size_t n = 0;
-    rbk_wall_ms now = rbk_wall_now();
+    rbk_wall_ms now = rbk_engine_now(s->e);
     for (rbk_node *node; (node = rbk_list_pop(work)); n++) {
         rbk_ticket *t = (rbk_ticket *)(void *)node;
         rbk_flow_prepare(s->flow, t, now);
@@ -403,6 +434,7 @@ int rbk_store_thread_start(rbk_store_thread *s, rbk_error *err)
         return r;
     atomic_store(&s->e->pending, stats.pending);
     atomic_store(&s->e->pending_bytes, stats.pending_bytes);
+    s->e->clock = rbk_sched_begin(rbk_wall_now(), rbk_mono_now(), rbk_id_ms((uint64_t)stats.max_seq));
     rbk_flow_begin(s->flow, stats.max_seq);
     if ((r = rbk_store_recover(s, err)) < 0)
         return r;
@@ -446,6 +478,7 @@ void rbk_store_thread_free(rbk_store_thread *s)
     free_tickets(&s->held);
     free_tickets(&s->progress);
     free_tickets(&s->admissions);
+    take_pulls(s, &s->pulls);
     rbk_flow_free(s->flow);
     pthread_mutex_destroy(&s->lock);
     pthread_cond_destroy(&s->wake);

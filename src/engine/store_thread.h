@@ -27,6 +27,10 @@ bool rbk_store_admit(rbk_store_thread *s, rbk_list *tickets, size_t bytes);
 void rbk_store_push(rbk_store_thread *s, rbk_ticket *t);
 void rbk_store_push_list(rbk_store_thread *s, rbk_list *tickets);
 
+/* The receiver of this lane takes deliveries again: what waits for it in the store is pulled
+ * forward, some at a time. Any thread. */
+void rbk_store_pull(rbk_store_thread *s, rbk_str lane);
+
 /* The file beside which small files may stand, or NULL. */
 const char *rbk_store_path(const rbk_store_thread *s);
 

@@ -29,7 +29,7 @@ typedef struct rbk_options {
     /* delivery */
     char *schedule;
     double jitter;
-    int64_t max_age_ms, connect_ms, delivery_ms, in_flight, per_receiver;
+    int64_t max_age_ms, connect_ms, delivery_ms, in_flight, per_receiver, per_address, breaker;
     char *forward_headers, *ca_file;
     bool ca_only;
     /* method */

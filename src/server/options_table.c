@@ -74,6 +74,11 @@ const rbk_option rbk_option_table[] = {
      .help = "Most attempts at one time."},
     {"delivery", "per_receiver", INT(per_receiver, 1, 65536), .def = "16",
      .help = "Most attempts at one time to one receiver."},
+    {"delivery", "per_address", INT(per_address, 1, 65536), .def = "64",
+     .help = "Most attempts at one time to one address and port, whatever names lead there."},
+    {"delivery", "breaker", INT(breaker, 0, 1000000), .def = "10",
+     .help = "Failures in a row that speak of the host and pause its deliveries, but for a "
+             "probe every 30 s. 0: never."},
     {"delivery", "forward_headers", TEXT(forward_headers),
      .def = "traceparent,tracestate,x-request-id,x-correlation-id", .check = rbk_check_forward,
      .help = "Headers of the request that its callback carries too."},

@@ -21,6 +21,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -225,6 +226,8 @@ static int make_engine(rbk_server *s, rbk_error *err)
         .delivery_ms = o->delivery_ms,
         .in_flight = (size_t)o->in_flight,
         .per_receiver = (size_t)o->per_receiver,
+        .per_address = (size_t)o->per_address,
+        .breaker = (unsigned)o->breaker,
         .couriers = threads > 1 ? threads / 2 : 1,
         .forward_headers = rbk_str_z(o->forward_headers),
         .tls = {.ca_file = o->ca_file && o->ca_file[0] ? o->ca_file : NULL,
@@ -254,8 +257,24 @@ static int start_all(rbk_server *s, rbk_error *err)
     return rbk_http_front_start(s->front, s->engine, err);
 }
 
+/* How many files are open besides connections, at most, for those who size the limit. */
+enum { OTHER_FILES = 100 };
+
+static void check_files(const rbk_server *s)
+{
+    const rbk_options *o = s->options;
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
+        return;
+    int64_t have = (int64_t)limit.rlim_cur, want = o->max_connections + o->in_flight + OTHER_FILES;
+    if (have < want)
+        rbk_event(&s->log, RBK_WARN, "server.few_files", RBK_F("limit", have), RBK_F("wanted", want),
+                  RBK_F("connections", have > OTHER_FILES ? have - OTHER_FILES : 0));
+}
+
 static void log_started(rbk_server *s)
 {
+    check_files(s);
     if (rbk_methods_count(s->methods) == 0)
         rbk_event(&s->log, RBK_WARN, "server.no_methods",
                   RBK_FZ("hint", "add a [method] section with module="));

@@ -164,6 +164,7 @@ static void patch(rbk_job *job, const rbk_store_op *op)
     case RBK_OP_RESULT:
         job->state = from->state;
         job->response = from->response;
+        job->first_attempt = from->first_attempt;
         job->due = from->due;
         if (from->lane.p)
             job->lane = from->lane;

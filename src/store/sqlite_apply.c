@@ -131,6 +131,7 @@ static int write_result(rbk_store *st, const rbk_store_op *op, const found_row *
     sqlite3_bind_int(s, 5, big);
     rbk_sqlite_bind_str(s, 6, job->lane);
     sqlite3_bind_int64(s, 7, job->due);
+    sqlite3_bind_int64(s, 8, job->first_attempt);
     t->bytes += (int64_t)job->response.n - f->rsize;
     return rbk_sqlite_run(s);
 }

@@ -44,8 +44,8 @@
     "?15,?16,?17,?18,?19,?20,?21,?22,?23,?24)"
 #define RBK_SQL_DELETE(t) "DELETE FROM " t " WHERE seq=?1"
 #define RBK_SQL_RESULT(t)                                                                          \
-    "UPDATE " t " SET state=?2,response=?3,rsize=?4,big=?5,lane=coalesce(?6,lane),due=?7 "         \
-    "WHERE seq=?1"
+    "UPDATE " t " SET state=?2,response=?3,rsize=?4,big=?5,lane=coalesce(?6,lane),due=?7,"          \
+    "first_attempt=?8 WHERE seq=?1"
 #define RBK_SQL_RETRY(t)                                                                           \
     "UPDATE " t " SET attempts=?2,last_status=?3,reason=?4,first_attempt=?5,due=?6 WHERE seq=?1"
 #define RBK_SQL_PARK(t) "UPDATE " t " SET lane=?2,due=?3 WHERE seq=?1"

@@ -32,6 +32,7 @@ typedef struct work {
     rbk_http_post post;
     rbk_mono_ms deadline;
     bool sending; /* send() has not returned */
+    bool busy;    /* the engine has enough attempts at the address */
     int err;      /* in `late`: what it ends with */
     const char *detail;
     rbk_buf text; /* the header lines, then a target that had to be put together */
@@ -108,8 +109,10 @@ static void on_late(uv_timer_t *timer)
 
 static void on_done(rbk_http_post *post, const rbk_http_result *result)
 {
+    const work *w = post->user;
+    bool busy = w->busy && result->err == RBK_E_ADDRESS;
     finish(post->user, &(rbk_attempt_result){
-                           .err = result->err,
+                           .err = busy ? RBK_E_BUSY : result->err,
                            .status = result->status,
                            .complete = result->complete,
                            .retry_after = result->retry_after,
@@ -127,6 +130,17 @@ static bool allowed(const work *w, const rbk_addr *addr)
         return true;
     rbk_addr_to_sockaddr(addr, dsn->port, &sa);
     return w->a->allow((const struct sockaddr *)&sa, w->a->allow_user);
+}
+
+/* Right before an address is used. */
+static bool may_use(const struct sockaddr *addr, void *user)
+{
+    work *w = user;
+    const rbk_attempt *a = w->a;
+    if (a->allow && !a->allow(addr, a->allow_user))
+        return false;
+    w->busy = a->enter && !a->enter(addr, a->allow_user);
+    return !w->busy;
 }
 
 /* Index of the next address of family `v6` at or behind `i`, `n` when there is none. */
@@ -206,8 +220,8 @@ static int make_post(work *w)
     post->name = dsn->host_lower;
     post->port = dsn->port;
     post->body = a->body;
-    post->allow = a->allow;
-    post->allow_user = a->allow_user;
+    post->allow = may_use;
+    post->allow_user = w;
     post->done = on_done;
     post->user = w;
     post->authority = make_authority(w, dsn);

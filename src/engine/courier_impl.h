@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* engine/courier_impl.h - shared by courier.c (loops and whose turn it is) and delivery.c (one
+ * attempt and its outcome). Not for anybody else. Loop thread. */
+#ifndef RBK_ENGINE_COURIER_IMPL_H
+#define RBK_ENGINE_COURIER_IMPL_H
+
+#include "engine/courier.h"
+#include "engine/receiver.h"
+#include "engine/shares.h"
+#include "net/loop.h"
+#include "ringback/transport.h"
+
+enum { RBK_TRANSPORTS_MAX = 4 };
+
+typedef struct rbk_courier rbk_courier;
+typedef struct rbk_delivery rbk_delivery;
+
+struct rbk_courier {
+    rbk_engine *e;
+    rbk_couriers *all;
+    rbk_loop *loop;
+    rbk_transport *transports[RBK_TRANSPORTS_MAX];
+    rbk_receivers *receivers;
+    uv_timer_t timer;  /* of holds, probes and ages */
+    rbk_mono_ms armed; /* INT64_MAX: not armed */
+    bool has_timer;
+    rbk_delivery *spare;
+    size_t n_spare;
+    bool draining, closing, pumping, started;
+    rbk_list out;      /* store thread: tickets for this loop, not yet posted */
+};
+
+struct rbk_couriers {
+    rbk_engine *e;
+    rbk_tls *tls;
+    rbk_courier *list;
+    size_t n;
+    atomic_size_t in_flight;
+    rbk_shares *addresses, *callers;
+};
+
+/* courier.c: begin what may begin. */
+void rbk_courier_pump(rbk_courier *c);
+
+/* delivery.c */
+
+/* An attempt with a ticket that rbk_receivers_next() gave; takes it. */
+void rbk_delivery_start(rbk_courier *c, rbk_receiver *r, rbk_ticket *t);
+/* Too old, and its receiver is paused: dead. Takes the ticket. */
+void rbk_delivery_expire(rbk_courier *c, rbk_ticket *t);
+/* Without memory for more: it waits in the store and comes back in a while. Takes it. */
+void rbk_delivery_park(rbk_courier *c, rbk_ticket *t);
+void rbk_delivery_free_spare(rbk_courier *c);
+
+#endif
