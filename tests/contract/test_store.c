@@ -152,12 +152,14 @@ static void test_result(void **state)
         for (int to = 0; to < 2; to++) {
             rbk_job want = put_on(k, 10 + from * 2 + to, from);
             rbk_job op = {.seq = want.seq, .rnd = want.rnd, .state = DUE, .due = 900,
-                          .response = RBK_STR("{\"result\":1}"), .attempts = 77, .runs = 77};
+                          .first_attempt = 950, .response = RBK_STR("{\"result\":1}"),
+                          .attempts = 77, .runs = 77};
             if (to)
                 op.lane = RBK_STR("send:x");
             assert_int_equal(do_op(k, RBK_OP_RESULT, QUEUED, (rbk_shelf)to, &op), RBK_OUTCOME_OK);
             want.state = DUE;
             want.due = 900;
+            want.first_attempt = 950;
             want.response = op.response;
             want.lane = to ? op.lane : want.lane;
             expect_stored(k, &want);

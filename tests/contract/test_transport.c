@@ -42,8 +42,8 @@ typedef struct trial {
     char text[256], job[40], body[128];
     rbk_attempt_result result;
     char retry_after[64], detail[256];
-    bool refuse, refuse_v6, saw_v6, sending, within;
-    atomic_int asked, n_done;
+    bool refuse, refuse_v6, full, saw_v6, sending, within;
+    atomic_int asked, entered, n_done;
     int again; /* so many times more, from `done` */
     sem_t sem;
 } trial;
@@ -58,6 +58,14 @@ static bool on_allow(const struct sockaddr *addr, void *user)
     atomic_fetch_add(&x->asked, 1);
     x->saw_v6 = x->saw_v6 || addr->sa_family == AF_INET6;
     return !x->refuse && !(x->refuse_v6 && addr->sa_family == AF_INET6);
+}
+
+static bool on_enter(const struct sockaddr *addr, void *user)
+{
+    trial *x = user;
+    (void)addr;
+    atomic_fetch_add(&x->entered, 1);
+    return !x->full;
 }
 
 static void do_send(void *arg)
@@ -105,6 +113,7 @@ static void trial_init(trial *x, fixture *f, const char *scheme, const char *hos
         .headers = RBK_STR("traceparent: 00-1-2-03\r\nX-Request-Id: r1\r\n"),
         .body = rbk_str_z(x->body),
         .allow = on_allow,
+        .enter = on_enter,
         .allow_user = x,
         .done = on_done,
         .user = x,
@@ -405,6 +414,30 @@ static void test_refused_address(void **state)
 }
 
 /* One forbidden address among the name's spoils all of it (where localhost has two). */
+/* The engine has enough attempts at the address: nothing is sent, and it is told so. */
+static void test_full_address(void **state)
+{
+    static const char *const hosts[] = {"127.0.0.1", "localhost"};
+    (void)state;
+    for (size_t i = 0; i < sizeof backends / sizeof *backends; i++) {
+        for (size_t k = 0; k < sizeof hosts / sizeof *hosts; k++) {
+            fixture f;
+            trial x;
+            fixture_start(&f, backends[i], &id, serve_ok, NULL);
+            trial_init(&x, &f, backends[i]->scheme, hosts[k], "/");
+            x.full = true;
+            run(&x);
+            assert_int_equal(x.result.err, RBK_E_BUSY);
+            assert_int_equal(atomic_load(&x.entered), 1);
+            x.full = false;
+            run(&x);
+            assert_int_equal(x.result.status, 200);
+            assert_int_equal(atomic_load(&f.r.accepts), 1);
+            fixture_stop(&f);
+        }
+    }
+}
+
 static void test_mixed_addresses(void **state)
 {
     (void)state;
@@ -587,7 +620,7 @@ int main(void)
         cmocka_unit_test(test_mixed_addresses), cmocka_unit_test(test_reuse),
         cmocka_unit_test(test_close_under_way), cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_lookup_failures), cmocka_unit_test(test_few_addresses_tried),
-        cmocka_unit_test(test_registry),
+        cmocka_unit_test(test_registry),        cmocka_unit_test(test_full_address),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -104,7 +104,8 @@ def test_unknown_authority_and_wrong_name_are_refused(make_server, make_receiver
 
 
 def test_receiver_down_then_up(make_server, receiver):
-    server = make_server({**FAST, "delivery.schedule": "300ms", "delivery.max_age": "1m"})
+    server = make_server({**FAST, "delivery.schedule": "300ms", "delivery.max_age": "1m",
+                          "delivery.breaker": "0"})
     receiver.stop()
     with server.client() as c:
         jobs = {c.call("test.echo", {"i": i}, id=i, callback=receiver.url()).jobs[0] for i in range(20)}

@@ -73,6 +73,7 @@ class _Connection(asyncio.Protocol):
         self.owner.connections += 1
         self.number = self.owner.connections
         self.owner.open.add(self)
+        self.owner.most_open = max(self.owner.most_open, len(self.owner.open))
 
     def connection_lost(self, exc):
         self.owner.open.discard(self)
@@ -139,7 +140,7 @@ class Receiver:
         self.ctx = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.ctx.load_cert_chain(*cert)
         self.posts, self.faults, self.open = [], [], set()
-        self.connections = self.cut = 0
+        self.connections = self.cut = self.most_open = 0
         self.answer, self.by_path, self.scripts = OK, {}, {}
         self.server = None
         self.loop = asyncio.new_event_loop()

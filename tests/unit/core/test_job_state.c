@@ -30,7 +30,7 @@ static const rbk_job_event column[] = {
 static const char *const picture[] = {
     "2 . . . . . .       . . . . 3 3 . . . .", /* 1 QUEUED */
     ". 3 . . . . .       . . 1 3 3 3 5 . . .", /* 2 RUNNING */
-    ". . 4 . . 6 .       . . . . 7 . . 5 9 .", /* 3 DUE */
+    ". . 4 . 6 6 .       . . . . 7 . . 5 9 .", /* 3 DUE */
     ". . . 5 6 6 3       . . 3 3 4 . . . . 7", /* 4 SENDING */
     ". . . . . . .       3 . . . . . . . . .", /* 5 DELIVERED */
     ". . . . . . .       3 . . . . . . . . .", /* 6 DEAD */

@@ -185,8 +185,118 @@ static void test_no_attempt_no_schedule(void **state)
     rbk_wall_ms due = 5;
     assert_false(rbk_retry_next(&c, 0, t0, t0, 0, &due));
     assert_false(rbk_retry_next(&none, 1, t0, t0, 0, &due));
-    assert_false(rbk_retry_next(&c, UINT32_MAX, t0, t0, 0, &due));
     assert_int_equal(due, 5);
+    /* Attempts that the receiver asked for itself end nothing: the age alone does. */
+    assert_true(rbk_retry_next(&c, UINT32_MAX, t0, t0 + 1, 0, &due));
+    assert_false(rbk_retry_next(&c, UINT32_MAX, t0, t0 + 5 * S, 0, &due));
+}
+
+static void test_blames_host(void **state)
+{
+    (void)state;
+    for (int status = 0; status < 600; status++)
+        assert_int_equal(rbk_retry_blames_host(0, status),
+                         status == 429 || status == 502 || status == 503 || status == 504);
+    static const int host[] = {RBK_E_CONNECT, RBK_E_TLS, RBK_E_TIMEOUT, RBK_E_RESOLVE};
+    static const int other[] = {RBK_E_CLOSED, RBK_E_PROTOCOL, RBK_E_ADDRESS, RBK_E_BUSY,
+                                RBK_E_NOMEM};
+    for (size_t i = 0; i < sizeof host / sizeof host[0]; i++)
+        assert_true(rbk_retry_blames_host(host[i], 0));
+    for (size_t i = 0; i < sizeof other / sizeof other[0]; i++)
+        assert_false(rbk_retry_blames_host(other[i], 0));
+}
+
+static int64_t after(const char *value, rbk_wall_ms now)
+{
+    return rbk_retry_after(503, rbk_str_z(value), now);
+}
+
+static void test_retry_after_seconds(void **state)
+{
+    (void)state;
+    static const char *const none[] = {"",   "-1",  "+1", "1.5", "1,5", "1 2", "0x10", "1s", " 1",
+                                       "1,", "1;1", "NaN", "soon", "1e3", "\xb9"};
+    assert_int_equal(after("120", t0), 120 * S);
+    assert_int_equal(after("0", t0), 1 * S); /* 1 s to 24 h */
+    assert_int_equal(after("1", t0), 1 * S);
+    assert_int_equal(after("0007", t0), 7 * S);
+    assert_int_equal(after("86400", t0), 24 * H);
+    assert_int_equal(after("86401", t0), 24 * H);
+    assert_int_equal(after("99999999999999999999999", t0), 24 * H);
+    for (size_t i = 0; i < sizeof none / sizeof none[0]; i++)
+        assert_int_equal(after(none[i], t0), 0);
+    assert_int_equal(rbk_retry_after(503, RBK_STR_NONE, t0), 0);
+    for (int status = 0; status < 600; status++)
+        assert_int_equal(rbk_retry_after(status, RBK_STR("9"), t0),
+                         status == 429 || status == 503 || status == 504 ? 9 * S : 0);
+}
+
+static void test_retry_after_date(void **state)
+{
+    (void)state;
+    const rbk_wall_ms now = INT64_C(784111777) * 1000 - 10 * S; /* 10 s before */
+    assert_int_equal(after("Sun, 06 Nov 1994 08:49:37 GMT", now), 10 * S);
+    assert_int_equal(after("Sunday, 06-Nov-94 08:49:37 GMT", now), 10 * S);
+    assert_int_equal(after("Sun Nov  6 08:49:37 1994", now), 10 * S);
+    assert_int_equal(after("Sun, 06 Nov 1994 08:49:37 GMT", now + 1), 10 * S); /* rounded up */
+    assert_int_equal(after("Sun, 06 Nov 1994 08:49:37 GMT", now + 9999), 1 * S);
+    assert_int_equal(after("Sun, 06 Nov 1994 08:49:37 GMT", now + 10 * S), 0); /* over */
+    assert_int_equal(after("Sun, 06 Nov 1994 08:49:37 GMT", now - 365 * 24 * (int64_t)H), 24 * H);
+    assert_int_equal(after("Thu, 29 Feb 2024 00:00:00 GMT", INT64_C(1709164799) * 1000), 1 * S);
+    assert_int_equal(after("Friday, 31-Dec-99 23:59:59 GMT", INT64_C(4102444790) * 1000), 9 * S);
+    assert_int_equal(after("Saturday, 01-Jan-00 00:00:05 GMT", INT64_C(946684800) * 1000), 5 * S);
+    static const char *const none[] = {
+        "Sun, 06 Nov 1994 08:49:37",      "Sun, 06 Nov 1994 08:49:37 UTC",
+        "sun, 06 Nov 1994 08:49:37 GMT",  "Sun, 06 nov 1994 08:49:37 GMT",
+        "Sun, 6 Nov 1994 08:49:37 GMT",   "Sun,06 Nov 1994 08:49:37 GMT",
+        "Sun, 06 Nov 1994 24:00:00 GMT",  "Sun, 06 Nov 1994 08:60:00 GMT",
+        "Sun, 31 Nov 1994 08:49:37 GMT",  "Wed, 29 Feb 1995 08:49:37 GMT",
+        "Sun, 06-Nov-94 08:49:37 GMT",    "Sunday, 06 Nov 1994 08:49:37 GMT",
+        "Sun Nov 6 08:49:37 1994",        "Sun Nov  6 08:49:37 1994 GMT",
+        "Sun, 06 Nov 1994 08:49:37 GMT ", "Sun, 06 Nov 1994 08:49:37 GMT, 5",
+        "Sun, 00 Nov 1994 08:49:37 GMT",  "Sun, 06 Nov 0000 08:49:37 GMT",
+        "Sun",                            "Sun,",
+        ",",                              "Xyz, 06 Nov 1994 08:49:37 GMT",
+    };
+    for (size_t i = 0; i < sizeof none / sizeof none[0]; i++)
+        assert_int_equal(after(none[i], 0), 0);
+}
+
+static void test_next_after(void **state)
+{
+    (void)state;
+    rbk_retry_conf c = conf_of("5s,30s", 0.2, 60 * S);
+    rbk_wall_ms due;
+    assert_true(rbk_retry_next_after(&c, t0, t0 + 1 * S, 20 * S, &due));
+    assert_int_equal(due, t0 + 21 * S); /* exactly */
+    assert_true(rbk_retry_next_after(&c, t0, t0 + 1 * S, 24 * H, &due));
+    assert_int_equal(due, t0 + 60 * S); /* never past max_age */
+    assert_false(rbk_retry_next_after(&c, t0, t0 + 60 * S, 1 * S, &due));
+    assert_int_equal(rbk_retry_end(&c, t0), t0 + 60 * S);
+}
+
+/* The wall clock is set by hours in both directions; the schedule goes on as it was. */
+static void test_clock_jumps(void **state)
+{
+    (void)state;
+    rbk_retry_conf c = conf_of("10s", 0, 60 * S);
+    rbk_mono_ms mono = 5000;
+    rbk_wall_ms due;
+    rbk_sched_clock clock = rbk_sched_begin(t0, mono, 0);
+    assert_int_equal(rbk_sched_at(clock, mono), t0);
+    /* Nothing but monotonic time comes in: whatever the wall clock says meanwhile, 30 s later
+     * a job is 30 s old. */
+    assert_int_equal(rbk_sched_at(clock, mono + 30 * S), t0 + 30 * S);
+    assert_true(rbk_retry_next(&c, 2, t0, rbk_sched_at(clock, mono + 30 * S), 0, &due));
+    assert_int_equal(due, t0 + 40 * S);
+    assert_false(rbk_retry_next(&c, 7, t0, rbk_sched_at(clock, mono + 60 * S), 0, &due));
+    /* A restart after the clock was set back by a day: time goes on where the store is. */
+    clock = rbk_sched_begin(t0 - 24 * (int64_t)H, 77, t0 + 30 * S);
+    assert_int_equal(rbk_sched_at(clock, 77), t0 + 30 * S);
+    assert_int_equal(rbk_sched_at(clock, 77 + 5), t0 + 30 * S + 5);
+    /* A later start is a later time. */
+    clock = rbk_sched_begin(t0 + H, 3, t0);
+    assert_int_equal(rbk_sched_at(clock, 3), t0 + H);
 }
 
 int main(void)
@@ -201,6 +311,11 @@ int main(void)
         cmocka_unit_test(test_max_age),
         cmocka_unit_test(test_always_ends),
         cmocka_unit_test(test_no_attempt_no_schedule),
+        cmocka_unit_test(test_blames_host),
+        cmocka_unit_test(test_retry_after_seconds),
+        cmocka_unit_test(test_retry_after_date),
+        cmocka_unit_test(test_next_after),
+        cmocka_unit_test(test_clock_jumps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Receivers in trouble do not slow the others; a receiver that fails is paused, probed and
+caught up with; Retry-After is obeyed; setting the clock moves no schedule."""
+import email.utils
+import glob
+import statistics
+import time
+
+import pytest
+
+from lib.receiver import HANG, Answer
+from lib.wait import until
+from test_lanes import bodies, rate, send
+
+JOBS = 2_000
+ROUNDS = 5
+
+
+def gaps(posts):
+    return [(b.ns - a.ns) / 1e9 for a, b in zip(posts, posts[1:])]
+
+
+@pytest.mark.parametrize("hanging", [1, 16, 64])
+def test_receivers_that_hang(make_server, make_receiver, hanging):
+    good, bad = make_receiver(), [make_receiver() for _ in range(hanging)]
+    healthy, troubled = make_server(), make_server()
+    for r in bad:
+        r.answer = HANG
+        send(troubled, bodies(60, "get_data", {}, r.url(), 60), 1)
+    until(lambda: all(len(r.posts) >= 16 for r in bad), 60, "each has all that it may get")
+    for _ in range(2):  # files have grown, connections are open
+        rate(healthy, good, JOBS)
+        rate(troubled, good, JOBS)
+    ratios = []
+    for i in range(ROUNDS):
+        without, beside = rate(healthy, good, JOBS), rate(troubled, good, JOBS)
+        ratios.append(beside / without)
+        print(f"round {i + 1}: {without:.0f} jobs/s without, {beside:.0f} beside {hanging}: {ratios[-1]:.2f}")
+    assert max(r.most_open for r in bad) <= 16
+    assert good.most_open <= 2 * 16  # of two servers
+    assert statistics.median(ratios) >= 0.9, [f"{r:.2f}" for r in ratios]
+
+
+def date_in(seconds):
+    return email.utils.formatdate(time.time() + seconds, usegmt=True)
+
+
+@pytest.mark.parametrize("status, value, least", [
+    (503, lambda: "3", 3), (429, lambda: "3", 3), (504, lambda: date_in(4), 2.9), (503, lambda: "0", 1),
+    (500, lambda: "3", 0.1), (503, lambda: "-3", 0.1), (503, lambda: "3.5", 0.1), (503, lambda: date_in(-9), 0.1),
+], ids=["503", "429", "date", "least", "500", "negative", "fraction", "past"])
+def test_retry_after(make_server, receiver, status, value, least):
+    server = make_server({"delivery.schedule": "100ms", "delivery.jitter": "0", "delivery.max_age": "1m"})
+    receiver.on("/cb", Answer(status, {"Retry-After": value()}), Answer(204))
+    with server.client() as c:
+        c.call("test.echo", {}, callback=receiver.url("/cb"))
+    gap = gaps(receiver.wait(2, "/cb"))[0]
+    assert gap >= least - 0.01 and (gap < 0.9 if least < 1 else gap < least + 2), gap
+
+
+def test_retry_after_never_passes_max_age(make_server, receiver):
+    server = make_server({"delivery.schedule": "100ms", "delivery.jitter": "0", "delivery.max_age": "2s"})
+    receiver.answer = Answer(503, {"Retry-After": "3600"})
+    with server.client() as c:
+        job = c.call("test.echo", {}, callback=receiver.url()).jobs[0]
+    until(lambda: server.dead() == {job}, 15, "the job is dead")
+    assert 1.9 < gaps(receiver.posts)[0] < 4 and len(receiver.posts) == 2
+
+
+def test_pause_probe_and_recovery(make_server, receiver):
+    server = make_server({"delivery.schedule": "1h", "delivery.max_age": "1d", "delivery.breaker": "3",
+                          "delivery.per_receiver": "4"})
+    receiver.answer = Answer(503)
+    send(server, bodies(400, "get_data", {}, receiver.url(), 100), 1)
+    server.wait_log(r"receiver\.paused")
+    until(lambda: len(server.rows("select 1 from wait where attempts > 0")) == len(receiver.posts), 10,
+          "what was under way has ended")
+    before = len(receiver.posts)
+    assert 3 <= before <= 3 + 4
+    probe = receiver.wait(before + 1, limit=45)[before]
+    since = (probe.ns - receiver.posts[2].ns) / 1e9
+    assert 29 < since < 33, since
+    receiver.answer = Answer(200)
+    posts = receiver.wait(before + 2, limit=45)  # the next probe is answered
+    assert 29 < (posts[before + 1].ns - probe.ns) / 1e9 < 33
+    server.wait_log(r"receiver\.resumed")
+    # All of them, those that would wait an hour for their retry too.
+    until(lambda: server.pending() == 0, 20, lambda: f"all is delivered, {server.pending()} are left")
+    assert len({p.webhook_id for p in receiver.posts}) == 400
+    assert len(receiver.posts) == 400 + before + 1
+
+
+def test_jobs_of_a_dead_receiver_die_in_time(make_server, make_receiver):
+    receiver, good = make_receiver(), make_receiver()
+    receiver.stop()
+    server = make_server({"delivery.schedule": "500ms", "delivery.max_age": "5s", "delivery.breaker": "5"})
+    began = time.monotonic()
+    send(server, bodies(1000, "get_data", {}, receiver.url(), 100), 1)
+    server.wait_log(r"receiver\.paused")
+    with server.client() as c:
+        c.call("test.echo", {}, callback=good.url())
+    good.wait(1)
+    until(lambda: len(server.dead()) == 1000, 30, lambda: f"all are dead, {len(server.dead())} are", poll=0.1)
+    assert time.monotonic() - began >= 4.5
+    [(attempts, untried)] = server.rows("select sum(attempts), sum(attempts = 0) from dead")
+    assert attempts < 100 and untried > 900
+    assert "job.expired" in server.log()
+
+
+def faketime():
+    found = glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")
+    return found[0] if found else None
+
+
+@pytest.fixture
+def clock(tmp_path):
+    """The wall clock of a server: `env` for it, and a way to set it."""
+    if faketime() is None:
+        pytest.skip("libfaketime is not installed")
+    file = tmp_path / "faketime"
+
+    class Clock:
+        env = {"LD_PRELOAD": faketime(), "FAKETIME_TIMESTAMP_FILE": str(file), "FAKETIME_NO_CACHE": "1",
+               "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1"}
+
+        @staticmethod
+        def set(offset):
+            part = file.with_suffix(".new")
+            part.write_text(offset)
+            part.rename(file)
+    Clock.set("+0")
+    return Clock
+
+
+def seconds_off(post):
+    return int(post.headers["webhook-timestamp"]) - post.ns / 1e9
+
+
+def test_clock_set_back(make_server, receiver, clock):
+    """More jobs than memory holds of a lane; then the clock goes back by hours, twice."""
+    clock.set("+6h")
+    server = make_server({"delivery.per_receiver": "1", "delivery.schedule": "2s"}, env=clock.env)
+    receiver.answer = Answer(200, delay=0.005)
+    send(server, bodies(1000, "get_data", {}, receiver.url(), 100), 1)
+    clock.set("+2h")
+    posts = receiver.wait(len(receiver.posts) + 100)
+    until(lambda: abs(seconds_off(receiver.posts[-1]) - 7200) < 60, 10, "the clock is set back")
+    server.kill()
+    clock.set("+0")
+    server.start()
+    assert len(posts) < 600, "there is a backlog at the restart"
+    until(lambda: server.pending() == 0, 30, lambda: f"all is delivered, {server.pending()} are left", poll=0.1)
+    assert len({p.webhook_id for p in receiver.posts}) == 1000
+    assert abs(seconds_off(receiver.posts[-1])) < 60, "the server's clock was set"
+
+
+def test_clock_set_forward(make_server, receiver, clock):
+    server = make_server({"delivery.schedule": "1s,1s", "delivery.jitter": "0", "delivery.max_age": "30m"},
+                         env=clock.env)
+    receiver.on("/cb", Answer(500), Answer(500), Answer(200))
+    with server.client() as c:
+        c.call("test.echo", {}, callback=receiver.url("/cb"))
+    receiver.wait(1, "/cb")
+    clock.set("+3h")
+    posts = receiver.wait(3, "/cb")
+    until(lambda: server.pending() == 0, 10, "the job is done")
+    assert server.dead() == set()
+    assert seconds_off(posts[2]) > 10000, "the server's clock was set"
+    assert min(gaps(posts)) > 0.9
