@@ -14,7 +14,7 @@ from lib.wait import until
 from test_lanes import bodies, rate, send
 
 JOBS = 12_000
-ROUNDS, MORE = 5, 15  # a busy machine may need more: a real loss stays in the median
+ROUNDS = 15  # fixed: to stop at the first good median would let a real loss pass
 
 
 def gaps(posts):
@@ -33,14 +33,12 @@ def test_receivers_that_hang(make_server, make_receiver, hanging):
         rate(healthy, good, JOBS)
         rate(troubled, good, JOBS)
     ratios = []
-    for i in range(MORE):
+    for i in range(ROUNDS):
         order = [healthy, troubled] if i % 2 else [troubled, healthy]
         rates = {server: rate(server, good, JOBS) for server in order}
         without, beside = rates[healthy], rates[troubled]
         ratios.append(beside / without)
         print(f"round {i + 1}: {without:.0f} jobs/s without, {beside:.0f} beside {hanging}: {ratios[-1]:.2f}")
-        if i + 1 >= ROUNDS and statistics.median(ratios) >= 0.9:
-            break
     assert max(r.most_open for r in bad) <= 16
     assert good.most_open <= 2 * 16  # of two servers
     assert statistics.median(ratios) >= 0.9, [f"{r:.2f}" for r in ratios]
