@@ -108,7 +108,7 @@ static rbk_ticket *make_ticket(admission *a, uint32_t item, const rbk_rpc_item *
                            (it->notification ? RBK_JOB_NOTIFICATION : 0)),
         .timeout_ms = it->svc.timeout_ms,
         .created = now,
-        .due = it->svc.delay_ms ? now + it->svc.delay_ms : 0,
+        .due = it->svc.delay_ms ? now + it->svc.delay_ms + 1 : 0, /* `now` has begun already */
         .lane = method->lane,
         .method = it->method,
         .rpc_id = it->notification ? RBK_STR_NONE : it->id,
