@@ -225,6 +225,26 @@ typedef void (*rbk_reply_fn)(void *user, const rbk_reply *reply);
  * 0, or RBK_E_STATE when the server does not run (`fn` is not called). Any thread. */
 RBK_API int rbk_server_handle(rbk_server *s, const rbk_request *rq, rbk_reply_fn fn, void *user);
 
+/* --- Receiving callbacks --------------------------------------------------------- */
+
+typedef struct rbk_webhook {
+    const rbk_header *headers; /* of the callback; names in any case, values without blanks around */
+    size_t n_headers;
+    rbk_str body;    /* byte for byte as it came */
+    rbk_str keys;    /* whsec_…, whpk_… or whsk_…, divided by blanks or lines; `#` begins a comment;
+                        at most 16. Several while keys are changed: one that fits is enough */
+    rbk_wall_ms now; /* the time of day; a callback may be 300 s old, or ahead */
+} rbk_webhook;
+
+/* Was this callback sent by who has one of the keys, and a moment ago? A program that
+ * receives callbacks asks this before it believes the body (Standard Webhooks 1.0).
+ * 0: yes. RBK_E_PARAMS: webhook-id, webhook-timestamp or webhook-signature is absent,
+ * malformed, or there twice; RBK_E_TIMEOUT: too old, or ahead; RBK_E_UNAUTHORIZED: no
+ * signature is of these keys; RBK_E_TOO_LARGE: more than 32 signatures; RBK_E_CONFIG: a
+ * key is malformed; RBK_E_INVAL: `now` is no time; RBK_E_NOMEM. `err` (may be NULL) tells
+ * more, and never holds a secret. Keeps nothing; any thread. */
+RBK_API int rbk_webhook_verify(const rbk_webhook *w, rbk_error *err);
+
 /* --- Modules ------------------------------------------------------------------- */
 
 #define RBK_MODULE_ABI 1

@@ -28,6 +28,7 @@ typedef struct rbk_command {
 int rbk_cmd_serve(int argc, char **argv);
 int rbk_cmd_demo(int argc, char **argv);
 int rbk_cmd_listen(int argc, char **argv);
+int rbk_cmd_keygen(int argc, char **argv);
 int rbk_cmd_call(int argc, char **argv);
 int rbk_cmd_check_dsn(int argc, char **argv);
 int rbk_cmd_config(int argc, char **argv);

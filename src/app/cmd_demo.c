@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "server/signing.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -25,6 +26,7 @@ typedef struct demo {
     char dir[400], module[PATH_BYTES], url[80], callback[80];
     rbk_cert cert;
     rbk_receiver *receiver;
+    rbk_sign_keys *_Atomic keys; /* the server's; NULL until it has them */
     rbk_server *server;
     uint16_t port;
     uint64_t sent_us, acked_us;
@@ -54,16 +56,16 @@ static int find_module(demo *d)
     return rbk_failed(RBK_E_NOTFOUND, "demo.so is neither beside the program nor in " RBK_MODULE_DIR);
 }
 
-/* One message: its time, what it is, and its text. One write, so that two threads do not
- * mix their lines. */
-static void print_message(const char *what, const char *where, rbk_str text)
+/* One message: its time, what it is, its text, and a note. One write, so that two threads
+ * do not mix their lines. */
+static void print_message(const char *what, const char *where, rbk_str text, const char *note)
 {
     rbk_buf b = RBK_BUF(TEXT_MAX);
     char time[25];
     rbk_wall_format(rbk_wall_now(), time);
     rbk_buf_addf(&b, "\n%.12s  %s %s\n", time + 11, what, where);
     rbk_print_peer(&b, text);
-    rbk_buf_c(&b, '\n');
+    rbk_buf_addf(&b, "\n%s", note);
     rbk_print(rbk_buf_view(&b));
     rbk_buf_free(&b);
 }
@@ -72,7 +74,11 @@ static void on_callback(void *user, const rbk_callback *cb)
 {
     demo *d = user;
     uint64_t now = rbk_mono_us(), none = 0;
-    print_message("callback        ->", d->callback, cb->body);
+    const rbk_sign_keys *keys = atomic_load(&d->keys);
+    bool ok = keys && rbk_callback_verify(cb, keys, NULL) == 0;
+    print_message("callback        ->", d->callback, cb->body,
+                  ok ? "webhook-signature: verified (v1a, ed25519)\n"
+                     : "webhook-signature: NOT VERIFIED\n");
     atomic_compare_exchange_strong(&d->called_us, &none, now);
 }
 
@@ -116,6 +122,21 @@ static int start_server(demo *d, rbk_error *err)
     return 0;
 }
 
+/* What a receiver would take from the server's /.well-known/jwks.json. */
+static int read_keys(demo *d, rbk_error *err)
+{
+    char path[PATH_BYTES];
+    snprintf(path, sizeof path, "%s/ringback.db.key", d->dir);
+    rbk_sign_keys *keys = rbk_sign_keys_new();
+    int r = keys ? rbk_signing_read(path, RBK_SIGN_ED25519, keys, err)
+                 : rbk_fail(err, RBK_E_NOMEM, "out of memory");
+    if (r == 0)
+        atomic_store(&d->keys, keys);
+    else
+        rbk_sign_keys_unref(keys);
+    return r;
+}
+
 static void add_request(const demo *d, const char *id, const char *order, rbk_buf *b)
 {
     rbk_buf_addf(b, "{\"id\":\"%s\",\"method\":\"OrderService.processOrder\","
@@ -128,14 +149,14 @@ static int exchange(demo *d, rbk_error *err)
     rbk_buf request = RBK_BUF(TEXT_MAX), answer = RBK_BUF(TEXT_MAX);
     add_request(d, "example_order", "12345", &request);
     rbk_app_post post = {.url = d->url, .body = rbk_buf_view(&request), .timeout_ms = LIMIT_MS};
-    print_message("request         ->", d->url, post.body);
+    print_message("request         ->", d->url, post.body, "");
     d->sent_us = rbk_mono_us();
     int r = rbk_app_post_run(&post, &answer, err);
     d->acked_us = rbk_mono_us();
     if (r > 0) {
         char status[20];
         snprintf(status, sizeof status, "HTTP %d", r);
-        print_message("acknowledgement <-", status, rbk_buf_view(&answer));
+        print_message("acknowledgement <-", status, rbk_buf_view(&answer), "");
         r = r == 200 ? 0 : rbk_fail(err, RBK_E_PROTOCOL, "the request was not accepted");
     }
     rbk_buf_free(&request);
@@ -182,6 +203,8 @@ static int show(demo *d, bool once, rbk_error *err)
     int r = start_receiver(d, err);
     if (r == 0)
         r = start_server(d, err);
+    if (r == 0)
+        r = read_keys(d, err);
     if (r < 0)
         return r;
     printf("Server on %s, receiver of callbacks on https://127.0.0.1:%u\n", d->url,
@@ -218,6 +241,7 @@ static int run(uint16_t port, bool once)
     rbk_server_free(d.server);
     rbk_receiver_stop(d.receiver);
     rbk_log_writer_stop();
+    rbk_sign_keys_unref(d.keys);
     rbk_tempdir_remove(d.dir);
     return r < 0 ? rbk_failed(r, err.detail) : RBK_EXIT_OK;
 }

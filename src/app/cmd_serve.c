@@ -3,7 +3,7 @@
  *
  * Reads the settings, starts the library, and then only waits for signals: SIGTERM and
  * SIGINT drain and end (a second one at once, and the first one before the server is up),
- * SIGHUP reads the settings anew. The main thread alone. */
+ * SIGHUP reads the settings and the files of keys anew. The main thread alone. */
 #include "app/app.h"
 #include "app/log_writer.h"
 
@@ -29,8 +29,8 @@ static rbk_log make_log(const rbk_options *o)
 }
 
 /* No setting of this version can change while the server runs, so a good file is only
- * said to be good. */
-static void reload(const rbk_settings *settings, const rbk_log *log)
+ * said to be good. What the files of keys hold does change. */
+static void reload(rbk_server *s, const rbk_settings *settings, const rbk_log *log)
 {
     rbk_error err = {0};
     rbk_options *o = rbk_settings_load(settings, &err);
@@ -39,6 +39,8 @@ static void reload(const rbk_settings *settings, const rbk_log *log)
     else
         rbk_event(log, RBK_ERROR, "config.refused", RBK_FZ("detail", err.detail));
     rbk_options_free(o);
+    if (rbk_server_reload_keys(s, &err) < 0)
+        rbk_event(log, RBK_ERROR, "signing.refused", RBK_FZ("detail", err.detail));
 }
 
 static int wait_for_end(rbk_server *s, const rbk_settings *settings, const rbk_log *log)
@@ -46,7 +48,7 @@ static int wait_for_end(rbk_server *s, const rbk_settings *settings, const rbk_l
     while (rbk_server_health(s) != RBK_E_IO) {
         int signum = rbk_process_wait(HEALTH_MS);
         if (signum == SIGHUP)
-            reload(settings, log);
+            reload(s, settings, log);
         else if (signum > 0)
             return RBK_EXIT_OK;
     }

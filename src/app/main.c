@@ -10,19 +10,30 @@ static const rbk_command commands[] = {
      .help = "  -c, --config FILE    read settings from an INI file\n"
              "      --set KEY=VALUE  one setting; stronger than file and environment\n\n"
              "SIGTERM and SIGINT stop it within server.drain; a second one ends it at once,\n"
-             "and what is unfinished is in the store. SIGHUP checks the settings anew.\n"
+             "and what is unfinished is in the store. SIGHUP checks the settings anew, and reads\n"
+             "the files of keys again.\n"
              "Events go to standard error, one line each.\n"},
     {.name = "demo", .words = "[--port N] [--once]", .run = rbk_cmd_demo,
      .summary = "server, order example and receiver in one: shows the three messages",
      .help = "  -p, --port N  port of the server on 127.0.0.1 (7600; 0 is a free one)\n"
              "      --once    end after the callback came\n"},
-    {.name = "listen", .words = "[--port N] [--dir DIR] [--status CODE] [--delay MS]",
+    {.name = "listen",
+     .words = "[--port N] [--dir DIR] [--status CODE] [--delay MS] [--secret-file FILE] [--public-key KEY]",
      .run = rbk_cmd_listen, .summary = "HTTPS receiver for development: prints callbacks",
      .help = "  -p, --port N         port on 127.0.0.1 (7643; 0 is a free one)\n"
              "  -d, --dir DIR        where the certificate authority ca.pem is kept (else in a\n"
              "                       temporary folder)\n"
              "      --status CODE    HTTP status to answer (200)\n"
-             "      --delay MS       wait before each answer\n"},
+             "      --delay MS       wait before each answer\n"
+             "      --secret-file FILE   verify signatures by the keys in it (whsec_, whsk_), one\n"
+             "                       a line; its owner alone may read it\n"
+             "      --public-key KEY   verify signatures by this whpk_ key; may stand several times\n\n"
+             "Says of each callback whether it is verified; the answer does not change by it.\n"},
+    {.name = "keygen", .words = "[--ed25519]", .run = rbk_cmd_keygen,
+     .summary = "print a new key that signs deliveries",
+     .help = "      --ed25519   a whsk_ key, and its public whpk_ key on a comment line;\n"
+             "                  else a whsec_ secret (HMAC)\n\n"
+             "Write it to a file that you alone can read: (umask 077; ringback keygen > keys)\n"},
     {.name = "call", .words = "URL METHOD [PARAMS] [--callback DSN] [--id ID] [--notify]",
      .run = rbk_cmd_call, .summary = "JSON-RPC client: prints the answer",
      .help = "  PARAMS           a JSON object or array\n"

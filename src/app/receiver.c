@@ -6,7 +6,9 @@
  * start, port and stop. */
 #include "app/receiver.h"
 
+#include "base/clock.h"
 #include "base/error.h"
+#include "core/webhook.h"
 #include "net/http_server.h"
 
 #include <stdlib.h>
@@ -28,6 +30,22 @@ struct rbk_receiver {
     uint16_t port;
     bool started;
 };
+
+_Static_assert(sizeof(rbk_header) == sizeof(rbk_http_header) &&
+                   offsetof(rbk_header, value) == offsetof(rbk_http_header, value),
+               "a list of one is a list of the other");
+
+int rbk_callback_verify(const rbk_callback *cb, const rbk_sign_keys *keys, rbk_error *err)
+{
+    return rbk_webhook_check(keys,
+                             &(rbk_webhook){
+                                 .headers = (const rbk_header *)(const void *)cb->headers,
+                                 .n_headers = cb->n_headers,
+                                 .body = cb->body,
+                                 .now = rbk_wall_now(),
+                             },
+                             err);
+}
 
 static void on_timer_closed(uv_handle_t *h)
 {

@@ -5,6 +5,7 @@
 #define RBK_APP_RECEIVER_H
 
 #include "app/cert.h"
+#include "core/sign.h"
 #include "net/http.h"
 
 typedef struct rbk_receiver rbk_receiver;
@@ -14,6 +15,9 @@ typedef struct rbk_callback {
     const rbk_http_header *headers;
     size_t n_headers;
 } rbk_callback;
+
+/* Is the callback signed by one of the keys? As rbk_webhook_verify(), by the clock. */
+int rbk_callback_verify(const rbk_callback *cb, const rbk_sign_keys *keys, rbk_error *err);
 
 typedef struct rbk_receiver_conf {
     const rbk_cert *cert;

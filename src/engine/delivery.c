@@ -11,13 +11,14 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/id.h"
+#include "engine/signer.h"
 #include "engine/store_thread.h"
 #include "seam/transports.h"
 
 #include <netinet/in.h>
 #include <stdlib.h>
 
-enum { SPARE_MAX = 256 };
+enum { SPARE_MAX = 256, LINES_MAX = 16 << 10 };
 
 struct rbk_delivery {
     rbk_attempt a; /* first */
@@ -27,6 +28,7 @@ struct rbk_delivery {
     rbk_ticket *t;
     rbk_dsn dsn;
     char job[RBK_ID_TEXT + 1];
+    rbk_buf lines; /* header lines of the attempt, its signature among them */
     rbk_mono_ms began;
     rbk_addr_key address; /* counted in the addresses' shares */
     bool caller;          /* counted in the callers' */
@@ -111,6 +113,7 @@ static rbk_delivery *get_delivery(rbk_courier *c)
 
 static void put_delivery(rbk_courier *c, rbk_delivery *d)
 {
+    rbk_buf_free(&d->lines);
     if (c->n_spare >= SPARE_MAX) {
         free(d);
         return;
@@ -284,10 +287,10 @@ static void refuse(rbk_courier *c, rbk_delivery *d, rbk_dsn_fault fault)
     put_delivery(c, d);
 }
 
-static void begin_attempt(rbk_courier *c, rbk_delivery *d)
+/* 0, or nothing can be sent now: an attempt without its signature is none. */
+static int prepare_attempt(rbk_courier *c, rbk_delivery *d)
 {
-    rbk_job *job = d->t->job;
-    rbk_ticket_move(d->t, RBK_EV_SEND, RBK_OP_DONE);
+    const rbk_job *job = d->t->job;
     d->began = rbk_mono_now();
     rbk_id_format((rbk_id){(uint64_t)job->seq, (uint64_t)job->rnd}, d->job);
     d->a = (rbk_attempt){
@@ -304,7 +307,19 @@ static void begin_attempt(rbk_courier *c, rbk_delivery *d)
         .allow_user = d,
         .done = on_done,
     };
+    d->lines = RBK_BUF(LINES_MAX);
+    int e = rbk_signer_add(c->e, &d->a, &d->lines);
+    d->a.headers = rbk_buf_view(&d->lines);
+    if (e < 0)
+        rbk_event(RBK_LOG(c->e), RBK_ERROR, "delivery.unsigned", RBK_FZ("error", rbk_err_name(e)));
+    return e;
+}
+
+static void begin_attempt(rbk_courier *c, rbk_delivery *d)
+{
     size_t at = transport_at(d->dsn.scheme_lower);
+    rbk_ticket_move(d->t, RBK_EV_SEND, RBK_OP_DONE);
+    atomic_fetch_add(&c->all->in_flight, 1);
     rbk_transports_at(at)->send(c->transports[at], &d->a);
 }
 
@@ -333,8 +348,12 @@ void rbk_delivery_start(rbk_courier *c, rbk_receiver *r, rbk_ticket *t)
         leave_shares(d);
         put_delivery(c, d);
         rbk_receivers_hold(c->receivers, r, t, now);
+    } else if (prepare_attempt(c, d) < 0) {
+        leave_shares(d);
+        put_delivery(c, d);
+        rbk_delivery_park(c, t);
+        rbk_receivers_skip(c->receivers, r, now);
     } else {
-        atomic_fetch_add(&c->all->in_flight, 1);
         begin_attempt(c, d);
     }
 }

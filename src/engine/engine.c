@@ -25,6 +25,7 @@ int rbk_engine_new(const rbk_engine_conf *conf, rbk_engine **ret, rbk_error *err
         return rbk_fail(err, RBK_E_NOMEM, "engine");
     e->conf = *conf;
     atomic_init(&e->refs, 1);
+    pthread_mutex_init(&e->keys_lock, NULL);
     int r;
     if ((r = rbk_store_thread_new(e, &e->store, err)) < 0 ||
         (r = rbk_runs_open(e->conf.log, rbk_store_path(e->store), &e->runs, err)) < 0 ||
@@ -107,8 +108,11 @@ bool rbk_engine_free(rbk_engine *e)
 
 void rbk_engine_unref(rbk_engine *e)
 {
-    if (atomic_fetch_sub(&e->refs, 1) == 1)
-        free(e);
+    if (atomic_fetch_sub(&e->refs, 1) != 1)
+        return;
+    rbk_sign_keys_unref(e->keys);
+    pthread_mutex_destroy(&e->keys_lock);
+    free(e);
 }
 
 void rbk_engine_stats(const rbk_engine *e, rbk_stats *ret)
@@ -123,6 +127,11 @@ void rbk_engine_stats(const rbk_engine *e, rbk_stats *ret)
         .pending = atomic_load(&e->pending),
         .in_memory = atomic_load(&e->in_memory),
     };
+}
+
+const char *rbk_engine_store_path(const rbk_engine *e)
+{
+    return rbk_store_path(e->store);
 }
 
 int rbk_engine_health(const rbk_engine *e)

@@ -10,6 +10,7 @@
 #include "core/netpolicy.h"
 #include "core/retry.h"
 #include "core/rpc.h"
+#include "core/sign.h"
 #include "net/tls.h"
 #include "ringback.h"
 #include "seam/methods.h"
@@ -41,6 +42,13 @@ typedef struct rbk_engine_conf {
 int rbk_engine_new(const rbk_engine_conf *conf, rbk_engine **ret, rbk_error *err);
 /* Start the threads; stored jobs are recovered and go on. */
 int rbk_engine_start(rbk_engine *e, rbk_error *err);
+/* Where the store is, to put files beside it; NULL: nowhere. */
+const char *rbk_engine_store_path(const rbk_engine *e);
+/* Sign attempts with these keys from now on; takes the reference. Before the start, and
+ * later as often as wanted. Any thread. */
+void rbk_engine_use_keys(rbk_engine *e, rbk_sign_keys *keys);
+/* A reference to the keys in use. Any thread. */
+rbk_sign_keys *rbk_engine_keys(rbk_engine *e);
 /* From now on nothing is accepted (-32009). Any thread. */
 void rbk_engine_refuse(rbk_engine *e);
 /* Let what is under way finish within `drain_ms`, then end the threads and close the

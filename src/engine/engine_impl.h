@@ -6,6 +6,7 @@
 #ifndef RBK_ENGINE_ENGINE_IMPL_H
 #define RBK_ENGINE_ENGINE_IMPL_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "base/clock.h"
@@ -28,6 +29,8 @@ struct rbk_engine {
     rbk_couriers *couriers;
     rbk_reader *reader;
     rbk_runs *runs;
+    pthread_mutex_t keys_lock;
+    rbk_sign_keys *keys; /* that attempts are signed with now */
     atomic_bool refusing; /* draining: nothing is accepted */
     atomic_bool full;     /* the store has no room: nothing is accepted */
     atomic_int health;    /* 0, or RBK_E_IO */

@@ -51,9 +51,24 @@ static bool is_json(rbk_str type)
     return rbk_str_ieqz(type, "application/json") || rbk_str_ieqz(type, "application/json-rpc");
 }
 
+/* Our public keys, for receivers; to whoever asks. */
+static bool is_for_keys(const front_loop *l, const rbk_http_request *rq)
+{
+    return rbk_str_eqz(rq->path, "/.well-known/jwks.json") &&
+           !rbk_str_eq(rq->path, l->f->conf.path);
+}
+
+static int on_head_for_keys(rbk_http_request *rq)
+{
+    rq->allow = "GET, HEAD";
+    return rbk_str_eqz(rq->method, "GET") || rbk_str_eqz(rq->method, "HEAD") ? 0 : 405;
+}
+
 static int on_head(rbk_http_request *rq, void *user)
 {
     const front_loop *l = user;
+    if (is_for_keys(l, rq))
+        return on_head_for_keys(rq);
     if (!rbk_str_eq(rq->path, l->f->conf.path))
         return 404;
     if (!rbk_str_eqz(rq->method, "POST"))
@@ -102,9 +117,28 @@ static void reply_busy(rbk_http_request *rq)
     rbk_http_reply_send(rq, &(rbk_http_reply){.status = 503, .headers = &retry, .n_headers = 1});
 }
 
+static void reply_keys(const front_loop *l, rbk_http_request *rq)
+{
+    static const rbk_http_header cache = {{"Cache-Control", 13}, {"public, max-age=300", 19}};
+    rbk_sign_keys *keys = rbk_engine_keys(l->f->e);
+    rbk_buf b = RBK_BUF(16 << 10);
+    int r = keys ? rbk_sign_jwks(keys, &b) : RBK_E_STATE;
+    if (r < 0)
+        reply_busy(rq);
+    else
+        rbk_http_reply_send(rq, &(rbk_http_reply){.status = 200, .headers = &cache, .n_headers = 1,
+                                                  .body = rbk_buf_view(&b)});
+    rbk_sign_keys_unref(keys);
+    rbk_buf_free(&b);
+}
+
 static void on_request(rbk_http_request *rq, void *user)
 {
     front_loop *l = user;
+    if (is_for_keys(l, rq)) {
+        reply_keys(l, rq);
+        return;
+    }
     pending *p = calloc(1, sizeof *p);
     rbk_exchange *ex = p ? rbk_exchange_new(l->f->e, on_done, p) : NULL;
     if (ex == NULL) {

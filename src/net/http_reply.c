@@ -218,13 +218,13 @@ static void add_error_body(rbk_buf *b, int status, const char *why)
 }
 
 /* The header that belongs to a status; none has no name. */
-static rbk_http_header header_of(int status)
+static rbk_http_header header_of(int status, const char *allow)
 {
     switch (status) {
     case 401:
         return (rbk_http_header){RBK_STR("WWW-Authenticate"), RBK_STR("Bearer")};
     case 405:
-        return (rbk_http_header){RBK_STR("Allow"), RBK_STR("POST")};
+        return (rbk_http_header){RBK_STR("Allow"), rbk_str_z(allow ? allow : "POST")};
     case 429:
     case 503:
         return (rbk_http_header){RBK_STR("Retry-After"), RBK_STR("1")};
@@ -238,7 +238,7 @@ void rbk_http_refuse(rbk_http_rq *r, int status, const char *why)
     if (why == NULL && status == 415)
         why = "the content type must be application/json";
     rbk_buf body = RBK_BUF(1024);
-    rbk_http_header extra = header_of(status);
+    rbk_http_header extra = header_of(status, r->pub.allow);
     add_error_body(&body, status, why);
     answer(r, &(rbk_http_reply){.status = status,
                                 .headers = &extra,
@@ -250,7 +250,7 @@ void rbk_http_refuse(rbk_http_rq *r, int status, const char *why)
 void rbk_http_write_busy(rbk_http_conn *c)
 {
     rbk_buf body = RBK_BUF(1024), head = RBK_BUF(1024);
-    rbk_http_header extra = header_of(503);
+    rbk_http_header extra = header_of(503, NULL);
     add_error_body(&body, 503, "too many connections");
     add_head(c->s, &head,
              &(rbk_http_reply){

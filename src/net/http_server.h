@@ -50,12 +50,14 @@ typedef struct rbk_http_request {
     rbk_str body;          /* only in on_request */
     const char *peer;      /* "1.2.3.4:567" */
     void *user;            /* the handler's own */
+    const char *allow;     /* on_head may set it: static text, the methods that a 405 names
+                              (NULL: POST) */
 } rbk_http_request;
 
 typedef struct rbk_http_handler {
     /* The head is complete, the body is not read yet. 0 to go on; or the status of a
      * refusal that the server sends by itself (404, 405, 415 …), with the header that
-     * belongs to it (405 `Allow: POST`, 401 `WWW-Authenticate: Bearer`, 429 and 503
+     * belongs to it (405 `Allow`, 401 `WWW-Authenticate: Bearer`, 429 and 503
      * `Retry-After: 1`), a JSON-RPC error as its body, and `Connection: close`. The
      * request is not the handler's then, nor before on_request. */
     int (*on_head)(rbk_http_request *rq, void *user);

@@ -32,6 +32,8 @@ typedef struct rbk_options {
     int64_t max_age_ms, connect_ms, delivery_ms, in_flight, per_receiver, per_address, breaker;
     char *forward_headers, *ca_file;
     bool ca_only;
+    /* signing */
+    char *key_file, *secret_file;
     /* method */
     int64_t method_threads, method_ms, max_timeout_ms, max_result, max_runs;
     rbk_method_rule *rules;

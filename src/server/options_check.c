@@ -140,6 +140,16 @@ static bool is_never_forwarded(rbk_str name)
     return false;
 }
 
+/* Who writes the key itself where its file belongs has shown it to `ps`; it must not get
+ * into a log as well. */
+const char *rbk_check_key_path(rbk_str text, char out[160])
+{
+    (void)out;
+    if (rbk_str_starts(text, RBK_STR("whsec_")) || rbk_str_starts(text, RBK_STR("whsk_")))
+        return "is a key, and should be the name of a file that holds it";
+    return NULL;
+}
+
 static bool is_token(rbk_str s)
 {
     for (size_t i = 0; i < s.n; i++) {

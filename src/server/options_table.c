@@ -87,6 +87,14 @@ const rbk_option rbk_option_table[] = {
     {"delivery", "ca_only", .kind = RBK_OPT_BOOL, AT(ca_only), .def = "no",
      .help = "Trust `delivery.ca_file` alone, without the system's authorities."},
 
+    {"signing", "key_file", TEXT(key_file), .def = "", .check = rbk_check_key_path,
+     .help = "File of the ed25519 key (`whsk_`) that signs deliveries, made when it is not there. "
+             "Empty: the store's name with `.key`; for `memory:` a key that is forgotten. Read "
+             "again at SIGHUP."},
+    {"signing", "secret_file", TEXT(secret_file), .def = "", .check = rbk_check_key_path,
+     .help = "File of further keys that sign, `whsec_` (HMAC) or `whsk_`, one a line. Mode 0600. "
+             "Read again at SIGHUP."},
+
     {"method", "threads", INT(method_threads, 1, 1024), .def = "32",
      .help = "Threads that run methods."},
     {"method", "timeout", MS(method_ms, 100, 7 * DAY), .def = "60s",

@@ -13,6 +13,7 @@
 #include "method/module.h"
 #include "seam/stores.h"
 #include "seam/transports.h"
+#include "server/signing.h"
 #include "store/stores.h"
 #include "transport/transports.h"
 #include "transport/version.h"
@@ -35,6 +36,7 @@ struct rbk_server {
     rbk_netpolicy *policy;
     rbk_http_front *front;
     rbk_engine *engine;
+    rbk_signing signing;
     bool tried;
     atomic_bool running;
     char error[512];
@@ -244,6 +246,28 @@ static int make_engine(rbk_server *s, rbk_error *err)
     return rbk_engine_new(&conf, &s->engine, err);
 }
 
+static void use_keys(rbk_server *s, rbk_sign_keys *keys)
+{
+    size_t hmac = rbk_sign_keys_count(keys, RBK_SIGN_HMAC);
+    size_t ed25519 = rbk_sign_keys_count(keys, RBK_SIGN_ED25519);
+    rbk_engine_use_keys(s->engine, keys);
+    rbk_event(&s->log, RBK_INFO, "signing.keys", RBK_F("hmac", hmac), RBK_F("ed25519", ed25519));
+}
+
+/* Behind the store's lock: two servers do not make one key file. */
+static int make_keys(rbk_server *s, rbk_error *err)
+{
+    rbk_sign_keys *keys = NULL;
+    int made = rbk_signing_open(&s->signing, s->options, rbk_engine_store_path(s->engine), err);
+    int r = made < 0 ? made : rbk_signing_load(&s->signing, &keys, err);
+    if (r < 0)
+        return r;
+    if (made)
+        rbk_event(&s->log, RBK_INFO, "signing.key_made", RBK_FZ("file", s->signing.key_path));
+    use_keys(s, keys);
+    return 0;
+}
+
 static int start_all(rbk_server *s, rbk_error *err)
 {
     int r;
@@ -252,7 +276,8 @@ static int start_all(rbk_server *s, rbk_error *err)
         return r;
     set_timeouts(s);
     if ((r = make_front(s, err)) < 0 || (r = make_policy(s, err)) < 0 ||
-        (r = make_engine(s, err)) < 0 || (r = rbk_engine_start(s->engine, err)) < 0)
+        (r = make_engine(s, err)) < 0 || (r = make_keys(s, err)) < 0 ||
+        (r = rbk_engine_start(s->engine, err)) < 0)
         return r;
     return rbk_http_front_start(s->front, s->engine, err);
 }
@@ -364,8 +389,22 @@ void rbk_server_free(rbk_server *s)
     rbk_netpolicy_free(s->policy);
     rbk_methods_free(s->methods);
     rbk_modules_free(s->modules);
+    rbk_signing_close(&s->signing);
     rbk_options_free(s->options);
     free(s);
+}
+
+/* --- New keys ------------------------------------------------------------------------------------ */
+
+int rbk_server_reload_keys(rbk_server *s, rbk_error *err)
+{
+    rbk_sign_keys *keys = NULL;
+    if (!s->running)
+        return rbk_fail(err, RBK_E_STATE, "the server does not run");
+    int r = rbk_signing_load(&s->signing, &keys, err);
+    if (r == 0)
+        use_keys(s, keys);
+    return r;
 }
 
 /* --- While it runs ------------------------------------------------------------------------------ */

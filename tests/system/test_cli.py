@@ -16,7 +16,7 @@ import pytest
 from lib.server import build, clean_env, ringback, root
 from lib.wait import until
 
-COMMANDS = ["serve", "demo", "listen", "call", "check-dsn", "config"]
+COMMANDS = ["serve", "demo", "listen", "call", "check-dsn", "config", "keygen"]
 
 
 def run(*words, env=None, cwd=None, code=0):
@@ -109,6 +109,7 @@ def test_help_of_serve_lists_every_setting():
     ["config", "-c"], ["config", "--test=1"], ["call"], ["call", "http://127.0.0.1:1/"], ["check-dsn"],
     ["check-dsn", "a", "b"], ["call", "a", "b", "{}", "d"], ["listen", "--port", "65536"],
     ["listen", "--status", "199"], ["listen", "--delay", "1s"], ["demo", "--port", "x"],
+    ["keygen", "word"], ["listen", "--public-key", "whpk_AAAA"], ["listen", "--secret-file", "/nonexistent"],
     ["config", "-c", "/nonexistent.ini"], ["config", "-c", "a", "-c", "b"], ["config", "--set", "server.path"],
     ["serve", "--set", "server.path=x"], ["serve", "--set", "no.such=1"],
     ["call", "http://127.0.0.1:1/", "m", "{"], ["call", "http://127.0.0.1:1/", "m", "7"],

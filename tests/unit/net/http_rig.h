@@ -45,6 +45,8 @@ static inline int rig_on_head(rbk_http_request *rq, void *user)
         return 404;
     if (rbk_str_eqz(rq->path, "/secret"))
         return 401;
+    if (rbk_str_eqz(rq->path, "/read-only"))
+        rq->allow = "GET, HEAD";
     if (!rbk_str_eqz(rq->method, "POST") && !rbk_str_eqz(rq->method, "HEAD"))
         return 405;
     if (rbk_str_eqz(rq->path, "/typed") &&

@@ -18,6 +18,23 @@ static void check_error(const rig *g, const char *request, int status, const cha
     assert_int_equal(rig_header(&a, "WWW-Authenticate").p != NULL, status == 401);
 }
 
+/* A handler may name other methods than POST. */
+static void test_allowed_methods(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *request, *allow;
+    } rows[] = {{"GET /rpc" HOST "\r\n", "POST"}, {"GET /read-only" HOST "\r\n", "GET, HEAD"}};
+    rig g = {0};
+    rig_start(&g);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        answer a = rig_ask(&g, rows[i].request, text, sizeof text);
+        assert_int_equal(a.status, 405);
+        assert_true(rbk_str_eqz(rig_header(&a, "Allow"), rows[i].allow));
+    }
+    rig_stop(&g);
+}
+
 static void test_statuses(void **state)
 {
     (void)state;
@@ -405,6 +422,7 @@ static void test_listen(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_allowed_methods),
         cmocka_unit_test(test_statuses),
         cmocka_unit_test(test_line_limits),
         cmocka_unit_test(test_bodiless),
