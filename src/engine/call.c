@@ -10,6 +10,7 @@
 #include "engine/lanes.h"
 #include "engine/reaper.h"
 #include "engine/runs.h"
+#include "engine/signer.h"
 #include "engine/store_thread.h"
 
 #include <stdlib.h>
@@ -165,6 +166,7 @@ static void give_to_store(rbk_engine *e, rbk_ticket *t, const rbk_method_entry *
         rbk_ticket_move(t, RBK_EV_RESULT, RBK_OP_RESULT);
         t->job->response = rbk_buf_view(text);
         t->job->mem[1] = text->p;
+        rbk_signer_ahead(e, t);
     }
     rbk_store_push(e->store, t);
 }

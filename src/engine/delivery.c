@@ -308,7 +308,7 @@ static int prepare_attempt(rbk_courier *c, rbk_delivery *d)
         .done = on_done,
     };
     d->lines = RBK_BUF(LINES_MAX);
-    int e = rbk_signer_add(c->e, &d->a, &d->lines);
+    int e = rbk_signer_add(c->e, d->t, &d->a, &d->lines);
     d->a.headers = rbk_buf_view(&d->lines);
     if (e < 0)
         rbk_event(RBK_LOG(c->e), RBK_ERROR, "delivery.unsigned", RBK_FZ("error", rbk_err_name(e)));

@@ -31,6 +31,8 @@ typedef struct rbk_ticket {
     uint32_t item;     /* PUT: which member of the exchange */
     uint32_t run_slot; /* its row in the table of running methods */
     const rbk_method_entry *method; /* NULL: not known (any more) */
+    char *signature;         /* of the first attempt, made ahead by engine/signer.c; or NULL */
+    rbk_wall_ms signed_at;   /* its webhook-timestamp */
 } rbk_ticket;
 
 /* Takes `job`; NULL when memory is out: the job is then still the caller's. */
