@@ -26,7 +26,7 @@ typedef struct pending {
 typedef struct image {
     char path[512];
     unsigned char *data;
-    int64_t size;
+    int64_t size, room; /* room grows by doubling: a sanitizer's realloc always copies */
     pending *first, **last;
     bool used;
 } image;
@@ -62,7 +62,10 @@ static uint32_t roll(uint32_t sides)
 static void resize(image *im, int64_t size)
 {
     if (size > im->size) {
-        im->data = realloc(im->data, (size_t)size);
+        if (size > im->room) {
+            im->room = size * 2;
+            im->data = realloc(im->data, (size_t)im->room);
+        }
         if (im->data == NULL)
             abort();
         memset(im->data + im->size, 0, (size_t)(size - im->size));
@@ -196,7 +199,7 @@ static void cut(void)
         if (images[i].used) {
             image copy = images[i];
             copy.data = NULL;
-            copy.size = 0;
+            copy.size = copy.room = 0;
             resize(&copy, images[i].size);
             if (images[i].size)
                 memcpy(copy.data, images[i].data, (size_t)images[i].size);
