@@ -8,6 +8,7 @@
 #define RBK_ENGINE_COURIER_H
 
 #include "engine/engine_impl.h"
+#include "engine/metrics.h"
 
 int rbk_couriers_new(rbk_engine *e, rbk_couriers **ret, rbk_error *err);
 int rbk_couriers_start(rbk_couriers *c, rbk_error *err);
@@ -20,6 +21,9 @@ void rbk_couriers_flush(rbk_couriers *c);
 /* Begin no more attempts; what waits stays as the store has it. */
 void rbk_couriers_drain(rbk_couriers *c);
 size_t rbk_couriers_in_flight(const rbk_couriers *c); /* any thread */
+/* Adds what the loops have counted to `ret`, and lowers *due to the oldest job that they have
+ * and that is not under way. Any thread. */
+void rbk_couriers_numbers(const rbk_couriers *c, rbk_metrics *ret, rbk_wall_ms *due);
 /* End attempts under way; the store has their jobs as DUE. The loops go on. */
 void rbk_couriers_end(rbk_couriers *c);
 /* End the loops. Nothing may be sent to them any more: the store thread has ended. */

@@ -5,6 +5,7 @@
 #define RBK_ENGINE_COURIER_IMPL_H
 
 #include "engine/courier.h"
+#include "engine/numbers.h"
 #include "engine/receiver.h"
 #include "engine/shares.h"
 #include "net/loop.h"
@@ -23,6 +24,8 @@ struct rbk_courier {
     rbk_receivers *receivers;
     uv_timer_t timer;  /* of holds, probes and ages */
     rbk_mono_ms armed; /* INT64_MAX: not armed */
+    rbk_mono_ms look_at; /* when the gauges are to be looked at again; INT64_MAX: all is as it was */
+    rbk_numbers numbers;
     bool has_timer;
     rbk_delivery *spare;
     size_t n_spare;

@@ -85,7 +85,10 @@ static void settle(rbk_delivery *d, const rbk_attempt_result *res)
         job->first_attempt = rbk_sched_at(d->c->e->clock, d->began);
     job->last_status = res->status;
     atomic_fetch_add_explicit(&d->c->e->attempts, 1, memory_order_relaxed);
+    rbk_numbers_attempt(&d->c->numbers, rbk_attempt_outcome_of(res->err, res->status,
+                                                               kind == RBK_OUT_DELIVERED));
     if (kind == RBK_OUT_DELIVERED) {
+        rbk_numbers_latency(&d->c->numbers, rbk_engine_now(d->c->e) - job->created);
         rbk_ticket_move(d->t, RBK_EV_ACK, RBK_OP_DONE);
         if (RBK_LOG(d->c->e)->level <= RBK_DEBUG)
             log_outcome(d, RBK_DEBUG, "job.delivered", res, "OK");

@@ -43,6 +43,11 @@ struct rbk_engine {
     atomic_int_fast64_t refused_at;    /* the last line about a refused notification */
     atomic_uint_fast64_t refused_more; /* refused since, without a line */
     atomic_uint_fast64_t accepted, delivered, dead, attempts, late, sync_calls;
+    atomic_uint_fast64_t cancelled, refused;
+    /* The store thread's: what the store said last. */
+    atomic_int_fast64_t held, queued, due, kept_done, kept_dead;
+    atomic_int_fast64_t store_due; /* of what waits in the store, the earliest; INT64_MAX: none */
+    atomic_int_fast64_t moved_at;  /* when a job last made progress, on the schedule clock */
 };
 
 void rbk_engine_unref(rbk_engine *e);

@@ -279,6 +279,19 @@ size_t rbk_execute_busy(rbk_execute *x)
     return n;
 }
 
+rbk_wall_ms rbk_execute_oldest(rbk_execute *x)
+{
+    rbk_wall_ms oldest = INT64_MAX;
+    pthread_mutex_lock(&x->lock);
+    for (size_t i = 0; x->jobs_waiting && i < x->n_pools; i++) {
+        const rbk_call *c = (const rbk_call *)(void *)x->pools[i].jobs.head;
+        if (c && c->request->due < oldest)
+            oldest = c->request->due;
+    }
+    pthread_mutex_unlock(&x->lock);
+    return oldest;
+}
+
 static void drop_waiting(rbk_execute *x)
 {
     rbk_list all = {0};

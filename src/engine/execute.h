@@ -23,6 +23,8 @@ void rbk_execute_job(rbk_execute *x, rbk_ticket *t);
 void rbk_execute_drain(rbk_execute *x);
 /* Calls that run or, being synchronous, wait to. */
 size_t rbk_execute_busy(rbk_execute *x);
+/* Since when the first job that waits for a thread is due; INT64_MAX: none waits. Any thread. */
+rbk_wall_ms rbk_execute_oldest(rbk_execute *x);
 /* End the threads. Threads stuck in a method are left behind: returns how many. */
 size_t rbk_execute_stop(rbk_execute *x);
 /* Only when rbk_execute_stop() returned 0. */

@@ -222,6 +222,8 @@ static void settle_end(rbk_flow *f, rbk_ticket *t)
     atomic_fetch_sub(&e->pending, 1);
     if (t->op == RBK_OP_DEAD)
         atomic_fetch_add(&e->dead, 1);
+    else if (t->job->state == RBK_JOB_CANCELLED)
+        atomic_fetch_add(&e->cancelled, 1);
     else if (!(t->job->flags & RBK_JOB_NOTIFICATION))
         atomic_fetch_add(&e->delivered, 1);
     forget(f, t);
@@ -238,6 +240,8 @@ void rbk_flow_settle(rbk_flow *f, rbk_ticket *t, rbk_op_outcome outcome)
         rbk_flow_fail(f, t);
         return;
     }
+    if (t->op == RBK_OP_RESULT || t->op == RBK_OP_DONE || t->op == RBK_OP_RETRY)
+        atomic_store_explicit(&f->e->moved_at, rbk_engine_now(f->e), memory_order_relaxed);
     switch (t->op) {
     case RBK_OP_PUT:
         settle_put(f, t);
@@ -259,6 +263,8 @@ void rbk_flow_settle(rbk_flow *f, rbk_ticket *t, rbk_op_outcome outcome)
         forget(f, t);
         break;
     case RBK_OP_RUNS:
+    case RBK_OP_REDRIVE:
+    case RBK_OP_PURGE:
         forget(f, t);
         break;
     }
@@ -269,8 +275,10 @@ void rbk_flow_fail(rbk_flow *f, rbk_ticket *t)
     rbk_exchange *ex = t->ex;
     if (t->next_lane)
         rbk_lanes_leave(f->lanes, t->next_lane, rbk_job_bytes(t->job));
-    if (t->op == RBK_OP_PUT)
+    if (t->op == RBK_OP_PUT) {
         atomic_fetch_sub(&f->e->pending, 1);
+        atomic_fetch_add(&f->e->refused, 1);
+    }
     if (ex) {
         rbk_exchange_fault(ex, t->item, RBK_E_BUSY, RBK_STR_NONE);
         rbk_exchange_unref(ex);

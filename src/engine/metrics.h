@@ -23,7 +23,8 @@ enum { RBK_LATENCY_BUCKETS = 16 };
 extern const double rbk_latency_bounds[RBK_LATENCY_BUCKETS]; /* seconds; the last is +Inf */
 
 typedef struct rbk_metrics {
-    uint64_t accepted, delivered, dead, cancelled, refused, sync_calls, late;
+    uint64_t accepted, delivered, dead, cancelled, sync_calls, late;
+    uint64_t refused; /* calls with a callback that became no job: busy, or not allowed to go there */
     uint64_t attempts[RBK_ATTEMPT_OUTCOMES];
     /* Seconds from acceptance to the receiver's 2xx, of delivered jobs. */
     uint64_t latency[RBK_LATENCY_BUCKETS]; /* each bucket alone, not cumulative */

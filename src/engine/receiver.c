@@ -355,3 +355,23 @@ size_t rbk_receivers_paused(const rbk_receivers *s)
 {
     return s->n_paused;
 }
+
+/* Each queue stands in the order in which its jobs became due, more or less. */
+static void note_oldest(rbk_str name, void *value, void *user)
+{
+    const rbk_receiver *r = value;
+    rbk_wall_ms *oldest = user;
+    (void)name;
+    if (r->queue.head == NULL)
+        return;
+    const rbk_ticket *t = (const rbk_ticket *)(const void *)r->queue.head;
+    if (t->job->due < *oldest)
+        *oldest = t->job->due;
+}
+
+rbk_wall_ms rbk_receivers_oldest(const rbk_receivers *s)
+{
+    rbk_wall_ms oldest = INT64_MAX;
+    rbk_map_each(s->map, note_oldest, &oldest);
+    return oldest;
+}

@@ -87,5 +87,7 @@ rbk_mono_ms rbk_receivers_wake(const rbk_receivers *s, rbk_mono_ms now);
 
 size_t rbk_receivers_count(const rbk_receivers *s); /* that are remembered */
 size_t rbk_receivers_paused(const rbk_receivers *s);
+/* Since when the first job that waits in a queue is due; INT64_MAX: none waits. */
+rbk_wall_ms rbk_receivers_oldest(const rbk_receivers *s);
 
 #endif

@@ -378,6 +378,36 @@ static void look_at_space(rbk_store_thread *s, rbk_mono_ms now)
         set_full(s, space < s->e->conf.min_free);
 }
 
+static void publish(rbk_engine *e, const rbk_store_stats *stats)
+{
+    atomic_store(&e->pending_bytes, stats->pending_bytes);
+    atomic_store(&e->held, stats->held);
+    atomic_store(&e->queued, stats->queued);
+    atomic_store(&e->due, stats->due);
+    atomic_store(&e->kept_done, stats->done);
+    atomic_store(&e->kept_dead, stats->dead);
+}
+
+/* Since when the first job in the store is due: of some lanes each time, so that many of them
+ * cost no more than few. */
+static void look_at_lanes(rbk_store_thread *s)
+{
+    enum { LANES = 64 };
+    rbk_lane_due found[LANES];
+    rbk_error err = {0};
+    int n = s->ops->lanes(s->st, rbk_str_z(s->lane_after), LANES, found, &err);
+    for (int i = 0; i < n; i++)
+        if (found[i].due < s->lane_oldest)
+            s->lane_oldest = found[i].due;
+    if (n == LANES) {
+        memcpy(s->lane_after, found[n - 1].lane, sizeof s->lane_after);
+        return;
+    }
+    atomic_store(&s->e->store_due, s->lane_oldest);
+    s->lane_after[0] = 0;
+    s->lane_oldest = INT64_MAX;
+}
+
 static void look_at_stats(rbk_store_thread *s, rbk_mono_ms now)
 {
     rbk_store_stats stats;
@@ -386,7 +416,8 @@ static void look_at_stats(rbk_store_thread *s, rbk_mono_ms now)
         return;
     s->next_stats = now + STATS_MS;
     if (s->ops->stats(s->st, &stats, &err) == 0)
-        atomic_store(&s->e->pending_bytes, stats.pending_bytes);
+        publish(s->e, &stats);
+    look_at_lanes(s);
 }
 
 static void page_in(rbk_store_thread *s)
@@ -433,7 +464,9 @@ int rbk_store_thread_start(rbk_store_thread *s, rbk_error *err)
     if (r < 0)
         return r;
     atomic_store(&s->e->pending, stats.pending);
-    atomic_store(&s->e->pending_bytes, stats.pending_bytes);
+    publish(s->e, &stats);
+    atomic_store(&s->e->store_due, INT64_MAX);
+    s->lane_oldest = INT64_MAX;
     s->e->clock = rbk_sched_begin(rbk_wall_now(), rbk_mono_now(), rbk_id_ms((uint64_t)stats.max_seq));
     rbk_flow_begin(s->flow, stats.max_seq);
     if ((r = rbk_store_recover(s, err)) < 0)

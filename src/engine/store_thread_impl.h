@@ -30,6 +30,8 @@ struct rbk_store_thread {
     rbk_mono_ms hold_until, next_look, next_stats;
     rbk_mono_ms full_until;    /* free space is not believed before: there are quotas */
     rbk_mono_ms page_in_after; /* after a failure */
+    char lane_after[RBK_LANE_MAX + 1]; /* the last lane whose age was looked at */
+    rbk_wall_ms lane_oldest;
     rbk_store_op op[RBK_COMMIT_OPS];
     rbk_ticket *ticket[RBK_COMMIT_OPS];
 };
