@@ -16,6 +16,7 @@
 #include "seam/transports.h"
 
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { SPARE_MAX = 256, LINES_MAX = 16 << 10 };
@@ -31,6 +32,7 @@ struct rbk_delivery {
     rbk_buf lines; /* header lines of the attempt, its signature among them */
     rbk_mono_ms began;
     rbk_addr_key address; /* counted in the addresses' shares */
+    rbk_addr_key used;    /* where the attempt went */
     bool caller;          /* counted in the callers' */
 };
 
@@ -59,6 +61,28 @@ static bool find_next(const rbk_delivery *d, const rbk_attempt_result *res, rbk_
     return rbk_retry_next(conf, job->attempts, job->first_attempt, now, random, ret_due);
 }
 
+static void write_host(const rbk_addr_key *k, char out[64])
+{
+    if (k->n)
+        rbk_format_addr(k->n < 16 ? RBK_HOST_IPV4 : RBK_HOST_IPV6, (const uint8_t *)k->bytes, out);
+}
+
+/* For the operator who asks what became of it. Without memory there is none. */
+static rbk_attempt_note *make_note(const rbk_delivery *d, const rbk_attempt_result *res,
+                                   const char *why)
+{
+    rbk_attempt_note *note = calloc(1, sizeof *note);
+    if (note == NULL)
+        return NULL;
+    note->number = d->t->job->attempts;
+    note->status = res->status;
+    note->at = rbk_sched_at(d->c->e->clock, d->began);
+    note->ms = rbk_mono_now() - d->began;
+    snprintf(note->reason, sizeof note->reason, "%s", why);
+    write_host(&d->used, note->host);
+    return note;
+}
+
 /* Tried again, or dead. */
 static void settle_failure(rbk_delivery *d, const rbk_attempt_result *res, bool gone)
 {
@@ -66,7 +90,9 @@ static void settle_failure(rbk_delivery *d, const rbk_attempt_result *res, bool 
     rbk_job *job = t->job;
     const char *why = gone ? "GONE" : res->err ? rbk_err_name(res->err) : "STATUS";
     rbk_wall_ms due = 0;
-    job->reason = rbk_str_z(gone ? "gone" : res->err ? rbk_err_name(res->err) : "status");
+    job->reason = rbk_str_z(why);
+    free(t->note);
+    t->note = make_note(d, res, why);
     if (!gone && find_next(d, res, &due)) {
         job->due = due;
         rbk_ticket_move(t, RBK_EV_RETRY, RBK_OP_RETRY);
@@ -247,6 +273,7 @@ static bool enter_address(rbk_delivery *d, const rbk_addr_key *k)
 static bool on_enter(const struct sockaddr *addr, void *user)
 {
     rbk_addr_key k = key_of(addr);
+    ((rbk_delivery *)user)->used = k;
     return enter_address(user, &k);
 }
 
@@ -339,7 +366,7 @@ void rbk_delivery_start(rbk_courier *c, rbk_receiver *r, rbk_ticket *t)
     d->c = c;
     d->t = t;
     d->to = r;
-    d->address.n = 0;
+    d->address.n = d->used.n = 0;
     d->caller = false;
     rbk_dsn_fault fault = rbk_netpolicy_check(c->e->conf.policy, t->job->callback, &d->dsn);
     if (fault == RBK_DSN_OK && transport_at(d->dsn.scheme_lower) == RBK_TRANSPORTS_MAX)

@@ -22,6 +22,9 @@
 enum {
     ADMIT_MAX = 16384,      /* new jobs in the inbox */
     HOLD_MS = 250,          /* between tries when the disk is full, or a claim failed */
+    SWEEP_ROWS = 500,
+    SWEEP_MS = 1000,
+    SWEEP_ON_MS = 25,       /* the same while there is more */
     FULL_MS = 1000,         /* no new jobs so long after a write found no room */
     LOOK_MS = 100,          /* between looks at the free space */
     STATS_MS = 1000,
@@ -49,6 +52,7 @@ int rbk_store_thread_new(rbk_engine *e, rbk_store_thread **ret, rbk_error *err)
     if (s == NULL)
         return rbk_fail(err, RBK_E_NOMEM, "store thread");
     s->e = e;
+    s->keeps = e->conf.keep.done_ms > 0 && e->conf.keep.done_bytes > 0;
     s->ops = rbk_stores_find(rbk_str_z(e->conf.store_dsn));
     int r = 0;
     if (s->ops == NULL)
@@ -181,6 +185,8 @@ static rbk_mono_ms sleep_end(const rbk_store_thread *s, rbk_mono_ms now)
     rbk_mono_ms end = s->next_look > now ? s->next_look : now + LOOK_MS;
     if (s->held.head && s->hold_until < end)
         end = s->hold_until;
+    if (s->next_sweep < end)
+        end = s->next_sweep;
     if (atomic_load(&s->e->health) || s->st == NULL)
         return end;
     int64_t wait = rbk_flow_wait_ms(s->flow);
@@ -241,8 +247,14 @@ static size_t fill_ops(rbk_store_thread *s, rbk_list *work)
         rbk_ticket *t = (rbk_ticket *)(void *)node;
         rbk_flow_prepare(s->flow, t, now);
         s->ticket[n] = t;
-        s->op[n] = (rbk_store_op){
-            .kind = t->op, .from = t->from, .shelf = t->shelf, .job = t->job};
+        s->op[n] = (rbk_store_op){.kind = t->op,
+                                  .from = t->from,
+                                  .shelf = t->shelf,
+                                  .keep = s->keeps,
+                                  .now = now,
+                                  .job = t->job};
+        if (t->note)
+            s->op[n].note = *t->note;
     }
     return n;
 }
@@ -436,6 +448,22 @@ static void page_in(rbk_store_thread *s)
         get_ill(s, &err);
 }
 
+/* Ended jobs that need not be kept any longer go: some at a time, and seldom while others
+ * wait for a commit. */
+static void sweep(rbk_store_thread *s, rbk_mono_ms now)
+{
+    rbk_error err = {0};
+    if (now < s->next_sweep || s->st == NULL || atomic_load(&s->e->health))
+        return;
+    int n = s->ops->sweep(s->st, &s->e->conf.keep, rbk_engine_now(s->e), SWEEP_ROWS, &err);
+    s->next_sweep = rbk_mono_now() + (n == SWEEP_ROWS ? SWEEP_ON_MS : SWEEP_MS);
+    if (n >= 0)
+        return;
+    rbk_event(RBK_LOG(s->e), RBK_WARN, "store.sweep_failed", RBK_FZ("detail", err.detail));
+    if (n == RBK_E_IO && reopen(s, &err) < 0)
+        get_ill(s, &err);
+}
+
 static void *run_store(void *arg)
 {
     rbk_store_thread *s = arg;
@@ -448,6 +476,7 @@ static void *run_store(void *arg)
         look_at_space(s, now);
         commit(s, &work);
         page_in(s);
+        sweep(s, now);
         look_at_stats(s, now);
         if (s->st && s->ops->idle && atomic_load(&s->e->health) == 0)
             s->ops->idle(s->st);

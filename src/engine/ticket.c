@@ -19,6 +19,7 @@ void rbk_ticket_free(rbk_ticket *t)
     if (t == NULL)
         return;
     rbk_job_free(t->job);
+    free(t->note);
     free(t);
 }
 

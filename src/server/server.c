@@ -220,6 +220,8 @@ static int make_engine(rbk_server *s, rbk_error *err)
         .max_pending = o->max_pending,
         .max_pending_bytes = o->max_pending_bytes,
         .min_free = o->min_free,
+        .keep = {.done_ms = o->retention_ms, .done_bytes = o->retention_bytes,
+                 .dead_ms = o->retention_dead_ms},
         .method_threads = (size_t)o->method_threads,
         .method_ms = o->method_ms,
         .max_timeout_ms = o->max_timeout_ms,
