@@ -51,6 +51,11 @@ void rbk_courier_pump(rbk_courier *c);
 void rbk_delivery_start(rbk_courier *c, rbk_receiver *r, rbk_ticket *t);
 /* Too old, and its receiver is paused: dead. Takes the ticket. */
 void rbk_delivery_expire(rbk_courier *c, rbk_ticket *t);
+/* The ticket of an attempt under way at the receiver, by the seq of its job; NULL: none. */
+rbk_ticket *rbk_delivery_find(const rbk_receiver *r, int64_t seq);
+/* The operator who waits for the ticket wants the job cancelled, and no attempt is under way:
+ * done. Takes the ticket. */
+void rbk_delivery_cancel(rbk_courier *c, rbk_ticket *t);
 /* Without memory for more: it waits in the store and comes back in a while. Takes it. */
 void rbk_delivery_park(rbk_courier *c, rbk_ticket *t);
 void rbk_delivery_free_spare(rbk_courier *c);

@@ -24,6 +24,7 @@ enum { SPARE_MAX = 256, LINES_MAX = 16 << 10 };
 struct rbk_delivery {
     rbk_attempt a; /* first */
     struct rbk_delivery *next_spare;
+    rbk_link flight; /* among those of its receiver */
     rbk_courier *c;
     rbk_receiver *to;
     rbk_ticket *t;
@@ -118,6 +119,9 @@ static void settle(rbk_delivery *d, const rbk_attempt_result *res)
         rbk_ticket_move(d->t, RBK_EV_ACK, RBK_OP_DONE);
         if (RBK_LOG(d->c->e)->level <= RBK_DEBUG)
             log_outcome(d, RBK_DEBUG, "job.delivered", res, "OK");
+    } else if (d->t->waiter) {
+        rbk_ticket_move(d->t, RBK_EV_CANCEL, RBK_OP_DONE); /* now that it is over */
+        rbk_ticket_move(d->t, RBK_EV_ACK_CANCELLED, RBK_OP_DONE);
     } else {
         settle_failure(d, res, kind == RBK_OUT_GONE);
     }
@@ -170,10 +174,37 @@ static void leave_shares(rbk_delivery *d)
     d->caller = false;
 }
 
+rbk_ticket *rbk_delivery_find(const rbk_receiver *r, int64_t seq)
+{
+    for (rbk_link *l = r->flight.next; l != &r->flight; l = l->next) {
+        rbk_delivery *d = RBK_OF_LINK(l, rbk_delivery, flight);
+        if (d->t->job->seq == seq)
+            return d->t;
+    }
+    return NULL;
+}
+
+void rbk_delivery_cancel(rbk_courier *c, rbk_ticket *t)
+{
+    rbk_ticket_move(t, RBK_EV_CANCEL, RBK_OP_DONE);
+    rbk_store_push(c->e->store, t);
+}
+
+/* For the operator who lists receivers. */
+static void note_why(rbk_receiver *r, const rbk_attempt_result *res)
+{
+    if (res->err)
+        snprintf(r->why, sizeof r->why, "%s", rbk_err_name(res->err));
+    else
+        snprintf(r->why, sizeof r->why, "STATUS %d", res->status);
+}
+
 /* The receiver is as good as its last answers. */
 static void tell_receiver(rbk_delivery *d, const rbk_attempt_result *res, rbk_str lane)
 {
     rbk_courier *c = d->c;
+    if (news_of(res) == RBK_HOST_FAILS)
+        note_why(d->to, res);
     switch (rbk_receivers_done(c->receivers, d->to, news_of(res), rbk_loop_now(c->loop))) {
     case RBK_PAUSE_BEGINS:
         rbk_event(RBK_LOG(c->e), RBK_WARN, "receiver.paused", RBK_FZ("host", d->dsn.host_lower),
@@ -194,9 +225,14 @@ static void on_done(rbk_attempt *a, const rbk_attempt_result *res)
     rbk_delivery *d = (rbk_delivery *)(void *)a;
     rbk_courier *c = d->c;
     leave_shares(d);
+    rbk_link_remove(&d->flight);
     if (c->closing) {
         rbk_receivers_skip(c->receivers, d->to, rbk_loop_now(c->loop));
         rbk_ticket_free(d->t); /* ended by the stop: the store still has it as DUE */
+    } else if (d->t->waiter && (res->err == RBK_E_BUSY || res->err == RBK_E_NOMEM)) {
+        rbk_receivers_skip(c->receivers, d->to, rbk_loop_now(c->loop));
+        rbk_ticket_move(d->t, RBK_EV_LEASE_LOST, RBK_OP_PARK);
+        rbk_delivery_cancel(c, d->t);
     } else if (res->err == RBK_E_BUSY) {
         /* Nothing was done: too many attempts at the address, or too many look-ups. */
         rbk_ticket_move(d->t, RBK_EV_LEASE_LOST, RBK_OP_PARK);
@@ -349,6 +385,8 @@ static void begin_attempt(rbk_courier *c, rbk_delivery *d)
 {
     size_t at = transport_at(d->dsn.scheme_lower);
     rbk_ticket_move(d->t, RBK_EV_SEND, RBK_OP_DONE);
+    rbk_link_init(&d->flight);
+    rbk_link_append(&d->to->flight, &d->flight);
     atomic_fetch_add(&c->all->in_flight, 1);
     rbk_transports_at(at)->send(c->transports[at], &d->a);
 }

@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 
 #include "base/clock.h"
+#include "base/ring.h"
 #include "engine/engine.h"
 #include "engine/ticket.h"
 
@@ -31,6 +32,9 @@ struct rbk_engine {
     rbk_runs *runs;
     pthread_mutex_t keys_lock;
     rbk_sign_keys *keys; /* that attempts are signed with now */
+    pthread_mutex_t changes_lock;
+    rbk_link changes; /* requests for changes that are not answered yet */
+    size_t n_changes;
     atomic_bool refusing; /* draining: nothing is accepted */
     atomic_bool full;     /* the store has no room: nothing is accepted */
     atomic_int health;    /* 0, or RBK_E_IO */

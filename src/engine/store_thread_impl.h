@@ -20,7 +20,7 @@ struct rbk_store_thread {
 
     pthread_mutex_t lock; /* guards the inbox */
     pthread_cond_t wake;
-    rbk_list admissions, progress, pulls;
+    rbk_list admissions, progress, changes, pulls, orders;
     size_t admit_bytes;
     bool asleep;
     atomic_bool stopping;
