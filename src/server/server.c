@@ -416,6 +416,11 @@ uint16_t rbk_server_port(const rbk_server *s, size_t i)
     return s->front ? rbk_http_front_port(s->front, i) : 0;
 }
 
+rbk_engine *rbk_server_engine(rbk_server *s)
+{
+    return s->engine;
+}
+
 int rbk_server_health(const rbk_server *s)
 {
     return s->engine ? rbk_engine_health(s->engine) : 0;
