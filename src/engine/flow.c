@@ -259,6 +259,8 @@ void rbk_flow_settle(rbk_flow *f, rbk_ticket *t, rbk_op_outcome outcome)
         forget(f, t);
         break;
     case RBK_OP_RUNS:
+    case RBK_OP_REDRIVE:
+    case RBK_OP_PURGE:
         forget(f, t);
         break;
     }

@@ -242,7 +242,7 @@ static size_t fill_ops(rbk_store_thread *s, rbk_list *work)
         rbk_flow_prepare(s->flow, t, now);
         s->ticket[n] = t;
         s->op[n] = (rbk_store_op){
-            .kind = t->op, .from = t->from, .shelf = t->shelf, .job = t->job};
+            .kind = t->op, .from = t->from, .shelf = t->shelf, .now = now, .job = t->job};
     }
     return n;
 }
