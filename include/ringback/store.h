@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ringback/store.h - the seam for job stores.
  *
- * A store keeps jobs. It has three shelves:
+ * A store keeps jobs. It has four shelves:
  *   job   what is in the server's memory too; found by seq alone, no other index
  *   wait  what is in the store only: delayed, retrying, held, or more than memory
  *         takes; found by (lane, due, seq)
  *   dead  what could not be delivered
+ *   done  what was delivered or cancelled, as long as it is kept
  * and two threads use it: the store thread calls all slots but those marked READER,
  * one at a time; READER slots run on the reader thread, beside the others. Slots may
  * block. A slot that fails leaves the store as it was, and fills `err`.
@@ -20,7 +21,7 @@
 extern "C" {
 #endif
 
-#define RBK_STORE_ABI 1
+#define RBK_STORE_ABI 2
 
 typedef struct rbk_store rbk_store; /* a backend's own */
 
@@ -64,7 +65,12 @@ RBK_API void rbk_job_free(rbk_job *job);
 /* The bytes that `job` takes, strings included. */
 RBK_API size_t rbk_job_bytes(const rbk_job *job);
 
-typedef enum rbk_shelf { RBK_SHELF_JOB = 0, RBK_SHELF_WAIT = 1 } rbk_shelf;
+typedef enum rbk_shelf {
+    RBK_SHELF_JOB = 0,
+    RBK_SHELF_WAIT = 1,
+    RBK_SHELF_DEAD = 2,
+    RBK_SHELF_DONE = 3
+} rbk_shelf;
 
 typedef enum rbk_op_kind {
     RBK_OP_PUT = 1, /* a new job; `from` is 0. Idempotent by seq and rnd */
@@ -72,8 +78,13 @@ typedef enum rbk_op_kind {
     RBK_OP_RETRY,   /* attempts, last_status, reason, first_attempt, due are new */
     RBK_OP_PARK,    /* to the wait shelf with lane and due; nothing else is new */
     RBK_OP_RUNS,    /* `runs` is new (an absolute number) */
-    RBK_OP_DONE,    /* delivered or cancelled: the job goes */
-    RBK_OP_DEAD     /* to the dead shelf, with attempts, last_status and reason */
+    RBK_OP_DONE,    /* delivered or cancelled, as job->state says: the job goes, or with `keep`
+                       stands on the done shelf */
+    RBK_OP_DEAD,    /* to the dead shelf, with attempts, last_status and reason */
+    RBK_OP_REDRIVE, /* from the dead or done shelf, state `from`, to the wait shelf as DUE with
+                       lane and due, and with `callback` where the job has one; attempts,
+                       last_status, reason and first_attempt begin anew */
+    RBK_OP_PURGE    /* a job of the dead or done shelf goes for good */
 } rbk_op_kind;
 
 typedef enum rbk_op_outcome {
@@ -82,8 +93,22 @@ typedef enum rbk_op_outcome {
     RBK_OUTCOME_DUPLICATE, /* PUT: another job has its idempotency key */
     RBK_OUTCOME_STALE,     /* the job is not there, or not in state `from` */
     RBK_OUTCOME_TOO_BIG,   /* the backend cannot hold it */
-    RBK_OUTCOME_BLOCKED    /* an order key's predecessor is not through */
+    RBK_OUTCOME_BLOCKED,   /* an order key's predecessor is not through */
+    RBK_OUTCOME_IN_MEMORY  /* `waiting` was asked for, and the job stands on the job shelf */
 } rbk_op_outcome;
+
+/* A failed attempt to deliver. The store keeps the last RBK_ATTEMPTS_KEPT of a job, as long as
+ * the job. */
+typedef struct rbk_attempt_note {
+    uint32_t number;  /* 1 and up; 0: there is no note */
+    int32_t status;   /* HTTP status; 0: none came */
+    rbk_wall_ms at;   /* when it began */
+    int64_t ms;       /* how long it took */
+    char reason[32];  /* NUL-terminated: "STATUS", "CONNECT" … */
+    char host[64];    /* the address that was used, or empty */
+} rbk_attempt_note;
+
+enum { RBK_ATTEMPTS_KEPT = 32 };
 
 /* One change of one job: the row of job->seq, expected in stored state `from`,
  * takes those of job's values that its kind names as new (the job may lack others, so
@@ -93,6 +118,10 @@ typedef struct rbk_store_op {
     rbk_op_kind kind;
     uint8_t from;
     rbk_shelf shelf; /* where the job stands afterwards (PUT, RESULT, RETRY) */
+    bool keep;       /* DONE: onto the done shelf */
+    bool waiting;    /* only if the job stands on the wait shelf (or dead, or done) */
+    rbk_wall_ms now; /* DONE, DEAD: since when it is ended */
+    rbk_attempt_note note; /* RETRY, DEAD: the attempt that failed */
     rbk_op_outcome outcome;
     rbk_job *job;
 } rbk_store_op;
@@ -108,9 +137,27 @@ typedef struct rbk_store_conf {
 typedef struct rbk_store_stats {
     int64_t pending;       /* jobs on the job and wait shelves */
     int64_t pending_bytes; /* their requests and responses, as accepted */
+    int64_t held, queued, due; /* pending, by stored state (RUNNING counts as queued) */
     int64_t dead;
+    int64_t done, done_bytes; /* on the done shelf */
     int64_t max_seq; /* greatest seq ever stored; survives deletion */
 } rbk_store_stats;
+
+/* Which jobs are meant. All that is given must fit; an absent string is any. */
+typedef struct rbk_job_filter {
+    uint32_t states;   /* bits 1 << state; 0: any */
+    rbk_str method;    /* exact, or with a `*` at its end a prefix */
+    rbk_str receiver;  /* "https://host:port" of the callback */
+    rbk_str rpc_id;    /* the caller's own id, as JSON text */
+    rbk_str caller;
+    rbk_wall_ms from, to; /* created in [from, to); 0: open */
+} rbk_job_filter;
+
+/* What ended jobs are kept for. */
+typedef struct rbk_store_keep {
+    int64_t done_ms, dead_ms; /* since they ended */
+    int64_t done_bytes;       /* of all of the done shelf */
+} rbk_store_keep;
 
 /* A lane with waiting jobs, and when the first of them is due. */
 typedef struct rbk_lane_due {
@@ -168,11 +215,32 @@ typedef struct rbk_store_ops {
     /* MUST, READER. The job with this seq and rnd from any shelf, or RBK_E_NOTFOUND. */
     int (*get)(rbk_store *st, int64_t seq, int64_t rnd, rbk_job **ret_job, rbk_error *err);
 
-    /* MUST, READER. Up to `max` jobs of all shelves whose state is `state` (0: any) and
-     * whose seq is greater than `after`, by seq. Returns how many; a backend may bound
-     * `max`. RBK_E_TIMEOUT when too many jobs in other states lie between. */
-    int (*list)(rbk_store *st, uint8_t state, int64_t after, size_t max, rbk_job **ret_jobs,
-                rbk_error *err);
+    /* MUST, READER. Up to `max` jobs that `filter` means, of all shelves, whose seq is greater
+     * than `after`, by seq. Returns how many; *ret_next is the `after` of the next page, 0 when
+     * there is none. A page may be short, even empty, before the end: a backend bounds `max`
+     * and the time that it looks. */
+    int (*list)(rbk_store *st, const rbk_job_filter *filter, int64_t after, size_t max,
+                rbk_job **ret_jobs, int64_t *ret_next, rbk_error *err);
+
+    /* MUST, READER. The failed attempts that are kept of the job, by number; up to `max`.
+     * Returns how many. */
+    int (*attempts)(rbk_store *st, int64_t seq, size_t max, rbk_attempt_note *ret, rbk_error *err);
+
+    /* MUST. Remove up to `max` jobs of the dead and done shelves that need not be kept any longer
+     * at `now`, those that ended first before others. Returns how many; fewer than `max`: that
+     * was all. In a transaction of its own, that needs no sync. */
+    int (*sweep)(rbk_store *st, const rbk_store_keep *keep, rbk_wall_ms now, size_t max,
+                 rbk_error *err);
+
+    /* MUST. Receivers that an operator holds: set and durable, and all of them by name from
+     * behind `after` (each at most RBK_LANE_MAX bytes), up to `max`. Returns how many. */
+    int (*hold)(rbk_store *st, rbk_str receiver, bool hold, rbk_error *err);
+    int (*holds)(rbk_store *st, rbk_str after, size_t max, rbk_lane_due *ret, rbk_error *err);
+
+    /* MAY be NULL. Copy the store that `conf` names, whole and consistent, into the new file
+     * `path` (mode 0600), beside a server that uses it. Any thread; no open store is needed.
+     * RBK_E_CONFIG: bad dsn, or `path` is there already. RBK_E_IO, RBK_E_DISK_FULL, RBK_E_NOMEM. */
+    int (*backup)(const rbk_store_conf *conf, const char *path, rbk_error *err);
 
     /* MAY be NULL. The file beside which the server may keep small files of its own
      * (the table of running methods), NUL-terminated, valid until close; NULL: none. */

@@ -20,7 +20,7 @@ struct rbk_store_thread {
 
     pthread_mutex_t lock; /* guards the inbox */
     pthread_cond_t wake;
-    rbk_list admissions, progress, pulls;
+    rbk_list admissions, progress, changes, pulls, orders;
     size_t admit_bytes;
     bool asleep;
     atomic_bool stopping;
@@ -28,8 +28,12 @@ struct rbk_store_thread {
     /* The thread's own. */
     rbk_list held; /* progress that the disk had no room for */
     rbk_mono_ms hold_until, next_look, next_stats;
+    bool keeps; /* delivered and cancelled jobs */
+    rbk_mono_ms next_sweep;
     rbk_mono_ms full_until;    /* free space is not believed before: there are quotas */
     rbk_mono_ms page_in_after; /* after a failure */
+    char lane_after[RBK_LANE_MAX + 1]; /* the last lane whose age was looked at */
+    rbk_wall_ms lane_oldest;
     rbk_store_op op[RBK_COMMIT_OPS];
     rbk_ticket *ticket[RBK_COMMIT_OPS];
 };

@@ -18,8 +18,11 @@ void rbk_ticket_free(rbk_ticket *t)
 {
     if (t == NULL)
         return;
+    if (t->waiter)
+        t->waiter->dropped(t->waiter);
     rbk_job_free(t->job);
     free(t->signature);
+    free(t->note);
     free(t);
 }
 

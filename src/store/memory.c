@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* store/memory.c - the store `memory:`: for tests and demonstrations, nothing survives.
  *
- * Two skip lists hold the rows: one by seq over all shelves, one by (lane, due, seq)
- * over the wait shelf. A row never changes: an operation puts a new version in its
- * place, so that a transaction which runs out of memory halfway can be taken back.
+ * Three skip lists hold the rows (memory_rows.c). A row never changes: an operation puts a
+ * new version in its place, so that a transaction which runs out of memory halfway can be
+ * taken back.
  *
  * The store thread writes; READER slots come from another thread. One mutex guards
  * all; nothing is called while it is held. */
@@ -12,147 +12,17 @@
 #include "base/error.h"
 #include "base/str.h"
 #include "core/job_state.h"
-#include "store/rules.h"
+#include "store/memory_impl.h"
 
-#include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 
-enum { LEVELS = 14 };
-enum list_id { BY_SEQ, BY_LANE, LISTS };
-
-typedef struct row {
-    rbk_job *job;
-    int shelf;
-    int height;
-    struct row *next[LISTS][LEVELS];
-} row;
+enum { HOLDS_MAX = 65536 };
 
 /* What one operation did, to finish or to take back. */
 typedef struct change {
-    row *old, *new;
+    rbk_row *old, *new;
 } change;
-
-struct rbk_store {
-    pthread_mutex_t lock;
-    row head; /* its job is NULL: before every other */
-    rbk_store_stats stats;
-    uint32_t coin;
-};
-
-/* --- Skip lists -------------------------------------------------------------------- */
-
-static int compare_str(rbk_str a, rbk_str b)
-{
-    size_t n = a.n < b.n ? a.n : b.n;
-    int c = n ? memcmp(a.p, b.p, n) : 0;
-    return c ? c : (a.n > b.n) - (a.n < b.n);
-}
-
-static int compare(enum list_id id, const rbk_job *a, const rbk_job *b)
-{
-    if (id == BY_LANE) {
-        int c = compare_str(a->lane, b->lane);
-        if (c == 0)
-            c = (a->due > b->due) - (a->due < b->due);
-        if (c)
-            return c;
-    }
-    return (a->seq > b->seq) - (a->seq < b->seq);
-}
-
-/* The first row that is not less than `key`; `ret_before` (may be NULL) gets the row
- * before it on each level. */
-static row *seek(rbk_store *st, enum list_id id, const rbk_job *key, row **ret_before)
-{
-    row *at = &st->head;
-    for (int level = LEVELS - 1; level >= 0; level--) {
-        while (at->next[id][level] && compare(id, at->next[id][level]->job, key) < 0)
-            at = at->next[id][level];
-        if (ret_before)
-            ret_before[level] = at;
-    }
-    return at->next[id][0];
-}
-
-static void link_list(rbk_store *st, enum list_id id, row *r)
-{
-    row *before[LEVELS];
-    seek(st, id, r->job, before);
-    for (int level = 0; level < r->height; level++) {
-        r->next[id][level] = before[level]->next[id][level];
-        before[level]->next[id][level] = r;
-    }
-}
-
-static void unlink_list(rbk_store *st, enum list_id id, row *r)
-{
-    row *before[LEVELS];
-    seek(st, id, r->job, before);
-    for (int level = 0; level < r->height; level++)
-        before[level]->next[id][level] = r->next[id][level];
-}
-
-static int64_t count_bytes(const rbk_job *job)
-{
-    return rbk_store_request_bytes(job) + (int64_t)job->response.n;
-}
-
-static void count_row(rbk_store *st, const row *r, int sign)
-{
-    if (r->shelf == RBK_SHELF_DEAD) {
-        st->stats.dead += sign;
-        return;
-    }
-    st->stats.pending += sign;
-    st->stats.pending_bytes += sign * count_bytes(r->job);
-}
-
-static void link_row(rbk_store *st, row *r)
-{
-    link_list(st, BY_SEQ, r);
-    if (r->shelf == RBK_SHELF_WAIT)
-        link_list(st, BY_LANE, r);
-    count_row(st, r, 1);
-}
-
-static void unlink_row(rbk_store *st, row *r)
-{
-    unlink_list(st, BY_SEQ, r);
-    if (r->shelf == RBK_SHELF_WAIT)
-        unlink_list(st, BY_LANE, r);
-    count_row(st, r, -1);
-}
-
-static void free_row(row *r)
-{
-    if (r == NULL)
-        return;
-    rbk_job_free(r->job);
-    free(r);
-}
-
-/* A row with a copy of `job`, not linked yet. */
-static row *make_row(rbk_store *st, const rbk_job *job, int shelf)
-{
-    row *r = calloc(1, sizeof *r);
-    if (r == NULL || (r->job = rbk_job_copy(job)) == NULL) {
-        free(r);
-        return NULL;
-    }
-    r->shelf = shelf;
-    st->coin = st->coin * 1664525u + 1013904223u;
-    r->height = 1;
-    for (uint32_t bits = st->coin >> 8; (bits & 3) == 0 && r->height < LEVELS; bits >>= 2)
-        r->height++;
-    return r;
-}
-
-static row *find_seq(rbk_store *st, int64_t seq)
-{
-    rbk_job key = {.seq = seq};
-    row *r = seek(st, BY_SEQ, &key, NULL);
-    return r && r->job->seq == seq ? r : NULL;
-}
 
 /* --- Operations -------------------------------------------------------------------- */
 
@@ -189,41 +59,61 @@ static void patch(rbk_job *job, const rbk_store_op *op)
     case RBK_OP_RUNS:
         job->runs = from->runs;
         break;
-    case RBK_OP_PUT:
     case RBK_OP_DONE:
+        job->state = from->state;
+        if (from->attempts > job->attempts)
+            job->attempts = from->attempts;
+        if (from->last_status)
+            job->last_status = from->last_status;
+        break;
+    case RBK_OP_REDRIVE:
+        job->state = RBK_JOB_DUE;
+        job->attempts = 0;
+        job->last_status = 0;
+        job->reason = RBK_STR_NONE;
+        job->first_attempt = op->now;
+        job->lane = from->lane;
+        job->due = from->due;
+        if (from->callback.p)
+            job->callback = from->callback;
+        break;
+    case RBK_OP_PUT:
+    case RBK_OP_PURGE:
         break;
     }
 }
 
-static int write_op(rbk_store *st, const rbk_store_op *op, row *old, change *c)
+static bool brings_note(const rbk_store_op *op)
 {
+    return op->kind == RBK_OP_RETRY || op->kind == RBK_OP_DEAD;
+}
+
+static int write_op(rbk_store *st, const rbk_store_op *op, rbk_row *old, change *c)
+{
+    int to = rbk_store_target(op, old ? old->shelf : RBK_SHELF_JOB);
     c->old = old;
-    if (op->kind != RBK_OP_DONE) {
+    if (to != RBK_STORE_NOWHERE) {
         rbk_job job = old ? *old->job : *op->job;
         if (old)
             patch(&job, op);
-        c->new = make_row(st, &job, rbk_store_target(op, old ? old->shelf : RBK_SHELF_JOB));
+        c->new = rbk_row_new(st, &job, old, brings_note(op) ? &op->note : NULL);
         if (c->new == NULL)
             return RBK_E_NOMEM;
+        c->new->shelf = to;
+        c->new->ended = op->now;
     }
     if (c->old)
-        unlink_row(st, c->old);
+        rbk_rows_unlink(st, c->old);
     if (c->new)
-        link_row(st, c->new);
+        rbk_rows_link(st, c->new);
     if (op->job->seq > st->stats.max_seq)
         st->stats.max_seq = op->job->seq;
     return 0;
 }
 
-static bool same_response(const rbk_job *a, const rbk_job *b)
-{
-    return (a->response.p == NULL) == (b->response.p == NULL) &&
-           rbk_str_eq(a->response, b->response);
-}
-
 static int apply_op(rbk_store *st, rbk_store_op *op, change *c)
 {
-    row *r = find_seq(st, op->job->seq);
+    rbk_row *r = rbk_rows_find(st, op->job->seq);
     rbk_store_row found = {0};
     if (r)
         found = (rbk_store_row){.found = true,
@@ -243,8 +133,11 @@ static int apply_op(rbk_store *st, rbk_store_op *op, change *c)
     case RBK_VERDICT_TOO_BIG:
         op->outcome = RBK_OUTCOME_TOO_BIG;
         break;
+    case RBK_VERDICT_IN_MEMORY:
+        op->outcome = RBK_OUTCOME_IN_MEMORY;
+        break;
     case RBK_VERDICT_COMPARE:
-        if (r == NULL || !same_response(r->job, op->job))
+        if (r == NULL || !rbk_store_shows(op, r->job))
             op->outcome = RBK_OUTCOME_STALE;
         break;
     }
@@ -256,10 +149,10 @@ static void take_back(rbk_store *st, change *changes, size_t n)
 {
     while (n-- > 0) {
         if (changes[n].new)
-            unlink_row(st, changes[n].new);
+            rbk_rows_unlink(st, changes[n].new);
         if (changes[n].old)
-            link_row(st, changes[n].old);
-        free_row(changes[n].new);
+            rbk_rows_link(st, changes[n].old);
+        rbk_row_free(changes[n].new);
     }
 }
 
@@ -280,133 +173,78 @@ static int memory_apply(rbk_store *st, rbk_store_op *ops, size_t n, rbk_error *e
     }
     pthread_mutex_unlock(&st->lock);
     for (size_t i = 0; r == 0 && i < n; i++)
-        free_row(changes[i].old);
+        rbk_row_free(changes[i].old);
     free(changes);
     return r < 0 ? rbk_fail(err, r, "a row") : 0;
 }
 
-/* --- Reading ----------------------------------------------------------------------- */
+/* --- Held receivers ---------------------------------------------------------------- */
 
-static void free_chain(rbk_job *job)
+static int compare_name(const char *z, rbk_str name)
 {
-    while (job) {
-        rbk_job *next = job->next;
-        rbk_job_free(job);
-        job = next;
-    }
+    int c = strncmp(z, name.p, name.n);
+    return c ? c : strlen(z) > name.n;
 }
 
-/* The due jobs are copied first: only then, when nothing can fail, they move. */
-static int memory_claim(rbk_store *st, rbk_str lane, rbk_wall_ms now, size_t max,
-                        rbk_job **ret_jobs, rbk_wall_ms *ret_next, rbk_error *err)
+/* Where the name stands, or should. */
+static size_t find_hold(const rbk_store *st, rbk_str name)
 {
-    rbk_job key = {.seq = INT64_MIN, .due = INT64_MIN, .lane = lane};
-    rbk_job *jobs = NULL, **tail = &jobs;
-    int n = 0;
-    pthread_mutex_lock(&st->lock);
-    row *first = seek(st, BY_LANE, &key, NULL);
-    for (row *r = first; r && (size_t)n < max && rbk_str_eq(r->job->lane, lane) && r->job->due <= now;
-         r = r->next[BY_LANE][0]) {
-        if ((*tail = rbk_job_copy(r->job)) == NULL) {
-            pthread_mutex_unlock(&st->lock);
-            free_chain(jobs);
-            return rbk_fail(err, RBK_E_NOMEM, "a claimed job");
-        }
-        tail = &(*tail)->next;
-        n++;
-    }
-    row *rest = first;
-    for (int i = 0; i < n; i++) {
-        row *next = rest->next[BY_LANE][0];
-        unlink_list(st, BY_LANE, rest);
-        rest->shelf = RBK_SHELF_JOB;
-        rest = next;
-    }
-    *ret_next = rest && rbk_str_eq(rest->job->lane, lane) ? rest->job->due : INT64_MAX;
-    pthread_mutex_unlock(&st->lock);
-    *ret_jobs = jobs;
-    return n;
+    size_t i = 0;
+    while (i < st->n_holds && compare_name(st->holds[i], name) < 0)
+        i++;
+    return i;
 }
 
-static int memory_lanes(rbk_store *st, rbk_str after, size_t max, rbk_lane_due *ret, rbk_error *err)
+static int add_hold(rbk_store *st, size_t at, rbk_str name)
 {
-    (void)err;
-    rbk_job key = {.seq = INT64_MAX, .due = INT64_MAX, .lane = after};
-    size_t n = 0;
-    pthread_mutex_lock(&st->lock);
-    for (row *r; n < max && (r = seek(st, BY_LANE, &key, NULL)) != NULL; n++) {
-        memcpy(ret[n].lane, r->job->lane.p, r->job->lane.n);
-        ret[n].lane[r->job->lane.n] = 0;
-        ret[n].due = r->job->due;
-        key.lane = r->job->lane;
+    char *copy = strndup(name.p, name.n);
+    char **holds = realloc(st->holds, (st->n_holds + 1) * sizeof *holds);
+    if (holds)
+        st->holds = holds;
+    if (copy == NULL || holds == NULL) {
+        free(copy);
+        return RBK_E_NOMEM;
     }
-    pthread_mutex_unlock(&st->lock);
-    return (int)n;
-}
-
-/* Jobs behind `after` on `shelf` (-1: any) in `state` (0: any). */
-static int copy_rows(rbk_store *st, int shelf, uint8_t state, int64_t after, size_t max,
-                     rbk_job **ret_jobs, rbk_error *err)
-{
-    rbk_job key = {.seq = after};
-    rbk_job *jobs = NULL, **tail = &jobs;
-    size_t n = 0;
-    bool failed = false;
-    pthread_mutex_lock(&st->lock);
-    for (row *r = seek(st, BY_SEQ, &key, NULL); r && n < max && !failed; r = r->next[BY_SEQ][0]) {
-        if (r->job->seq == after || (shelf >= 0 && r->shelf != shelf) ||
-            (state && r->job->state != state))
-            continue;
-        *tail = rbk_job_copy(r->job);
-        failed = *tail == NULL;
-        if (!failed) {
-            tail = &(*tail)->next;
-            n++;
-        }
-    }
-    pthread_mutex_unlock(&st->lock);
-    if (failed) {
-        free_chain(jobs);
-        return rbk_fail(err, RBK_E_NOMEM, "a list of jobs");
-    }
-    *ret_jobs = jobs;
-    return (int)n;
-}
-
-static int memory_recover(rbk_store *st, int64_t after, size_t max, rbk_job **ret_jobs,
-                          rbk_error *err)
-{
-    return copy_rows(st, RBK_SHELF_JOB, 0, after, max, ret_jobs, err);
-}
-
-static int memory_list(rbk_store *st, uint8_t state, int64_t after, size_t max, rbk_job **ret_jobs,
-                       rbk_error *err)
-{
-    return copy_rows(st, -1, state, after, max, ret_jobs, err);
-}
-
-static int memory_get(rbk_store *st, int64_t seq, int64_t rnd, rbk_job **ret_job, rbk_error *err)
-{
-    pthread_mutex_lock(&st->lock);
-    row *r = find_seq(st, seq);
-    bool found = r && r->job->rnd == rnd;
-    rbk_job *job = found ? rbk_job_copy(r->job) : NULL;
-    pthread_mutex_unlock(&st->lock);
-    if (!found)
-        return rbk_fail(err, RBK_E_NOTFOUND, "seq %lld", (long long)seq);
-    if (job == NULL)
-        return rbk_fail(err, RBK_E_NOMEM, "a job");
-    *ret_job = job;
+    memmove(holds + at + 1, holds + at, (st->n_holds - at) * sizeof *holds);
+    holds[at] = copy;
+    st->n_holds++;
     return 0;
 }
 
-static int memory_stats(rbk_store *st, rbk_store_stats *ret, rbk_error *err)
+static int memory_hold(rbk_store *st, rbk_str receiver, bool hold, rbk_error *err)
+{
+    int r = 0;
+    if (!rbk_store_is_receiver(receiver))
+        return rbk_fail(err, RBK_E_INVAL, "no receiver's name");
+    pthread_mutex_lock(&st->lock);
+    size_t at = find_hold(st, receiver);
+    bool found = at < st->n_holds && rbk_str_eqz(receiver, st->holds[at]);
+    if (hold && !found)
+        r = st->n_holds < HOLDS_MAX ? add_hold(st, at, receiver) : RBK_E_NOMEM;
+    if (!hold && found) {
+        free(st->holds[at]);
+        st->n_holds--;
+        memmove(st->holds + at, st->holds + at + 1, (st->n_holds - at) * sizeof *st->holds);
+    }
+    pthread_mutex_unlock(&st->lock);
+    return r < 0 ? rbk_fail(err, r, "a held receiver") : 0;
+}
+
+static int memory_holds(rbk_store *st, rbk_str after, size_t max, rbk_lane_due *ret,
+                        rbk_error *err)
 {
     (void)err;
+    size_t n = 0;
     pthread_mutex_lock(&st->lock);
-    *ret = st->stats;
+    size_t at = after.n ? find_hold(st, after) : 0;
+    if (at < st->n_holds && rbk_str_eqz(after, st->holds[at]))
+        at++;
+    for (; at < st->n_holds && n < max; at++, n++) {
+        snprintf(ret[n].lane, sizeof ret[n].lane, "%s", st->holds[at]);
+        ret[n].due = 0;
+    }
     pthread_mutex_unlock(&st->lock);
-    return 0;
+    return (int)n;
 }
 
 static int memory_free_bytes(rbk_store *st, int64_t *ret, rbk_error *err)
@@ -440,11 +278,14 @@ static void memory_close(rbk_store *st)
 {
     if (st == NULL)
         return;
-    for (row *r = st->head.next[BY_SEQ][0]; r;) {
-        row *next = r->next[BY_SEQ][0];
-        free_row(r);
+    for (rbk_row *r = st->head.next[RBK_ROWS_BY_SEQ][0]; r;) {
+        rbk_row *next = r->next[RBK_ROWS_BY_SEQ][0];
+        rbk_row_free(r);
         r = next;
     }
+    for (size_t i = 0; i < st->n_holds; i++)
+        free(st->holds[i]);
+    free(st->holds);
     pthread_mutex_destroy(&st->lock);
     free(st);
 }
@@ -456,11 +297,15 @@ const rbk_store_ops rbk_store_memory = {
     .open = memory_open,
     .close = memory_close,
     .apply = memory_apply,
-    .claim = memory_claim,
-    .lanes = memory_lanes,
-    .recover = memory_recover,
-    .stats = memory_stats,
+    .claim = rbk_memory_claim,
+    .lanes = rbk_memory_lanes,
+    .recover = rbk_memory_recover,
+    .stats = rbk_memory_stats,
     .free_bytes = memory_free_bytes,
-    .get = memory_get,
-    .list = memory_list,
+    .get = rbk_memory_get,
+    .list = rbk_memory_list,
+    .attempts = rbk_memory_attempts,
+    .sweep = rbk_memory_sweep,
+    .hold = memory_hold,
+    .holds = memory_holds,
 };

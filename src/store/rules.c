@@ -7,6 +7,7 @@
 #include "store/rules.h"
 
 #include "base/str.h"
+#include "core/dsn.h"
 #include "core/job_state.h"
 
 /* lanes() gives NUL-terminated names of bounded length. */
@@ -19,8 +20,7 @@ static bool is_too_big(const rbk_job *job)
 /* A waiting job is found by its lane alone. */
 static bool lacks_lane(const rbk_store_op *op, const rbk_store_row *row)
 {
-    int target = rbk_store_target(op, row->shelf);
-    if (target != RBK_SHELF_WAIT || op->kind == RBK_OP_RUNS || op->kind == RBK_OP_DONE)
+    if (rbk_store_target(op, row->shelf) != RBK_SHELF_WAIT || op->kind == RBK_OP_RUNS)
         return false;
     bool keeps = op->kind == RBK_OP_RETRY || (op->kind == RBK_OP_RESULT && op->job->lane.p == NULL);
     return keeps ? !row->has_lane : op->job->lane.n == 0;
@@ -34,11 +34,15 @@ int rbk_store_target(const rbk_store_op *op, int now)
     case RBK_OP_RETRY:
         return op->shelf == RBK_SHELF_WAIT ? RBK_SHELF_WAIT : RBK_SHELF_JOB;
     case RBK_OP_PARK:
+    case RBK_OP_REDRIVE:
         return RBK_SHELF_WAIT;
     case RBK_OP_DEAD:
         return RBK_SHELF_DEAD;
-    case RBK_OP_RUNS:
     case RBK_OP_DONE:
+        return op->keep ? RBK_SHELF_DONE : RBK_STORE_NOWHERE;
+    case RBK_OP_PURGE:
+        return RBK_STORE_NOWHERE;
+    case RBK_OP_RUNS:
         break;
     }
     return now;
@@ -49,34 +53,146 @@ static rbk_store_verdict judge_absent(const rbk_store_op *op, const rbk_store_ro
 {
     if (op->kind == RBK_OP_PUT && !row->found)
         return lacks_lane(op, row) ? RBK_VERDICT_TOO_BIG : RBK_VERDICT_WRITE;
-    return op->kind == RBK_OP_DONE ? RBK_VERDICT_DONE : RBK_VERDICT_STALE;
+    bool gone = op->kind == RBK_OP_DONE || op->kind == RBK_OP_PURGE;
+    return gone ? RBK_VERDICT_DONE : RBK_VERDICT_STALE;
 }
 
-static rbk_store_verdict judge_dead(const rbk_store_op *op)
+static bool is_end(uint8_t state)
 {
-    if (op->kind == RBK_OP_DEAD)
+    return state == RBK_JOB_DELIVERED || state == RBK_JOB_CANCELLED || state == RBK_JOB_COLLECTED;
+}
+
+/* Of a row on the dead or done shelf. */
+static rbk_store_verdict judge_ended(const rbk_store_op *op, const rbk_store_row *row)
+{
+    if (op->kind == RBK_OP_DEAD && row->shelf == RBK_SHELF_DEAD)
         return RBK_VERDICT_DONE;
-    if (op->kind == RBK_OP_DONE && op->from == RBK_JOB_DEAD)
+    if (op->kind == RBK_OP_DONE && row->shelf == RBK_SHELF_DONE)
+        return row->state == op->job->state ? RBK_VERDICT_DONE : RBK_VERDICT_STALE;
+    bool knows = op->kind == RBK_OP_DONE || op->kind == RBK_OP_REDRIVE || op->kind == RBK_OP_PURGE;
+    return knows && row->state == op->from ? RBK_VERDICT_WRITE : RBK_VERDICT_STALE;
+}
+
+/* Of a row on the job or wait shelf. What a redrive leaves is DUE: whether it was this one is
+ * told by the values. */
+static rbk_store_verdict judge_pending(const rbk_store_op *op, const rbk_store_row *row)
+{
+    if (op->waiting && row->shelf == RBK_SHELF_JOB)
+        return RBK_VERDICT_IN_MEMORY;
+    if (op->kind == RBK_OP_PURGE)
+        return RBK_VERDICT_STALE;
+    if (op->kind == RBK_OP_REDRIVE)
+        return row->state == RBK_JOB_DUE ? RBK_VERDICT_COMPARE : RBK_VERDICT_STALE;
+    if (row->state == op->from)
         return RBK_VERDICT_WRITE;
-    return RBK_VERDICT_STALE;
+    bool repeated = op->kind == RBK_OP_RESULT && row->state == op->job->state;
+    return repeated ? RBK_VERDICT_COMPARE : RBK_VERDICT_STALE;
 }
 
 rbk_store_verdict rbk_store_judge(const rbk_store_op *op, const rbk_store_row *row)
 {
-    if (op->kind < RBK_OP_PUT || op->kind > RBK_OP_DEAD)
+    if (op->kind < RBK_OP_PUT || op->kind > RBK_OP_PURGE)
         return RBK_VERDICT_STALE;
     if (is_too_big(op->job))
         return RBK_VERDICT_TOO_BIG;
+    if (op->kind == RBK_OP_DONE && op->keep && !is_end(op->job->state))
+        return RBK_VERDICT_STALE;
     if (!row->found || row->rnd != op->job->rnd)
         return judge_absent(op, row);
     if (op->kind == RBK_OP_PUT)
         return RBK_VERDICT_DONE;
-    if (row->shelf == RBK_SHELF_DEAD)
-        return judge_dead(op);
-    if (row->state != op->from)
-        return op->kind == RBK_OP_RESULT && row->state == op->job->state ? RBK_VERDICT_COMPARE
-                                                                         : RBK_VERDICT_STALE;
-    return lacks_lane(op, row) ? RBK_VERDICT_TOO_BIG : RBK_VERDICT_WRITE;
+    bool ended = row->shelf == RBK_SHELF_DEAD || row->shelf == RBK_SHELF_DONE;
+    rbk_store_verdict v = ended ? judge_ended(op, row) : judge_pending(op, row);
+    return v == RBK_VERDICT_WRITE && lacks_lane(op, row) ? RBK_VERDICT_TOO_BIG : v;
+}
+
+static bool same_or_both_absent(rbk_str a, rbk_str b)
+{
+    return (a.p == NULL) == (b.p == NULL) && rbk_str_eq(a, b);
+}
+
+bool rbk_store_shows(const rbk_store_op *op, const rbk_job *stored)
+{
+    const rbk_job *job = op->job;
+    if (op->kind == RBK_OP_RESULT)
+        return same_or_both_absent(stored->response, job->response);
+    return op->kind == RBK_OP_REDRIVE && stored->attempts == 0 && stored->due == job->due &&
+           rbk_str_eq(stored->lane, job->lane) &&
+           (job->callback.p == NULL || rbk_str_eq(stored->callback, job->callback));
+}
+
+int64_t *rbk_store_counter(rbk_store_stats *stats, uint8_t state)
+{
+    switch (state) {
+    case RBK_JOB_HELD:
+        return &stats->held;
+    case RBK_JOB_DUE:
+    case RBK_JOB_SENDING:
+        return &stats->due;
+    default:
+        return &stats->queued;
+    }
+}
+
+/* --- Filters ------------------------------------------------------------------------- */
+
+static bool fits(rbk_str want, rbk_str have)
+{
+    return want.p == NULL || (have.p && rbk_str_eq(want, have));
+}
+
+static bool fits_pattern(rbk_str want, rbk_str have)
+{
+    if (want.n == 0 || want.p[want.n - 1] != '*')
+        return fits(want, have);
+    return rbk_str_starts(have, (rbk_str){want.p, want.n - 1});
+}
+
+/* The receiver's name as the parser writes it; any scheme will do here, since the callback
+ * was checked when it was accepted. */
+static bool goes_to(rbk_str callback, rbk_str receiver)
+{
+    char scheme[16];
+    rbk_dsn dsn;
+    size_t n = 0;
+    while (n < callback.n && n < sizeof scheme && callback.p[n] != ':') {
+        scheme[n] = rbk_lower(callback.p[n]);
+        n++;
+    }
+    return rbk_dsn_parse(callback, (rbk_str){scheme, n}, &dsn) == RBK_DSN_OK &&
+           rbk_str_eqz(receiver, dsn.receiver);
+}
+
+/* What is sent, or was, has its receiver in the lane. */
+static bool fits_receiver(rbk_str receiver, const rbk_job *job)
+{
+    const rbk_str send = RBK_STR("send:");
+    if (receiver.p == NULL)
+        return true;
+    if (rbk_str_starts(job->lane, send))
+        return rbk_str_eq((rbk_str){job->lane.p + send.n, job->lane.n - send.n}, receiver);
+    return goes_to(job->callback, receiver);
+}
+
+bool rbk_store_means(const rbk_job_filter *f, const rbk_job *job)
+{
+    return (f->states == 0 || (job->state < 32 && (f->states >> job->state & 1))) &&
+           job->created >= f->from && (f->to == 0 || job->created < f->to) &&
+           fits_pattern(f->method, job->method) && fits(f->rpc_id, job->rpc_id) &&
+           fits(f->caller, job->caller) && fits_receiver(f->receiver, job);
+}
+
+bool rbk_store_is_stale(const rbk_store_keep *keep, rbk_shelf shelf, rbk_wall_ms ended,
+                        rbk_wall_ms now, int64_t done_bytes)
+{
+    if (shelf == RBK_SHELF_DEAD)
+        return ended <= now - keep->dead_ms;
+    return ended <= now - keep->done_ms || done_bytes > keep->done_bytes;
+}
+
+bool rbk_store_is_receiver(rbk_str name)
+{
+    return name.n > 0 && name.n <= RBK_LANE_MAX && memchr(name.p, 0, name.n) == NULL;
 }
 
 int64_t rbk_store_request_bytes(const rbk_job *job)

@@ -9,8 +9,10 @@
 #include "ringback/store.h"
 
 enum {
-    RBK_STORE_JOB_MAX = 256 << 20, /* bytes of one job's strings */
-    RBK_SHELF_DEAD = 2             /* behind RBK_SHELF_JOB and RBK_SHELF_WAIT */
+    RBK_STORE_NOWHERE = -1,         /* the shelf of what goes for good */
+    RBK_STORE_JOB_MAX = 256 << 20,  /* bytes of one job's strings */
+    RBK_STORE_LIST_MAX = 1000,      /* jobs of one list() */
+    RBK_STORE_LIST_BYTES = 64 << 20 /* of these, but for the last of them */
 };
 
 /* The row that a backend found under a seq. */
@@ -27,13 +29,32 @@ typedef enum rbk_store_verdict {
     RBK_VERDICT_DONE,    /* it has been done before: OK, nothing to write */
     RBK_VERDICT_STALE,
     RBK_VERDICT_TOO_BIG,
-    RBK_VERDICT_COMPARE  /* DONE when the stored response equals the job's, else STALE */
+    RBK_VERDICT_IN_MEMORY,
+    RBK_VERDICT_COMPARE  /* DONE when rbk_store_shows() says so of the stored job, else STALE */
 } rbk_store_verdict;
 
 rbk_store_verdict rbk_store_judge(const rbk_store_op *op, const rbk_store_row *row);
 
-/* The shelf that the row stands on after `op`, a row now on shelf `now`. */
+/* The shelf that a row now on shelf `now` stands on after `op`, or RBK_STORE_NOWHERE. */
 int rbk_store_target(const rbk_store_op *op, int now);
+
+/* Does the stored job show what the operation wants, so that it was done before? */
+bool rbk_store_shows(const rbk_store_op *op, const rbk_job *stored);
+
+/* The number of `stats` that a pending job in this state belongs to. Every state has one, so
+ * that they add up to `pending`. */
+int64_t *rbk_store_counter(rbk_store_stats *stats, uint8_t state);
+
+/* Is the stored job one of those that the filter means? Only what the filter asks for, and
+ * the lane, need be there. */
+bool rbk_store_means(const rbk_job_filter *filter, const rbk_job *job);
+
+/* Need a job of this shelf not be kept any longer? `done_bytes` as stats has them. */
+bool rbk_store_is_stale(const rbk_store_keep *keep, rbk_shelf shelf, rbk_wall_ms ended,
+                        rbk_wall_ms now, int64_t done_bytes);
+
+/* May it stand in the table of held receivers? Not empty, bounded, no NUL byte. */
+bool rbk_store_is_receiver(rbk_str name);
 
 /* What stats.pending_bytes counts of a job, but its response. */
 int64_t rbk_store_request_bytes(const rbk_job *job);

@@ -44,8 +44,7 @@ static int parse_option(char *name, rbk_sqlite_options *o, rbk_error *err)
     return 0;
 }
 
-/* `text` is cut to pieces; the options point into it. */
-static int parse_dsn(char *text, rbk_sqlite_options *o, rbk_error *err)
+int rbk_sqlite_parse_dsn(char *text, rbk_sqlite_options *o, rbk_error *err)
 {
     char *save = NULL, *query = strchr(text, '?');
     *o = (rbk_sqlite_options){.durable = true};
@@ -134,7 +133,7 @@ static int sqlite_open(const rbk_store_conf *conf, rbk_store **ret, rbk_error *e
         st->checkpoint_at = RBK_SQLITE_CHECKPOINT;
     }
     if (r == 0)
-        r = parse_dsn(dsn, &o, err);
+        r = rbk_sqlite_parse_dsn(dsn, &o, err);
     if (r == 0) {
         st->durable = o.durable;
         if (!o.durable && conf->warn)
@@ -204,6 +203,11 @@ const rbk_store_ops rbk_store_sqlite = {
     .free_bytes = sqlite_free_bytes,
     .get = rbk_sqlite_get,
     .list = rbk_sqlite_list,
+    .attempts = rbk_sqlite_attempts,
+    .sweep = rbk_sqlite_sweep,
+    .hold = rbk_sqlite_hold,
+    .holds = rbk_sqlite_holds,
+    .backup = rbk_sqlite_backup,
     .path = sqlite_path,
     .idle = sqlite_idle,
 };

@@ -8,39 +8,21 @@
  * Store thread. */
 #include "store/sqlite_impl.h"
 
-#include "base/clock.h"
 #include "base/error.h"
 #include "base/str.h"
-#include "core/job_state.h"
 #include "store/rules.h"
 
 #include <stdlib.h>
 
-typedef struct tally {
-    int64_t pending, bytes, dead, max_seq;
-} tally;
-
-/* The row and what only this backend knows of it. */
-typedef struct found_row {
-    rbk_store_row row;
-    int64_t size, rsize;
-    int big;
-} found_row;
-
-static sqlite3_stmt *pick(rbk_store *st, enum rbk_sql first, int shelf)
+int rbk_sqlite_find(rbk_store *st, int64_t seq, rbk_sqlite_row *f)
 {
-    return st->sql[(int)first + shelf];
-}
-
-static int find_row(rbk_store *st, int64_t seq, found_row *f)
-{
-    *f = (found_row){0};
-    for (int shelf = RBK_SHELF_JOB; shelf <= RBK_SHELF_DEAD; shelf++) {
-        sqlite3_stmt *s = pick(st, RBK_Q_FIND, shelf);
+    *f = (rbk_sqlite_row){0};
+    for (int shelf = RBK_SHELF_JOB; shelf <= RBK_SHELF_DONE; shelf++) {
+        sqlite3_stmt *s = rbk_sqlite_pick(st, RBK_Q_FIND, shelf);
         sqlite3_bind_int64(s, 1, seq);
         int rc = sqlite3_step(s);
         if (rc == SQLITE_ROW)
-            *f = (found_row){.row = {.found = true,
+            *f = (rbk_sqlite_row){.row = {.found = true,
                                      .has_lane = sqlite3_column_int(s, 5) != 0,
                                      .state = (uint8_t)sqlite3_column_int(s, 1),
                                      .shelf = shelf,
@@ -78,24 +60,14 @@ static int delete_blob(rbk_store *st, int64_t id)
     return rbk_sqlite_run(st->sql[RBK_Q_BLOB_DELETE]);
 }
 
-static int delete_blobs(rbk_store *st, int64_t seq, int big)
-{
-    int rc = SQLITE_OK;
-    if (big & RBK_SQLITE_BIG_PARAMS)
-        rc = delete_blob(st, 2 * seq);
-    if (rc == SQLITE_OK && (big & RBK_SQLITE_BIG_RESPONSE))
-        rc = delete_blob(st, 2 * seq + 1);
-    return rc;
-}
-
 /* --- Each kind ----------------------------------------------------------------------- */
 
-static int write_put(rbk_store *st, const rbk_store_op *op, tally *t)
+static int write_put(rbk_store *st, const rbk_store_op *op, rbk_store_stats *t)
 {
     const rbk_job *job = op->job;
     int big = (is_big(job->params) ? RBK_SQLITE_BIG_PARAMS : 0) |
               (is_big(job->response) ? RBK_SQLITE_BIG_RESPONSE : 0);
-    sqlite3_stmt *s = pick(st, RBK_Q_INSERT, rbk_store_target(op, RBK_SHELF_JOB));
+    sqlite3_stmt *s = rbk_sqlite_pick(st, RBK_Q_INSERT, rbk_store_target(op, RBK_SHELF_JOB));
     rbk_sqlite_bind_job(s, job, big);
     int rc = rbk_sqlite_run(s);
     if (rc == SQLITE_OK && (big & RBK_SQLITE_BIG_PARAMS))
@@ -103,14 +75,15 @@ static int write_put(rbk_store *st, const rbk_store_op *op, tally *t)
     if (rc == SQLITE_OK && (big & RBK_SQLITE_BIG_RESPONSE))
         rc = put_blob(st, 2 * job->seq + 1, job->response);
     t->pending++;
-    t->bytes += rbk_store_request_bytes(job) + (int64_t)job->response.n;
+    ++*rbk_store_counter(t, job->state);
+    t->pending_bytes += rbk_store_request_bytes(job) + (int64_t)job->response.n;
     if (job->seq > t->max_seq)
         t->max_seq = job->seq;
     return rc;
 }
 
-static int write_result(rbk_store *st, const rbk_store_op *op, const found_row *f, int shelf,
-                        tally *t)
+static int write_result(rbk_store *st, const rbk_store_op *op, const rbk_sqlite_row *f, int shelf,
+                        rbk_store_stats *t)
 {
     const rbk_job *job = op->job;
     int big = f->big & ~RBK_SQLITE_BIG_RESPONSE;
@@ -123,7 +96,7 @@ static int write_result(rbk_store *st, const rbk_store_op *op, const found_row *
     }
     if (rc != SQLITE_OK)
         return rc;
-    sqlite3_stmt *s = pick(st, RBK_Q_RESULT, shelf);
+    sqlite3_stmt *s = rbk_sqlite_pick(st, RBK_Q_RESULT, shelf);
     sqlite3_bind_int64(s, 1, job->seq);
     sqlite3_bind_int(s, 2, job->state);
     rbk_sqlite_bind_str(s, 3, big & RBK_SQLITE_BIG_RESPONSE ? RBK_STR_NONE : job->response);
@@ -132,25 +105,30 @@ static int write_result(rbk_store *st, const rbk_store_op *op, const found_row *
     rbk_sqlite_bind_str(s, 6, job->lane);
     sqlite3_bind_int64(s, 7, job->due);
     sqlite3_bind_int64(s, 8, job->first_attempt);
-    t->bytes += (int64_t)job->response.n - f->rsize;
+    t->pending_bytes += (int64_t)job->response.n - f->rsize;
+    --*rbk_store_counter(t, f->row.state);
+    ++*rbk_store_counter(t, job->state);
     return rbk_sqlite_run(s);
 }
 
-static int write_retry(rbk_store *st, const rbk_job *job, int shelf)
+static int write_retry(rbk_store *st, const rbk_store_op *op, int shelf)
 {
-    sqlite3_stmt *s = pick(st, RBK_Q_RETRY, shelf);
+    const rbk_job *job = op->job;
+    sqlite3_stmt *s = rbk_sqlite_pick(st, RBK_Q_RETRY, shelf);
     sqlite3_bind_int64(s, 1, job->seq);
     sqlite3_bind_int64(s, 2, job->attempts);
     sqlite3_bind_int(s, 3, job->last_status);
     rbk_sqlite_bind_str(s, 4, job->reason);
     sqlite3_bind_int64(s, 5, job->first_attempt);
     sqlite3_bind_int64(s, 6, job->due);
-    return rbk_sqlite_run(s);
+    sqlite3_bind_int(s, 7, op->note.number ? RBK_SQLITE_HAS_NOTES : 0);
+    int rc = rbk_sqlite_run(s);
+    return rc == SQLITE_OK ? rbk_sqlite_write_note(st, job->seq, &op->note) : rc;
 }
 
 static int write_park(rbk_store *st, const rbk_job *job, int shelf)
 {
-    sqlite3_stmt *s = pick(st, RBK_Q_PARK, shelf);
+    sqlite3_stmt *s = rbk_sqlite_pick(st, RBK_Q_PARK, shelf);
     sqlite3_bind_int64(s, 1, job->seq);
     rbk_sqlite_bind_str(s, 2, job->lane);
     sqlite3_bind_int64(s, 3, job->due);
@@ -159,61 +137,30 @@ static int write_park(rbk_store *st, const rbk_job *job, int shelf)
 
 static int write_runs(rbk_store *st, const rbk_job *job, int shelf)
 {
-    sqlite3_stmt *s = pick(st, RBK_Q_RUNS, shelf);
+    sqlite3_stmt *s = rbk_sqlite_pick(st, RBK_Q_RUNS, shelf);
     sqlite3_bind_int64(s, 1, job->seq);
     sqlite3_bind_int64(s, 2, job->runs);
     return rbk_sqlite_run(s);
 }
 
-static int delete_row(rbk_store *st, int64_t seq, int shelf)
+int rbk_sqlite_delete_row(rbk_store *st, int64_t seq, int shelf)
 {
-    sqlite3_stmt *s = pick(st, RBK_Q_DELETE, shelf);
+    sqlite3_stmt *s = rbk_sqlite_pick(st, RBK_Q_DELETE, shelf);
     sqlite3_bind_int64(s, 1, seq);
     return rbk_sqlite_run(s);
 }
 
-static int write_done(rbk_store *st, const rbk_job *job, const found_row *f, tally *t)
-{
-    int rc = delete_row(st, job->seq, f->row.shelf);
-    if (rc == SQLITE_OK && f->big)
-        rc = delete_blobs(st, job->seq, f->big);
-    if (f->row.shelf == RBK_SHELF_DEAD) {
-        t->dead--;
-    } else {
-        t->pending--;
-        t->bytes -= f->size + f->rsize;
-    }
-    return rc;
-}
-
-/* The bodies stay where they are. */
-static int write_dead(rbk_store *st, const rbk_job *job, const found_row *f, tally *t)
-{
-    sqlite3_stmt *s = pick(st, RBK_Q_BURY, f->row.shelf);
-    sqlite3_bind_int64(s, 1, job->seq);
-    sqlite3_bind_int(s, 2, RBK_JOB_DEAD);
-    sqlite3_bind_int64(s, 3, job->attempts);
-    sqlite3_bind_int(s, 4, job->last_status);
-    rbk_sqlite_bind_str(s, 5, job->reason);
-    sqlite3_bind_int64(s, 6, rbk_wall_now());
-    int rc = rbk_sqlite_run(s);
-    t->dead++;
-    t->pending--;
-    t->bytes -= f->size + f->rsize;
-    return rc == SQLITE_OK ? delete_row(st, job->seq, f->row.shelf) : rc;
-}
-
 static int move_row(rbk_store *st, int64_t seq, int from)
 {
-    sqlite3_stmt *s = pick(st, RBK_Q_MOVE, from);
+    sqlite3_stmt *s = rbk_sqlite_pick(st, RBK_Q_MOVE, from);
     sqlite3_bind_int64(s, 1, seq);
     int rc = rbk_sqlite_run(s);
-    return rc == SQLITE_OK ? delete_row(st, seq, from) : rc;
+    return rc == SQLITE_OK ? rbk_sqlite_delete_row(st, seq, from) : rc;
 }
 
 /* RESULT, RETRY, PARK and RUNS. A row that moves is changed on the job shelf, which has
  * no index to keep. */
-static int write_change(rbk_store *st, const rbk_store_op *op, const found_row *f, tally *t)
+static int write_change(rbk_store *st, const rbk_store_op *op, const rbk_sqlite_row *f, rbk_store_stats *t)
 {
     int from = f->row.shelf, to = rbk_store_target(op, from), at = from, rc = SQLITE_OK;
     if (from == RBK_SHELF_WAIT && to == RBK_SHELF_JOB) {
@@ -225,7 +172,7 @@ static int write_change(rbk_store *st, const rbk_store_op *op, const found_row *
     if (op->kind == RBK_OP_RESULT)
         rc = write_result(st, op, f, at, t);
     else if (op->kind == RBK_OP_RETRY)
-        rc = write_retry(st, op->job, at);
+        rc = write_retry(st, op, at);
     else if (op->kind == RBK_OP_PARK)
         rc = write_park(st, op->job, at);
     else
@@ -235,44 +182,45 @@ static int write_change(rbk_store *st, const rbk_store_op *op, const found_row *
     return rc;
 }
 
-static int write_op(rbk_store *st, const rbk_store_op *op, const found_row *f, tally *t)
+static int write_op(rbk_store *st, const rbk_store_op *op, const rbk_sqlite_row *f, rbk_store_stats *t)
 {
     switch (op->kind) {
     case RBK_OP_PUT:
         return write_put(st, op, t);
     case RBK_OP_DONE:
-        return write_done(st, op->job, f, t);
     case RBK_OP_DEAD:
-        return write_dead(st, op->job, f, t);
+    case RBK_OP_PURGE:
+        return rbk_sqlite_write_end(st, op, f, t);
+    case RBK_OP_REDRIVE:
+        return rbk_sqlite_write_redrive(st, op, f, t);
     default:
         return write_change(st, op, f, t);
     }
 }
 
-/* Is the stored response the one that the operation brings? */
-static int compare_response(rbk_store *st, const rbk_store_op *op, int shelf, bool *ret_same)
+/* Does the stored job show that the operation was done before? */
+static int compare(rbk_store *st, const rbk_store_op *op, int shelf, bool *ret_same)
 {
-    sqlite3_stmt *s = pick(st, RBK_Q_LOAD, shelf);
+    sqlite3_stmt *s = rbk_sqlite_pick(st, RBK_Q_LOAD, shelf);
     sqlite3_bind_int64(s, 1, op->job->seq);
     int rc = sqlite3_step(s);
     if (rc == SQLITE_ROW) {
         rbk_job *stored = rbk_sqlite_load(s);
         rc = stored ? SQLITE_OK : SQLITE_NOMEM;
-        *ret_same = stored && (stored->response.p == NULL) == (op->job->response.p == NULL) &&
-                    rbk_str_eq(stored->response, op->job->response);
+        *ret_same = stored && rbk_store_shows(op, stored);
         rbk_job_free(stored);
     }
     int reset = sqlite3_reset(s);
     return rc == SQLITE_OK ? SQLITE_OK : reset ? reset : rc;
 }
 
-static int apply_op(rbk_store *st, rbk_store_op *op, tally *t)
+static int apply_op(rbk_store *st, rbk_store_op *op, rbk_store_stats *t)
 {
-    found_row f = {0};
+    rbk_sqlite_row f = {0};
     bool same = false;
     int rc = SQLITE_OK;
     if (op->kind != RBK_OP_PUT || op->job->seq <= t->max_seq)
-        rc = find_row(st, op->job->seq, &f);
+        rc = rbk_sqlite_find(st, op->job->seq, &f);
     if (rc != SQLITE_OK)
         return rc;
     op->outcome = RBK_OUTCOME_OK;
@@ -287,8 +235,11 @@ static int apply_op(rbk_store *st, rbk_store_op *op, tally *t)
     case RBK_VERDICT_TOO_BIG:
         op->outcome = RBK_OUTCOME_TOO_BIG;
         break;
+    case RBK_VERDICT_IN_MEMORY:
+        op->outcome = RBK_OUTCOME_IN_MEMORY;
+        break;
     case RBK_VERDICT_COMPARE:
-        rc = compare_response(st, op, f.row.shelf, &same);
+        rc = compare(st, op, f.row.shelf, &same);
         if (!same)
             op->outcome = RBK_OUTCOME_STALE;
         break;
@@ -296,15 +247,16 @@ static int apply_op(rbk_store *st, rbk_store_op *op, tally *t)
     return rc;
 }
 
-static int write_tally(rbk_store *st, const tally *t)
+int rbk_sqlite_write_tally(rbk_store *st, const rbk_store_stats *t)
 {
-    if (t->pending == 0 && t->bytes == 0 && t->dead == 0 && t->max_seq == st->max_seq)
+    const rbk_store_stats nothing = {.max_seq = st->max_seq};
+    if (memcmp(t, &nothing, sizeof nothing) == 0)
         return SQLITE_OK;
+    const int64_t values[] = {t->pending, t->pending_bytes, t->held, t->queued, t->due,
+                              t->dead,    t->done,          t->done_bytes, t->max_seq};
     sqlite3_stmt *s = st->sql[RBK_Q_STAT_ADD];
-    sqlite3_bind_int64(s, 1, t->pending);
-    sqlite3_bind_int64(s, 2, t->bytes);
-    sqlite3_bind_int64(s, 3, t->dead);
-    sqlite3_bind_int64(s, 4, t->max_seq);
+    for (int i = 0; i < (int)(sizeof values / sizeof values[0]); i++)
+        sqlite3_bind_int64(s, i + 1, values[i]);
     return rbk_sqlite_run(s);
 }
 
@@ -313,7 +265,7 @@ int rbk_sqlite_apply(rbk_store *st, rbk_store_op *ops, size_t n, rbk_error *err)
     int r = rbk_sqlite_broken(st, err);
     if (r < 0)
         return r;
-    tally t = {.max_seq = st->max_seq};
+    rbk_store_stats t = {.max_seq = st->max_seq};
     const char *what = "begin";
     int rc = rbk_sqlite_begin(st);
     for (size_t i = 0; rc == SQLITE_OK && i < n; i++) {
@@ -321,7 +273,7 @@ int rbk_sqlite_apply(rbk_store *st, rbk_store_op *ops, size_t n, rbk_error *err)
         rc = apply_op(st, &ops[i], &t);
     }
     if (rc == SQLITE_OK)
-        rc = write_tally(st, &t);
+        rc = rbk_sqlite_write_tally(st, &t);
     if (rc == SQLITE_OK) {
         what = "commit";
         rc = rbk_sqlite_run(st->sql[RBK_Q_COMMIT]);

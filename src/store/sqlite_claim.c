@@ -14,15 +14,6 @@
 
 enum { CLAIM_MAX = 1024 };
 
-/* A pragma, not a statement kept: it works when it is compiled. Not in a transaction. */
-static int set_sync(rbk_store *st, bool full)
-{
-    if (!st->durable)
-        return SQLITE_OK;
-    return sqlite3_exec(st->db, full ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL",
-                        NULL, NULL, NULL);
-}
-
 static int find_due(rbk_store *st, rbk_str lane, rbk_wall_ms now, size_t max, int64_t *ret_seqs,
                     size_t *ret_n)
 {
@@ -91,14 +82,14 @@ static int take_rows(rbk_store *st, const int64_t *seqs, size_t n, rbk_job **ret
 static int claim_rows(rbk_store *st, const int64_t *seqs, size_t n, rbk_job **ret_jobs, int *ret_n,
                       rbk_error *err)
 {
-    int rc = set_sync(st, false), r = 0;
+    int rc = rbk_sqlite_sync(st, false), r = 0;
     if (rc == SQLITE_OK)
         rc = take_rows(st, seqs, n, ret_jobs, ret_n);
     if (rc != SQLITE_OK) {
         r = rbk_sqlite_fail(st, st->db, rc, "claim", err);
         rbk_sqlite_rollback(st);
     }
-    if (set_sync(st, true) != SQLITE_OK) {
+    if (rbk_sqlite_sync(st, true) != SQLITE_OK) {
         atomic_store(&st->broken, true);
         r = rbk_fail(err, RBK_E_IO, "%s: synchronous mode not restored", st->path);
     }
@@ -202,8 +193,13 @@ int rbk_sqlite_stats(rbk_store *st, rbk_store_stats *ret, rbk_error *err)
     if (rc == SQLITE_ROW)
         *ret = (rbk_store_stats){.pending = sqlite3_column_int64(s, 0),
                                  .pending_bytes = sqlite3_column_int64(s, 1),
-                                 .dead = sqlite3_column_int64(s, 2),
-                                 .max_seq = sqlite3_column_int64(s, 3)};
+                                 .held = sqlite3_column_int64(s, 2),
+                                 .queued = sqlite3_column_int64(s, 3),
+                                 .due = sqlite3_column_int64(s, 4),
+                                 .dead = sqlite3_column_int64(s, 5),
+                                 .done = sqlite3_column_int64(s, 6),
+                                 .done_bytes = sqlite3_column_int64(s, 7),
+                                 .max_seq = sqlite3_column_int64(s, 8)};
     int reset = sqlite3_reset(s);
     if (rc == SQLITE_ROW)
         return 0;

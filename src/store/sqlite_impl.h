@@ -6,13 +6,17 @@
  * sqlite_lock.c    paths, the lock file, modes
  * sqlite_row.c     a job to and from a row, errors
  * sqlite_apply.c   apply()
+ * sqlite_end.c     the end of a job and what comes after: done, dead, redrive, purge, sweep()
  * sqlite_claim.c   claim(), lanes(), recover(), stats()
- * sqlite_read.c    get(), list(): the reader thread, on a connection of its own
+ * sqlite_hold.c    hold(), holds()
+ * sqlite_read.c    get(), list(), attempts(): the reader thread, on a connection of its own
+ * sqlite_backup.c  backup(): any thread, on connections of its own
  * All others run on the store thread. */
 #ifndef RBK_STORE_SQLITE_IMPL_H
 #define RBK_STORE_SQLITE_IMPL_H
 
 #include "ringback/store.h"
+#include "store/rules.h"
 #include "store/sqlite_sql.h"
 
 #include <sqlite3.h>
@@ -33,10 +37,11 @@ enum {
     RBK_SQLITE_BODY_INLINE = 2048,   /* larger bodies lie in the table blob */
     RBK_SQLITE_BIG_PARAMS = 1,
     RBK_SQLITE_BIG_RESPONSE = 2,
+    RBK_SQLITE_HAS_NOTES = 4,        /* rows in the table attempt */
     RBK_SQLITE_CHECKPOINT = 4000,    /* pages of the WAL */
     RBK_SQLITE_BUSY_MS = 10000,      /* how long somebody else may hold the write lock */
     RBK_SQLITE_READ_MS = 50,         /* of one read transaction of the reader */
-    RBK_SQLITE_LIST_MS = 2000,       /* of one list() */
+    RBK_SQLITE_LIST_MS = 1000,       /* of the looking of one list() */
 };
 
 struct rbk_store {
@@ -59,6 +64,21 @@ typedef struct rbk_sqlite_options {
     bool durable;
     bool check; /* a full integrity check at open */
 } rbk_sqlite_options;
+
+/* The row of a job and what only this backend knows of it. */
+typedef struct rbk_sqlite_row {
+    rbk_store_row row;
+    int64_t size, rsize;
+    int big;
+} rbk_sqlite_row;
+
+static inline sqlite3_stmt *rbk_sqlite_pick(rbk_store *st, enum rbk_sql first, int shelf)
+{
+    return st->sql[(int)first + shelf];
+}
+
+/* sqlite.c. `text` is cut to pieces; the options point into it. */
+int rbk_sqlite_parse_dsn(char *text, rbk_sqlite_options *o, rbk_error *err);
 
 /* sqlite_lock.c. 0 or an error of open(). `ret_fd` holds the lock until closed. */
 int rbk_sqlite_resolve(const char *path, char **ret_path, rbk_error *err);
@@ -83,6 +103,20 @@ rbk_job *rbk_sqlite_load(sqlite3_stmt *s); /* the row that `s` stands on; NULL: 
 void rbk_sqlite_free_chain(rbk_job *job);
 int rbk_sqlite_begin(rbk_store *st);
 void rbk_sqlite_rollback(rbk_store *st);
+/* Do commits sync from now on? Not in a transaction. An SQLite result. */
+int rbk_sqlite_sync(rbk_store *st, bool full);
+int rbk_sqlite_classify(sqlite3 *db, int rc); /* the rbk_err */
+
+/* sqlite_apply.c and sqlite_end.c, in a transaction. SQLite results; `t` takes what changed
+ * in numbers. */
+int rbk_sqlite_find(rbk_store *st, int64_t seq, rbk_sqlite_row *ret);
+int rbk_sqlite_delete_row(rbk_store *st, int64_t seq, int shelf);
+int rbk_sqlite_write_tally(rbk_store *st, const rbk_store_stats *t);
+int rbk_sqlite_write_note(rbk_store *st, int64_t seq, const rbk_attempt_note *note);
+int rbk_sqlite_write_end(rbk_store *st, const rbk_store_op *op, const rbk_sqlite_row *f,
+                         rbk_store_stats *t);
+int rbk_sqlite_write_redrive(rbk_store *st, const rbk_store_op *op, const rbk_sqlite_row *f,
+                             rbk_store_stats *t);
 
 /* Slots. */
 int rbk_sqlite_apply(rbk_store *st, rbk_store_op *ops, size_t n, rbk_error *err);
@@ -93,7 +127,14 @@ int rbk_sqlite_recover(rbk_store *st, int64_t after, size_t max, rbk_job **ret_j
                        rbk_error *err);
 int rbk_sqlite_stats(rbk_store *st, rbk_store_stats *ret, rbk_error *err);
 int rbk_sqlite_get(rbk_store *st, int64_t seq, int64_t rnd, rbk_job **ret_job, rbk_error *err);
-int rbk_sqlite_list(rbk_store *st, uint8_t state, int64_t after, size_t max, rbk_job **ret_jobs,
-                    rbk_error *err);
+int rbk_sqlite_list(rbk_store *st, const rbk_job_filter *filter, int64_t after, size_t max,
+                    rbk_job **ret_jobs, int64_t *ret_next, rbk_error *err);
+int rbk_sqlite_attempts(rbk_store *st, int64_t seq, size_t max, rbk_attempt_note *ret,
+                        rbk_error *err);
+int rbk_sqlite_sweep(rbk_store *st, const rbk_store_keep *keep, rbk_wall_ms now, size_t max,
+                     rbk_error *err);
+int rbk_sqlite_hold(rbk_store *st, rbk_str receiver, bool hold, rbk_error *err);
+int rbk_sqlite_holds(rbk_store *st, rbk_str after, size_t max, rbk_lane_due *ret, rbk_error *err);
+int rbk_sqlite_backup(const rbk_store_conf *conf, const char *path, rbk_error *err);
 
 #endif

@@ -15,7 +15,7 @@
 atomic_bool rbk_sqlite_suspect;
 
 /* A failed sync is never "disk full": after it nobody knows what the disk has. */
-static int classify(sqlite3 *db, int rc)
+int rbk_sqlite_classify(sqlite3 *db, int rc)
 {
     int sys = db ? sqlite3_system_errno(db) : 0;
     if (rc == SQLITE_IOERR_NOMEM || (rc & 0xff) == SQLITE_NOMEM)
@@ -42,7 +42,7 @@ int rbk_sqlite_fail(rbk_store *st, sqlite3 *db, int rc, const char *what, rbk_er
     /* At open, by a file that was never a store; not after the disk failed. */
     if ((rc & 0xff) == SQLITE_NOTADB && st->reader == NULL && !atomic_load(&rbk_sqlite_suspect))
         return rbk_fail_text(err, RBK_E_CONFIG, "store.dsn: %s is not an SQLite database", st->path);
-    int code = classify(db, rc);
+    int code = rbk_sqlite_classify(db, rc);
     if (code == RBK_E_IO) {
         atomic_store(&st->broken, true);
         atomic_store(&rbk_sqlite_suspect, true);
@@ -75,6 +75,15 @@ void rbk_sqlite_rollback(rbk_store *st)
 {
     if (!sqlite3_get_autocommit(st->db))
         rbk_sqlite_run(st->sql[RBK_Q_ROLLBACK]);
+}
+
+/* A pragma, not a statement kept: it works when it is compiled. */
+int rbk_sqlite_sync(rbk_store *st, bool full)
+{
+    if (!st->durable)
+        return SQLITE_OK;
+    return sqlite3_exec(st->db, full ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL",
+                        NULL, NULL, NULL);
 }
 
 void rbk_sqlite_bind_str(sqlite3_stmt *s, int i, rbk_str v)

@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* store/sqlite_sql.h - every SQL text of the SQLite store.
  *
- * job, wait and dead have the same columns, so that a row moves by INSERT … SELECT.
- * `big` says which bodies lie in the table blob: 1 params (id = 2 * seq), 2 response
- * (id = 2 * seq + 1). `size` and `rsize` are the bytes of request and response.
+ * job, wait, dead and done have the same columns, so that a row moves by INSERT … SELECT;
+ * dead and done have one more, when it ended. `big` says what else lies elsewhere: 1 params
+ * in the table blob (id = 2 * seq), 2 the response there (id = 2 * seq + 1), 4 failed
+ * attempts in the table attempt, whose `n` counts on over a redrive. So a job that has none of
+ * it costs no statement for it. `size` and `rsize` are the bytes of request and response.
  * RBK_SQL_COLS is the order in which sqlite_row.c binds and reads. */
 #ifndef RBK_STORE_SQLITE_SQL_H
 #define RBK_STORE_SQLITE_SQL_H
+
+#define RBK_SQL_APPLICATION_ID "1380076337" /* "RBK1" */
 
 #define RBK_SQL_SCALARS                                                                            \
     "seq,rnd,state,flags,runs,attempts,last_status,timeout_ms,created,due,first_attempt,"
@@ -38,6 +42,26 @@
     "dead INTEGER NOT NULL,max_seq INTEGER NOT NULL);"                                             \
     "INSERT INTO stat VALUES(1,0,0,0,0);"
 
+/* The counters of stat: what is neither HELD (8) nor on its way out (3, 4) counts as queued. */
+#define RBK_SQL_COUNT(what)                                                                        \
+    "(SELECT count(*) FROM job WHERE " what ")+(SELECT count(*) FROM wait WHERE " what ")"
+#define RBK_SQL_STEP_2                                                                             \
+    "ALTER TABLE dead RENAME COLUMN died TO ended;"                                                \
+    "CREATE INDEX dead_ended ON dead(ended);"                                                      \
+    "CREATE TABLE done(" RBK_SQL_COLUMNS ",ended INTEGER NOT NULL);"                               \
+    "CREATE INDEX done_ended ON done(ended);"                                                      \
+    "CREATE TABLE attempt(seq INTEGER NOT NULL,n INTEGER NOT NULL,number INTEGER NOT NULL,"        \
+    "status INTEGER NOT NULL,at INTEGER NOT NULL,ms INTEGER NOT NULL,reason TEXT NOT NULL,"        \
+    "host TEXT NOT NULL,PRIMARY KEY(seq,n)) WITHOUT ROWID;"                                        \
+    "CREATE TABLE hold(receiver TEXT PRIMARY KEY) WITHOUT ROWID;"                                  \
+    "ALTER TABLE stat ADD COLUMN held INTEGER NOT NULL DEFAULT 0;"                                 \
+    "ALTER TABLE stat ADD COLUMN queued INTEGER NOT NULL DEFAULT 0;"                               \
+    "ALTER TABLE stat ADD COLUMN due INTEGER NOT NULL DEFAULT 0;"                                  \
+    "ALTER TABLE stat ADD COLUMN done INTEGER NOT NULL DEFAULT 0;"                                 \
+    "ALTER TABLE stat ADD COLUMN done_bytes INTEGER NOT NULL DEFAULT 0;"                           \
+    "UPDATE stat SET held=" RBK_SQL_COUNT("state=8") ",due=" RBK_SQL_COUNT("state IN(3,4)") ";"    \
+    "UPDATE stat SET queued=pending-held-due;"
+
 #define RBK_SQL_FIND(t) "SELECT rnd,state,size,rsize,big,lane<>'' FROM " t " WHERE seq=?1"
 #define RBK_SQL_INSERT(t)                                                                          \
     "INSERT INTO " t "(" RBK_SQL_COLS ") VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,"   \
@@ -47,18 +71,30 @@
     "UPDATE " t " SET state=?2,response=?3,rsize=?4,big=?5,lane=coalesce(?6,lane),due=?7,"          \
     "first_attempt=?8 WHERE seq=?1"
 #define RBK_SQL_RETRY(t)                                                                           \
-    "UPDATE " t " SET attempts=?2,last_status=?3,reason=?4,first_attempt=?5,due=?6 WHERE seq=?1"
+    "UPDATE " t " SET attempts=?2,last_status=?3,reason=?4,first_attempt=?5,due=?6,big=big|?7 "    \
+    "WHERE seq=?1"
 #define RBK_SQL_PARK(t) "UPDATE " t " SET lane=?2,due=?3 WHERE seq=?1"
 #define RBK_SQL_RUNS(t) "UPDATE " t " SET runs=?2 WHERE seq=?1"
 #define RBK_SQL_MOVE(from, to)                                                                     \
     "INSERT INTO " to "(" RBK_SQL_COLS ") SELECT " RBK_SQL_COLS " FROM " from " WHERE seq=?1"
 #define RBK_SQL_BURY(t)                                                                            \
     "INSERT INTO dead SELECT seq,rnd,?2,flags,runs,?3,?4,timeout_ms,created,due,first_attempt,"    \
-    "lane,method,rpc_id,callback,caller,ray_id,headers,?5,params,response,size,rsize,big,?6 "      \
+    "lane,method,rpc_id,callback,caller,ray_id,headers,?5,params,response,size,rsize,big|?7,?6 "   \
     "FROM " t " WHERE seq=?1"
+#define RBK_SQL_KEEP(t)                                                                            \
+    "INSERT INTO done SELECT seq,rnd,?2,flags,runs,max(attempts,?3),"                              \
+    "CASE ?4 WHEN 0 THEN last_status ELSE ?4 END,timeout_ms,created,due,first_attempt,lane,"       \
+    "method,rpc_id,callback,caller,ray_id,headers,reason,params,response,size,rsize,big,?5 "       \
+    "FROM " t " WHERE seq=?1"
+#define RBK_SQL_REDRIVE(t)                                                                         \
+    "INSERT INTO wait SELECT seq,rnd,?2,flags,runs,0,0,timeout_ms,created,?4,?5,?3,method,rpc_id," \
+    "coalesce(?6,callback),caller,ray_id,headers,NULL,params,response,"                            \
+    "CASE WHEN ?6 IS NULL THEN size ELSE size+length(CAST(?6 AS BLOB))-"                           \
+    "coalesce(length(CAST(callback AS BLOB)),0) END,rsize,big FROM " t " WHERE seq=?1"
+#define RBK_SQL_OLDEST(t) "SELECT seq,ended,size+rsize,big FROM " t " ORDER BY ended LIMIT 1"
 
 /* name, text: the statements of the store thread's connection. Those of a kind stand as
- * JOB, WAIT (and DEAD), so that name + shelf is the one for a shelf. */
+ * JOB, WAIT (DEAD, DONE), so that name + shelf is the one for a shelf. */
 #define RBK_SQL_WRITER_MAP(X)                                                                      \
     X(BEGIN, "BEGIN IMMEDIATE")                                                                    \
     X(COMMIT, "COMMIT")                                                                            \
@@ -66,11 +102,13 @@
     X(FIND, RBK_SQL_FIND("job"))                                                                   \
     X(FIND_WAIT, RBK_SQL_FIND("wait"))                                                             \
     X(FIND_DEAD, RBK_SQL_FIND("dead"))                                                             \
+    X(FIND_DONE, RBK_SQL_FIND("done"))                                                             \
     X(INSERT, RBK_SQL_INSERT("job"))                                                               \
     X(INSERT_WAIT, RBK_SQL_INSERT("wait"))                                                         \
     X(DELETE, RBK_SQL_DELETE("job"))                                                               \
     X(DELETE_WAIT, RBK_SQL_DELETE("wait"))                                                         \
     X(DELETE_DEAD, RBK_SQL_DELETE("dead"))                                                         \
+    X(DELETE_DONE, RBK_SQL_DELETE("done"))                                                         \
     X(RESULT, RBK_SQL_RESULT("job"))                                                               \
     X(RESULT_WAIT, RBK_SQL_RESULT("wait"))                                                         \
     X(RETRY, RBK_SQL_RETRY("job"))                                                                 \
@@ -81,27 +119,51 @@
     X(RUNS_WAIT, RBK_SQL_RUNS("wait"))                                                             \
     X(BURY, RBK_SQL_BURY("job"))                                                                   \
     X(BURY_WAIT, RBK_SQL_BURY("wait"))                                                             \
+    X(KEEP, RBK_SQL_KEEP("job"))                                                                   \
+    X(KEEP_WAIT, RBK_SQL_KEEP("wait"))                                                             \
+    X(KEEP_DEAD, RBK_SQL_KEEP("dead"))                                                             \
+    X(REDRIVE_DEAD, RBK_SQL_REDRIVE("dead"))                                                       \
+    X(REDRIVE_DONE, RBK_SQL_REDRIVE("done"))                                                       \
+    X(OLDEST_DEAD, RBK_SQL_OLDEST("dead"))                                                         \
+    X(OLDEST_DONE, RBK_SQL_OLDEST("done"))                                                         \
     X(MOVE, RBK_SQL_MOVE("job", "wait"))                                                           \
     X(MOVE_WAIT, RBK_SQL_MOVE("wait", "job"))                                                      \
     X(LOAD, RBK_SQL_LOAD "job WHERE seq=?1")                                                       \
     X(LOAD_WAIT, RBK_SQL_LOAD "wait WHERE seq=?1")                                                 \
     X(BLOB_PUT, "INSERT OR REPLACE INTO blob(id,body) VALUES(?1,?2)")                              \
     X(BLOB_DELETE, "DELETE FROM blob WHERE id=?1")                                                 \
-    X(STAT, "SELECT pending,bytes,dead,max_seq FROM stat WHERE id=1")                              \
-    X(STAT_ADD, "UPDATE stat SET pending=pending+?1,bytes=bytes+?2,dead=dead+?3,"                  \
-                "max_seq=max(max_seq,?4) WHERE id=1")                                              \
+    X(NOTE, "INSERT INTO attempt SELECT ?1,coalesce((SELECT max(n) FROM attempt WHERE seq=?1),0)"   \
+            "+1,?2,?3,?4,?5,?6,?7 WHERE NOT EXISTS"                                                \
+            "(SELECT 1 FROM attempt WHERE seq=?1 AND number=?2 AND at=?4)")                        \
+    X(NOTES_TRIM, "DELETE FROM attempt WHERE seq=?1 AND "                                          \
+                  "n<=(SELECT max(n) FROM attempt WHERE seq=?1)-?2")                               \
+    X(NOTES_DELETE, "DELETE FROM attempt WHERE seq=?1")                                            \
+    X(HOLD, "INSERT OR IGNORE INTO hold(receiver) VALUES(?1)")                                     \
+    X(UNHOLD, "DELETE FROM hold WHERE receiver=?1")                                                \
+    X(HOLDS, "SELECT receiver FROM hold WHERE receiver>?1 ORDER BY receiver LIMIT ?2")             \
+    X(STAT, "SELECT pending,bytes,held,queued,due,dead,done,done_bytes,max_seq FROM stat "         \
+            "WHERE id=1")                                                                          \
+    X(STAT_ADD, "UPDATE stat SET pending=pending+?1,bytes=bytes+?2,held=held+?3,"                  \
+                "queued=queued+?4,due=due+?5,dead=dead+?6,done=done+?7,done_bytes=done_bytes+?8,"  \
+                "max_seq=max(max_seq,?9) WHERE id=1")                                              \
     X(CLAIM, "SELECT seq FROM wait WHERE lane=?1 AND due<=?2 ORDER BY due,seq LIMIT ?3")           \
     X(NEXT_DUE, "SELECT due FROM wait WHERE lane=?1 ORDER BY due LIMIT 1")                         \
     X(NEXT_LANE, "SELECT lane,due FROM wait WHERE lane>?1 ORDER BY lane,due LIMIT 1")              \
     X(RECOVER, RBK_SQL_LOAD "job WHERE seq>?1 ORDER BY seq LIMIT ?2")
 
+/* What a filter may ask for, in the order in which sqlite_read.c reads it. */
+#define RBK_SQL_SCAN(t)                                                                            \
+    "SELECT seq,rnd,state,created,lane,method,rpc_id,callback,caller FROM " t " WHERE seq>?1"
+
 /* The same for the reader's connection. */
 #define RBK_SQL_READER_MAP(X)                                                                      \
     X(GET, RBK_SQL_LOAD "job WHERE seq=?1 AND rnd=?2 UNION ALL " RBK_SQL_LOAD                      \
            "wait WHERE seq=?1 AND rnd=?2 UNION ALL " RBK_SQL_LOAD                                  \
-           "dead WHERE seq=?1 AND rnd=?2 LIMIT 1")                                                 \
-    X(SCAN, "SELECT seq,rnd,state FROM job WHERE seq>?1 UNION ALL "                                \
-            "SELECT seq,rnd,state FROM wait WHERE seq>?1 UNION ALL "                               \
-            "SELECT seq,rnd,state FROM dead WHERE seq>?1 ORDER BY seq")
+           "dead WHERE seq=?1 AND rnd=?2 UNION ALL " RBK_SQL_LOAD                                  \
+           "done WHERE seq=?1 AND rnd=?2 LIMIT 1")                                                 \
+    X(SCAN, RBK_SQL_SCAN("job") " UNION ALL " RBK_SQL_SCAN("wait") " UNION ALL "                   \
+            RBK_SQL_SCAN("dead") " UNION ALL " RBK_SQL_SCAN("done") " ORDER BY seq")               \
+    X(ATTEMPTS, "SELECT number,status,at,ms,reason,host FROM attempt WHERE seq=?1 ORDER BY n "     \
+                "LIMIT ?2")
 
 #endif

@@ -20,7 +20,7 @@
 #include "core/job_state.h"
 #include "store/stores.h"
 
-enum { DEAD_SHELF = 2, QUEUED = RBK_JOB_QUEUED, DUE = RBK_JOB_DUE };
+enum { QUEUED = RBK_JOB_QUEUED, DUE = RBK_JOB_DUE };
 
 typedef struct kit {
     const rbk_store_ops *ops;
@@ -149,20 +149,30 @@ static inline void expect_stored(kit *k, const rbk_job *want)
 }
 
 /* On which shelf does the job stand? -1: none. Asked by what the seam shows: recover()
- * gives the job shelf, the state of the dead one is DEAD. */
+ * gives the job shelf, and the states of the dead and done ones are final. */
 static inline int shelf_of(kit *k, const rbk_job *job)
 {
     rbk_job *got = get_job(k, job), *jobs = NULL;
     if (got == NULL)
         return -1;
-    bool dead = got->state == RBK_JOB_DEAD;
+    int ended = got->state == RBK_JOB_DEAD                       ? RBK_SHELF_DEAD
+                : rbk_job_is_terminal((rbk_job_state)got->state) ? RBK_SHELF_DONE
+                                                                 : -1;
     rbk_job_free(got);
-    if (dead)
-        return DEAD_SHELF;
+    if (ended >= 0)
+        return ended;
     int n = k->ops->recover(k->st, job->seq - 1, 1, &jobs, &k->err);
     bool found = n == 1 && jobs->seq == job->seq;
     free_jobs(n > 0 ? jobs : NULL);
     return found ? RBK_SHELF_JOB : RBK_SHELF_WAIT;
+}
+
+/* All jobs in state `state` (0: any) behind `after`; as list(). */
+static inline int list_jobs(kit *k, uint8_t state, int64_t after, size_t max, rbk_job **ret_jobs)
+{
+    rbk_job_filter filter = {.states = state ? 1u << state : 0};
+    int64_t next = -1;
+    return k->ops->list(k->st, &filter, after, max, ret_jobs, &next, &k->err);
 }
 
 static inline rbk_store_stats get_stats(kit *k)

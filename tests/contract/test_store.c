@@ -137,7 +137,7 @@ static rbk_job put_on(kit *k, int64_t seq, int shelf)
 {
     rbk_job a = make_job(seq);
     do_op(k, RBK_OP_PUT, 0, shelf == RBK_SHELF_WAIT ? RBK_SHELF_WAIT : RBK_SHELF_JOB, &a);
-    if (shelf == DEAD_SHELF) {
+    if (shelf == RBK_SHELF_DEAD) {
         assert_int_equal(do_op(k, RBK_OP_DEAD, QUEUED, 0, &a), RBK_OUTCOME_OK);
         a.state = RBK_JOB_DEAD;
     }
@@ -238,7 +238,7 @@ static void test_done_and_dead(void **state)
         want.last_status = 410;
         want.reason = op.reason;
         expect_stored(k, &want);
-        assert_int_equal(shelf_of(k, &want), DEAD_SHELF);
+        assert_int_equal(shelf_of(k, &want), RBK_SHELF_DEAD);
         assert_int_equal(get_stats(k).dead, from + 1);
     }
     assert_int_equal(get_stats(k).pending, 0);
@@ -248,7 +248,7 @@ static void test_dead_and_gone_are_stale(void **state)
 {
     kit *k = *state;
     static const rbk_op_kind kinds[] = {RBK_OP_RESULT, RBK_OP_RETRY, RBK_OP_PARK, RBK_OP_RUNS};
-    rbk_job dead = put_on(k, 10, DEAD_SHELF), gone = make_job(11), live = put_on(k, 12, 0);
+    rbk_job dead = put_on(k, 10, RBK_SHELF_DEAD), gone = make_job(11), live = put_on(k, 12, 0);
     rbk_job twin = live;
     twin.rnd++;
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
@@ -384,19 +384,19 @@ static void test_recover_and_list(void **state)
     put_on(k, 4, RBK_SHELF_JOB);
     put_on(k, 1, RBK_SHELF_JOB);
     put_on(k, 2, RBK_SHELF_WAIT);
-    put_on(k, 3, DEAD_SHELF);
+    put_on(k, 3, RBK_SHELF_DEAD);
     put_on(k, 6, RBK_SHELF_JOB);
     n = k->ops->recover(k->st, 0, 10, &jobs, &k->err);
     expect_seqs(jobs, n, (int64_t[]){1, 4, 6}, 3);
     n = k->ops->recover(k->st, 1, 1, &jobs, &k->err);
     expect_seqs(jobs, n, (int64_t[]){4}, 1);
-    n = k->ops->list(k->st, 0, 0, 10, &jobs, &k->err);
+    n = list_jobs(k, 0, 0, 10, &jobs);
     expect_seqs(jobs, n, (int64_t[]){1, 2, 3, 4, 6}, 5);
-    n = k->ops->list(k->st, 0, 2, 2, &jobs, &k->err);
+    n = list_jobs(k, 0, 2, 2, &jobs);
     expect_seqs(jobs, n, (int64_t[]){3, 4}, 2);
-    n = k->ops->list(k->st, RBK_JOB_DEAD, 0, 10, &jobs, &k->err);
+    n = list_jobs(k, RBK_JOB_DEAD, 0, 10, &jobs);
     expect_seqs(jobs, n, (int64_t[]){3}, 1);
-    n = k->ops->list(k->st, QUEUED, 1, 10, &jobs, &k->err);
+    n = list_jobs(k, QUEUED, 1, 10, &jobs);
     expect_seqs(jobs, n, (int64_t[]){2, 4, 6}, 3);
 }
 
@@ -441,7 +441,8 @@ static void *read_all_the_time(void *arg)
     while (!atomic_load(&a->stop)) {
         rbk_job *jobs = NULL, *one = NULL;
         rbk_error err;
-        int n = k->ops->list(k->st, 0, 0, 20, &jobs, &err);
+        int64_t next;
+        int n = k->ops->list(k->st, &(rbk_job_filter){0}, 0, 20, &jobs, &next, &err);
         int64_t last = 0;
         for (rbk_job *j = n > 0 ? jobs : NULL; j; j = j->next) {
             a->faults += j->seq <= last || j->rnd != j->seq + 1000000;
@@ -520,7 +521,7 @@ static void test_many(void **state)
     assert_int_equal(claimed, MANY / MANY_LANES);
     int64_t after = 0;
     int seen = 0;
-    for (int n; (n = k->ops->list(k->st, 0, after, 1000, &jobs, &k->err)) > 0; seen += n) {
+    for (int n; (n = list_jobs(k, 0, after, 1000, &jobs)) > 0; seen += n) {
         for (rbk_job *j = jobs; j; j = j->next)
             after = j->seq;
         free_jobs(jobs);

@@ -87,9 +87,12 @@ static bool same_as_model(const rbk_store_ops *ops, rbk_store *st, int n)
     rbk_job *a = NULL, *b = NULL;
     rbk_store_stats sa = {0}, sb = {0};
     rbk_error err;
-    bool same = ops->stats(st, &sa, &err) == 0 && ops->list(st, 0, 0, 1000, &a, &err) >= 0;
+    const rbk_job_filter any = {0};
+    int64_t next;
+    bool same = ops->stats(st, &sa, &err) == 0 &&
+                ops->list(st, &any, 0, 1000, &a, &next, &err) >= 0;
     assert_int_equal(rbk_store_memory.stats(models[n], &sb, &err), 0);
-    assert_true(rbk_store_memory.list(models[n], 0, 0, 1000, &b, &err) >= 0);
+    assert_true(rbk_store_memory.list(models[n], &any, 0, 1000, &b, &next, &err) >= 0);
     rbk_job *i = a, *j = b;
     for (; same && i && j; i = i->next, j = j->next)
         same = same_job(i, j);

@@ -19,7 +19,7 @@
 #include <time.h>
 
 #define OP_BIT(kind) (1u << (kind))
-enum { ANY_OP = 0xff, UNTIL_TOLD = -1 };
+enum { ANY_OP = 0xfff, UNTIL_TOLD = -1 };
 
 typedef struct fault {
     int err;
@@ -38,6 +38,7 @@ static struct disk {
     atomic_int commit_ms; /* how long each commit takes */
     atomic_int handles;   /* open ones */
     atomic_int applies, claims, scans, opens, recoveries;
+    atomic_int most_ended; /* jobs purged in one commit */
 } disk = {.lock = PTHREAD_MUTEX_INITIALIZER, .moved = PTHREAD_COND_INITIALIZER};
 
 /* --- The store's side --------------------------------------------------------------- */
@@ -91,8 +92,12 @@ static inline int faulty_apply(rbk_store *st, rbk_store_op *ops, size_t n, rbk_e
 {
     unsigned kinds = 0;
     bool after = false;
-    for (size_t i = 0; i < n; i++)
+    int ended = 0;
+    for (size_t i = 0; i < n; i++) {
         kinds |= OP_BIT(ops[i].kind);
+        ended += ops[i].kind == RBK_OP_PURGE;
+    }
+    disk.most_ended = ended > disk.most_ended ? ended : disk.most_ended;
     disk.applies++;
     pass_gate(kinds);
     int ms = disk.commit_ms;
@@ -153,10 +158,33 @@ static inline int faulty_get(rbk_store *st, int64_t seq, int64_t rnd, rbk_job **
     return rbk_store_memory.get(st, seq, rnd, ret, err);
 }
 
-static inline int faulty_list(rbk_store *st, uint8_t state, int64_t after, size_t max,
-                              rbk_job **ret, rbk_error *err)
+static inline int faulty_list(rbk_store *st, const rbk_job_filter *filter, int64_t after,
+                              size_t max, rbk_job **ret, int64_t *ret_next, rbk_error *err)
 {
-    return rbk_store_memory.list(st, state, after, max, ret, err);
+    return rbk_store_memory.list(st, filter, after, max, ret, ret_next, err);
+}
+
+static inline int faulty_attempts(rbk_store *st, int64_t seq, size_t max, rbk_attempt_note *ret,
+                                  rbk_error *err)
+{
+    return rbk_store_memory.attempts(st, seq, max, ret, err);
+}
+
+static inline int faulty_sweep(rbk_store *st, const rbk_store_keep *keep, rbk_wall_ms now,
+                               size_t max, rbk_error *err)
+{
+    return rbk_store_memory.sweep(st, keep, now, max, err);
+}
+
+static inline int faulty_hold(rbk_store *st, rbk_str receiver, bool hold, rbk_error *err)
+{
+    return rbk_store_memory.hold(st, receiver, hold, err);
+}
+
+static inline int faulty_holds(rbk_store *st, rbk_str after, size_t max, rbk_lane_due *ret,
+                               rbk_error *err)
+{
+    return rbk_store_memory.holds(st, after, max, ret, err);
 }
 
 static const rbk_store_ops faulty_store = {
@@ -173,6 +201,10 @@ static const rbk_store_ops faulty_store = {
     .free_bytes = faulty_free_bytes,
     .get = faulty_get,
     .list = faulty_list,
+    .attempts = faulty_attempts,
+    .sweep = faulty_sweep,
+    .hold = faulty_hold,
+    .holds = faulty_holds,
 };
 
 /* --- The test's side ------------------------------------------------------------------ */
@@ -224,7 +256,8 @@ static inline rbk_job *disk_first_job(void)
 {
     rbk_job *job = NULL;
     rbk_error err = {0};
-    rbk_store_memory.list(disk.inner, 0, 0, 1, &job, &err);
+    int64_t next;
+    rbk_store_memory.list(disk.inner, &(rbk_job_filter){0}, 0, 1, &job, &next, &err);
     return job;
 }
 

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* store/memory_impl.h - what the files of the store `memory:` share.
+ *
+ * memory.c       open, close, apply(), held receivers, the table of functions
+ * memory_rows.c  the rows and the lists that hold them
+ * memory_read.c  claim(), lanes(), recover(), stats(), get(), list(), attempts(), sweep()
+ *
+ * A row never changes but for its shelf: an operation puts a new version in its place, so
+ * that a transaction which runs out of memory halfway can be taken back. */
+#ifndef RBK_STORE_MEMORY_IMPL_H
+#define RBK_STORE_MEMORY_IMPL_H
+
+#include "ringback/store.h"
+#include "store/rules.h"
+
+#include <pthread.h>
+
+enum { RBK_ROW_LEVELS = 14 };
+
+/* By seq, over all shelves; by lane, due and seq, over the wait shelf; by shelf, end and seq,
+ * over the dead and done shelves. */
+typedef enum rbk_row_list {
+    RBK_ROWS_BY_SEQ,
+    RBK_ROWS_BY_LANE,
+    RBK_ROWS_BY_END,
+    RBK_ROW_LISTS
+} rbk_row_list;
+
+typedef struct rbk_row {
+    rbk_job *job;
+    int shelf;
+    rbk_wall_ms ended; /* meaningful on the dead and done shelves */
+    rbk_attempt_note *notes;
+    size_t n_notes;
+    int height;
+    struct rbk_row *next[RBK_ROW_LISTS][RBK_ROW_LEVELS];
+} rbk_row;
+
+struct rbk_store {
+    pthread_mutex_t lock;
+    rbk_row head; /* its job is NULL: before every other */
+    rbk_store_stats stats;
+    char **holds; /* names of held receivers, in byte order */
+    size_t n_holds;
+    uint32_t coin;
+};
+
+/* The first row of the list that is not less than `key`, or NULL. `key` need only have what
+ * the list is ordered by. */
+rbk_row *rbk_rows_seek(rbk_store *st, rbk_row_list list, const rbk_row *key);
+rbk_row *rbk_rows_find(rbk_store *st, int64_t seq);
+void rbk_rows_link(rbk_store *st, rbk_row *r);
+void rbk_rows_unlink(rbk_store *st, rbk_row *r);
+/* From the wait shelf to the job shelf, as it stands. */
+void rbk_rows_claim(rbk_store *st, rbk_row *r);
+
+/* A row with a copy of `job`, the notes of `old` (may be NULL) and `note` where it is one and
+ * new, not linked yet; NULL when memory is out. */
+rbk_row *rbk_row_new(rbk_store *st, const rbk_job *job, const rbk_row *old,
+                     const rbk_attempt_note *note);
+void rbk_row_free(rbk_row *r);
+
+/* Slots. */
+int rbk_memory_claim(rbk_store *st, rbk_str lane, rbk_wall_ms now, size_t max, rbk_job **ret_jobs,
+                     rbk_wall_ms *ret_next, rbk_error *err);
+int rbk_memory_lanes(rbk_store *st, rbk_str after, size_t max, rbk_lane_due *ret, rbk_error *err);
+int rbk_memory_recover(rbk_store *st, int64_t after, size_t max, rbk_job **ret_jobs,
+                       rbk_error *err);
+int rbk_memory_stats(rbk_store *st, rbk_store_stats *ret, rbk_error *err);
+int rbk_memory_get(rbk_store *st, int64_t seq, int64_t rnd, rbk_job **ret_job, rbk_error *err);
+int rbk_memory_list(rbk_store *st, const rbk_job_filter *filter, int64_t after, size_t max,
+                    rbk_job **ret_jobs, int64_t *ret_next, rbk_error *err);
+int rbk_memory_attempts(rbk_store *st, int64_t seq, size_t max, rbk_attempt_note *ret,
+                        rbk_error *err);
+int rbk_memory_sweep(rbk_store *st, const rbk_store_keep *keep, rbk_wall_ms now, size_t max,
+                     rbk_error *err);
+
+#endif

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* store/memory_read.c - what is read from the store `memory:`, the claim, and the sweep.
+ *
+ * READER slots come from another thread; everything happens under the one lock, and what is
+ * handed out is a copy. */
+#include "store/memory_impl.h"
+
+#include "base/error.h"
+#include "base/str.h"
+
+#include <stdlib.h>
+
+static void free_chain(rbk_job *job)
+{
+    while (job) {
+        rbk_job *next = job->next;
+        rbk_job_free(job);
+        job = next;
+    }
+}
+
+static bool is_due(const rbk_row *r, rbk_str lane, rbk_wall_ms now)
+{
+    return rbk_str_eq(r->job->lane, lane) && r->job->due <= now;
+}
+
+/* The due jobs are copied first: only then, when nothing can fail, they move. */
+int rbk_memory_claim(rbk_store *st, rbk_str lane, rbk_wall_ms now, size_t max, rbk_job **ret_jobs,
+                     rbk_wall_ms *ret_next, rbk_error *err)
+{
+    rbk_job key = {.seq = INT64_MIN, .due = INT64_MIN, .lane = lane};
+    rbk_job *jobs = NULL, **tail = &jobs;
+    int n = 0;
+    pthread_mutex_lock(&st->lock);
+    rbk_row *first = rbk_rows_seek(st, RBK_ROWS_BY_LANE, &(rbk_row){.job = &key});
+    for (rbk_row *r = first; r && (size_t)n < max && is_due(r, lane, now);
+         r = r->next[RBK_ROWS_BY_LANE][0]) {
+        if ((*tail = rbk_job_copy(r->job)) == NULL) {
+            pthread_mutex_unlock(&st->lock);
+            free_chain(jobs);
+            return rbk_fail(err, RBK_E_NOMEM, "a claimed job");
+        }
+        tail = &(*tail)->next;
+        n++;
+    }
+    rbk_row *rest = first;
+    for (int i = 0; i < n; i++) {
+        rbk_row *next = rest->next[RBK_ROWS_BY_LANE][0];
+        rbk_rows_claim(st, rest);
+        rest = next;
+    }
+    *ret_next = rest && rbk_str_eq(rest->job->lane, lane) ? rest->job->due : INT64_MAX;
+    pthread_mutex_unlock(&st->lock);
+    *ret_jobs = jobs;
+    return n;
+}
+
+int rbk_memory_lanes(rbk_store *st, rbk_str after, size_t max, rbk_lane_due *ret, rbk_error *err)
+{
+    (void)err;
+    rbk_job job = {.seq = INT64_MAX, .due = INT64_MAX, .lane = after};
+    rbk_row key = {.job = &job};
+    size_t n = 0;
+    pthread_mutex_lock(&st->lock);
+    for (rbk_row *r; n < max && (r = rbk_rows_seek(st, RBK_ROWS_BY_LANE, &key)) != NULL; n++) {
+        memcpy(ret[n].lane, r->job->lane.p, r->job->lane.n);
+        ret[n].lane[r->job->lane.n] = 0;
+        ret[n].due = r->job->due;
+        job.lane = r->job->lane;
+    }
+    pthread_mutex_unlock(&st->lock);
+    return (int)n;
+}
+
+/* What to copy, from behind `after`. */
+typedef struct page {
+    bool job_shelf; /* of that alone */
+    const rbk_job_filter *filter;
+    int64_t after;
+    size_t max, bytes_max;
+} page;
+
+static bool is_meant(const page *p, const rbk_row *r)
+{
+    return r->job->seq != p->after && (!p->job_shelf || r->shelf == RBK_SHELF_JOB) &&
+           (p->filter == NULL || rbk_store_means(p->filter, r->job));
+}
+
+/* *ret_next: behind which seq there are more that are meant, 0 for none. */
+static int copy_rows(rbk_store *st, const page *p, rbk_job **ret_jobs, int64_t *ret_next,
+                     rbk_error *err)
+{
+    rbk_job key = {.seq = p->after};
+    rbk_job *jobs = NULL, **tail = &jobs;
+    size_t n = 0, bytes = 0;
+    bool failed = false, more = false;
+    int64_t last = p->after;
+    pthread_mutex_lock(&st->lock);
+    for (rbk_row *r = rbk_rows_seek(st, RBK_ROWS_BY_SEQ, &(rbk_row){.job = &key});
+         r && !failed && !more; r = r->next[RBK_ROWS_BY_SEQ][0]) {
+        if (!is_meant(p, r))
+            continue;
+        more = n == p->max || bytes >= p->bytes_max;
+        if (more)
+            continue;
+        *tail = rbk_job_copy(r->job);
+        failed = *tail == NULL;
+        if (!failed) {
+            last = r->job->seq;
+            bytes += rbk_job_bytes(*tail);
+            tail = &(*tail)->next;
+            n++;
+        }
+    }
+    pthread_mutex_unlock(&st->lock);
+    if (failed) {
+        free_chain(jobs);
+        return rbk_fail(err, RBK_E_NOMEM, "a list of jobs");
+    }
+    *ret_jobs = jobs;
+    *ret_next = more ? last : 0;
+    return (int)n;
+}
+
+int rbk_memory_recover(rbk_store *st, int64_t after, size_t max, rbk_job **ret_jobs,
+                       rbk_error *err)
+{
+    const page p = {.job_shelf = true, .after = after, .max = max, .bytes_max = SIZE_MAX};
+    int64_t next;
+    return copy_rows(st, &p, ret_jobs, &next, err);
+}
+
+int rbk_memory_list(rbk_store *st, const rbk_job_filter *filter, int64_t after, size_t max,
+                    rbk_job **ret_jobs, int64_t *ret_next, rbk_error *err)
+{
+    const page p = {.filter = filter,
+                    .after = after,
+                    .max = max < RBK_STORE_LIST_MAX ? max : RBK_STORE_LIST_MAX,
+                    .bytes_max = RBK_STORE_LIST_BYTES};
+    return copy_rows(st, &p, ret_jobs, ret_next, err);
+}
+
+int rbk_memory_get(rbk_store *st, int64_t seq, int64_t rnd, rbk_job **ret_job, rbk_error *err)
+{
+    pthread_mutex_lock(&st->lock);
+    rbk_row *r = rbk_rows_find(st, seq);
+    bool found = r && r->job->rnd == rnd;
+    rbk_job *job = found ? rbk_job_copy(r->job) : NULL;
+    pthread_mutex_unlock(&st->lock);
+    if (!found)
+        return rbk_fail(err, RBK_E_NOTFOUND, "seq %lld", (long long)seq);
+    if (job == NULL)
+        return rbk_fail(err, RBK_E_NOMEM, "a job");
+    *ret_job = job;
+    return 0;
+}
+
+int rbk_memory_attempts(rbk_store *st, int64_t seq, size_t max, rbk_attempt_note *ret,
+                        rbk_error *err)
+{
+    (void)err;
+    pthread_mutex_lock(&st->lock);
+    rbk_row *r = rbk_rows_find(st, seq);
+    size_t n = r ? r->n_notes : 0;
+    n = n < max ? n : max;
+    if (n)
+        memcpy(ret, r->notes, n * sizeof *ret);
+    pthread_mutex_unlock(&st->lock);
+    return (int)n;
+}
+
+int rbk_memory_stats(rbk_store *st, rbk_store_stats *ret, rbk_error *err)
+{
+    (void)err;
+    pthread_mutex_lock(&st->lock);
+    *ret = st->stats;
+    pthread_mutex_unlock(&st->lock);
+    return 0;
+}
+
+/* --- The sweep --------------------------------------------------------------------- */
+
+/* What ended first on the shelf, if it may go. */
+static rbk_row *find_stale(rbk_store *st, rbk_shelf shelf, const rbk_store_keep *keep,
+                           rbk_wall_ms now)
+{
+    rbk_job job = {.seq = INT64_MIN};
+    rbk_row key = {.job = &job, .shelf = (int)shelf, .ended = INT64_MIN};
+    rbk_row *r = rbk_rows_seek(st, RBK_ROWS_BY_END, &key);
+    bool stale = r && r->shelf == (int)shelf &&
+                 rbk_store_is_stale(keep, shelf, r->ended, now, st->stats.done_bytes);
+    return stale ? r : NULL;
+}
+
+int rbk_memory_sweep(rbk_store *st, const rbk_store_keep *keep, rbk_wall_ms now, size_t max,
+                     rbk_error *err)
+{
+    (void)err;
+    int n = 0;
+    pthread_mutex_lock(&st->lock);
+    for (; (size_t)n < max && n < INT32_MAX; n++) {
+        rbk_row *dead = find_stale(st, RBK_SHELF_DEAD, keep, now);
+        rbk_row *done = find_stale(st, RBK_SHELF_DONE, keep, now);
+        rbk_row *r = dead && (done == NULL || dead->ended <= done->ended) ? dead : done;
+        if (r == NULL)
+            break;
+        rbk_rows_unlink(st, r);
+        rbk_row_free(r);
+    }
+    pthread_mutex_unlock(&st->lock);
+    return n;
+}
