@@ -6,6 +6,9 @@
  * from their own caller alone, and a look-up never queues behind another: it is sent at
  * once or not at all. Without a caller the share is the domain's (the last two labels).
  *
+ * That a name has no address refuses a call, so it must be known: a closed network's server
+ * that denies every name, with nobody's word for it, refuses nothing.
+ *
  * What was answered is copied to `known` until the resolver would ask again. Entries are
  * dropped in the order in which they came; the lock is held for a look or a change. */
 #include "engine/names.h"
@@ -167,6 +170,8 @@ int rbk_names_new(const char *servers, rbk_names **ret, rbk_error *err)
     int r = n->known ? rbk_loop_new("rbk-names", &n->loop, err) : rbk_fail(err, RBK_E_NOMEM, "names");
     if (r == 0)
         r = rbk_resolver_new(n->loop, &n->resolver, err);
+    if (r == 0)
+        rbk_resolver_want_proof(n->resolver);
     if (r == 0 && servers && rbk_resolver_set_servers(n->resolver, servers) < 0)
         r = rbk_fail(err, RBK_E_CONFIG, "callback.name_servers: %s", servers);
     if (r < 0) {

@@ -18,6 +18,7 @@
 #include "base/error.h"
 #include "base/map.h"
 #include "base/ring.h"
+#include "net/dns_reply.h"
 
 enum {
     WAITERS_MAX = 1000,
@@ -75,7 +76,7 @@ struct rbk_resolver {
     ares_channel channel;
     uv_timer_t timer;
     unsigned open; /* handles of libuv */
-    bool freed;
+    bool freed, proves;
     rbk_map *entries, *shares;
     rbk_link by_use, socks;
     rbk_link all, ready;
@@ -298,22 +299,41 @@ static int keep_answer(entry *e, const struct ares_addrinfo *ai)
     return 0;
 }
 
+static void end_with(entry *e, int err, int ttl)
+{
+    rbk_resolver *r = e->r;
+    end_lookup(e);
+    e->err = err;
+    e->expires = rbk_loop_now(r->loop) + ttl * INT64_C(1000);
+    while (!rbk_link_empty(&e->waiters))
+        rbk_link_append(&r->ready, e->waiters.next);
+}
+
+/* From within c-ares. */
+static void on_proof(void *arg, int status, int timeouts, unsigned char *p, int n)
+{
+    int err = error_of(status);
+    (void)timeouts;
+    if (status == ARES_SUCCESS || (err == RBK_E_RESOLVE && !rbk_dns_has_soa(p, n > 0 ? (size_t)n : 0)))
+        err = RBK_E_CONNECT;
+    end_with(arg, err, err == RBK_E_NOMEM ? 0 : FAILED_S);
+}
+
 /* From within c-ares. */
 static void on_result(void *arg, int status, int timeouts, struct ares_addrinfo *ai)
 {
     entry *e = arg;
-    rbk_resolver *r = e->r;
     (void)timeouts;
-    end_lookup(e);
-    e->err = error_of(status);
-    if (e->err == 0)
-        e->err = keep_answer(e, ai);
-    int ttl = e->err == 0 ? read_ttl(ai) : e->err == RBK_E_NOMEM ? 0 : FAILED_S;
+    int err = error_of(status);
+    if (err == 0)
+        err = keep_answer(e, ai);
+    int ttl = err == 0 ? read_ttl(ai) : err == RBK_E_NOMEM ? 0 : FAILED_S;
     if (ai)
         ares_freeaddrinfo(ai);
-    e->expires = rbk_loop_now(r->loop) + ttl * INT64_C(1000);
-    while (!rbk_link_empty(&e->waiters))
-        rbk_link_append(&r->ready, e->waiters.next);
+    if (e->r->proves && (status == ARES_ENOTFOUND || status == ARES_ENODATA))
+        ares_query(e->r->channel, e->name.p, 1, 1, on_proof, e); /* class IN, type A */
+    else
+        end_with(e, err, ttl);
 }
 
 /* --- sockets and time --- */
@@ -648,6 +668,11 @@ int rbk_resolver_new(rbk_loop *l, rbk_resolver **ret, rbk_error *err)
     r->open = 1;
     *ret = r;
     return 0;
+}
+
+void rbk_resolver_want_proof(rbk_resolver *r)
+{
+    r->proves = true;
 }
 
 /* A channel of its own: how long a try may take depends on how many servers there are. */
