@@ -76,6 +76,15 @@ RBK_API uint16_t rbk_server_port(const rbk_server *s, size_t i);
  * everything under way was finished, 1 when the rest was left to the store. */
 RBK_API int rbk_server_stop(rbk_server *s);
 
+/* Take new settings while the server runs: those of `fresh`, a server made for this alone
+ * (new, then set and load; never started; afterwards good for rbk_server_free() only). The
+ * options that docs/configuration.md marks take effect at once: on new calls, and on
+ * stored jobs at their next attempt. Others that differ wait for the next start, and are
+ * named in the log. The files of keys are read again; NULL for `fresh` does only that.
+ * 0; RBK_E_CONFIG, RBK_E_SYS, RBK_E_NOMEM with rbk_server_error(): what could not be used
+ * stays as it was. RBK_E_STATE unless `s` runs. The thread of start and stop. */
+RBK_API int rbk_server_reload(rbk_server *s, rbk_server *fresh);
+
 /* RBK_OK while the server works; RBK_E_IO once its store cannot be trusted: nothing
  * is accepted any more, and the process should end. Any thread. */
 RBK_API int rbk_server_health(const rbk_server *s);

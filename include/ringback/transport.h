@@ -58,6 +58,7 @@ typedef struct rbk_transport_env {
     void *tls;  /* rbk_tls of the couriers (net/tls.h) */
     int64_t connect_ms, total_ms; /* deadlines of one attempt */
     int64_t resolve_ms;
+    const char *name_servers; /* to ask in place of the system's: "127.0.0.1:5353,…"; or NULL */
 } rbk_transport_env;
 
 typedef struct rbk_transport_ops {

@@ -3,35 +3,19 @@
  * check refuses it? Asks the policy that the server asks; no packet is sent. */
 #include "app/app.h"
 #include "core/netpolicy.h"
+#include "server/own.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { OWN_MAX = 16 };
-
 /* The addresses of server.listen, which options_check has looked at. */
-static size_t find_own(const char *listen, rbk_own_listener own[OWN_MAX])
+static int find_own(const rbk_options *o, rbk_own *own, rbk_error *err)
 {
-    size_t n = 0;
-    for (const char *p = listen; *p && n < OWN_MAX;) {
-        size_t len = strcspn(p, ",");
-        rbk_str item = rbk_str_trim((rbk_str){p, len});
-        const char *colon = memrchr(item.p, ':', item.n);
-        rbk_str host = {item.p, colon ? (size_t)(colon - item.p) : 0};
-        uint64_t port = 0;
-        if (colon)
-            rbk_str_u64((rbk_str){colon + 1, item.n - host.n - 1}, 65535, &port);
-        own[n] = (rbk_own_listener){.kind = RBK_HOST_IPV4, .port = (uint16_t)port};
-        if (host.n > 2 && host.p[0] == '[') {
-            own[n].kind = RBK_HOST_IPV6;
-            rbk_parse_ipv6((rbk_str){host.p + 1, host.n - 2}, own[n].addr);
-        } else if (host.n) {
-            rbk_parse_ipv4(host, own[n].addr);
-        }
-        n++;
-        p += len + (p[len] == ',');
-    }
-    return n;
+    rbk_str rest = rbk_str_z(o->listen), text;
+    int r = 0;
+    while (r == 0 && rbk_list_next(&rest, &text))
+        r = rbk_own_add_text(own, text, err);
+    return r;
 }
 
 /* What an operator would look at. */
@@ -61,7 +45,7 @@ static const char *check_of(rbk_dsn_fault fault)
 
 static int check(const rbk_options *o, const char *text)
 {
-    rbk_own_listener own[OWN_MAX];
+    rbk_own own = {0};
     rbk_netpolicy_conf conf = {
         .schemes = rbk_str_z(o->schemes), .hosts = rbk_str_z(o->hosts),
         .allow = rbk_str_z(o->allow), .deny = rbk_str_z(o->deny), .ports = rbk_str_z(o->ports)};
@@ -69,11 +53,14 @@ static int check(const rbk_options *o, const char *text)
     rbk_error err = {0};
     rbk_dsn dsn;
     char reason[160];
-    int r = rbk_netpolicy_new(&conf, own, find_own(o->listen, own), &policy, &err);
+    int r = find_own(o, &own, &err);
+    if (r == 0)
+        r = rbk_netpolicy_new(&conf, own.list, own.n, &policy, &err);
+    rbk_own_free(&own);
     if (r < 0)
         return rbk_failed(r, err.detail);
     rbk_dsn_fault fault = rbk_netpolicy_check(policy, rbk_str_z(text), &dsn);
-    rbk_netpolicy_free(policy);
+    rbk_netpolicy_unref(policy);
     if (fault == RBK_DSN_OK) {
         printf("accepted\nreceiver: %s\n", dsn.receiver);
         return RBK_EXIT_OK;

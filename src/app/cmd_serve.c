@@ -28,22 +28,28 @@ static rbk_log make_log(const rbk_options *o)
         .level = (rbk_level)o->log_level, .json = o->log_json != 0, .write = write_line};
 }
 
-/* No setting of this version can change while the server runs, so a good file is only
- * said to be good. What the files of keys hold does change. */
-static void reload(rbk_server *s, const rbk_settings *settings, const rbk_log *log)
+/* A fault of the settings leaves all of them as they are; the files of keys are read again
+ * in any case. The library logs what comes of it. */
+static void reload(rbk_server *s, const rbk_settings *settings, rbk_log *log)
 {
     rbk_error err = {0};
     rbk_options *o = rbk_settings_load(settings, &err);
-    if (o)
-        rbk_event(log, RBK_INFO, "config.checked", RBK_FZ("file", settings->file ? settings->file : ""));
+    rbk_server *fresh = o ? rbk_server_new() : NULL;
+    rbk_level level = o ? (rbk_level)o->log_level : log->level;
+    if (o && fresh == NULL)
+        rbk_fail(&err, RBK_E_NOMEM, "out of memory");
+    if (fresh)
+        rbk_server_use_options(fresh, o);
     else
+        rbk_options_free(o);
+    if (fresh == NULL)
         rbk_event(log, RBK_ERROR, "config.refused", RBK_FZ("detail", err.detail));
-    rbk_options_free(o);
-    if (rbk_server_reload_keys(s, &err) < 0)
-        rbk_event(log, RBK_ERROR, "signing.refused", RBK_FZ("detail", err.detail));
+    if (rbk_server_reload(s, fresh) == 0 && fresh)
+        log->level = level;
+    rbk_server_free(fresh);
 }
 
-static int wait_for_end(rbk_server *s, const rbk_settings *settings, const rbk_log *log)
+static int wait_for_end(rbk_server *s, const rbk_settings *settings, rbk_log *log)
 {
     while (rbk_server_health(s) != RBK_E_IO) {
         int signum = rbk_process_wait(HEALTH_MS);

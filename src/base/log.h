@@ -19,7 +19,8 @@ typedef struct rbk_log_field {
 } rbk_log_field;
 
 typedef struct rbk_log {
-    rbk_level level; /* events below it cost nothing but this comparison */
+    _Atomic rbk_level level; /* events below it cost nothing but this comparison; may be
+                                changed at any time */
     bool json;       /* one JSON object a line in place of logfmt */
     /* `line` is NUL-terminated, without the end of line. */
     void (*write)(void *user, rbk_level level, const char *line, size_t n);

@@ -9,13 +9,14 @@
  * family) is reached through every loopback address, and a connection to the
  * unspecified address ends on loopback; so a wildcard listener refuses loopback and
  * unspecified targets of its port, and a loopback listener refuses unspecified ones.
- * The other addresses of this machine are unknown here: who listens on any address
- * and allows blocks that hold the machine's own adds them as listeners of their own.
+ * The other addresses of this machine are unknown here: whoever makes the policy lists
+ * them beside a wildcard listener (server/own.c).
  *
  * `hosts` names a special-use name only when a glob spells out the part that makes it
  * special: "*.corp.internal" opens "a.corp.internal", and "**" opens no such name. */
 #include "core/netpolicy.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/error.h"
@@ -41,6 +42,8 @@ typedef struct cidr_list {
 } cidr_list;
 
 struct rbk_netpolicy {
+    atomic_uint refs;
+    int64_t resolve_ms;
     char schemes[SCHEMES_MAX + 1];
     size_t schemes_n;
     glob *hosts;
@@ -227,6 +230,11 @@ rbk_dsn_fault rbk_netpolicy_check(const rbk_netpolicy *p, rbk_str text, rbk_dsn 
 rbk_str rbk_netpolicy_schemes(const rbk_netpolicy *p)
 {
     return (rbk_str){p->schemes, p->schemes_n};
+}
+
+int64_t rbk_netpolicy_resolve_ms(const rbk_netpolicy *p)
+{
+    return p->resolve_ms;
 }
 
 /* ---- configuration ---- */
@@ -448,6 +456,8 @@ int rbk_netpolicy_new(const rbk_netpolicy_conf *conf, const rbk_own_listener *ow
     rbk_netpolicy *p = calloc(1, sizeof *p);
     if (p == NULL)
         return rbk_fail(err, RBK_E_NOMEM, "callback policy");
+    atomic_init(&p->refs, 1);
+    p->resolve_ms = conf->resolve_ms;
     if ((r = set_schemes(p, rbk_str_trim(conf->schemes), err)) < 0 ||
         (r = set_hosts(p, rbk_str_trim(conf->hosts), err)) < 0 ||
         (r = set_cidrs("callback.allow", rbk_str_trim(conf->allow), &p->allow, err)) < 0 ||
@@ -458,13 +468,19 @@ int rbk_netpolicy_new(const rbk_netpolicy_conf *conf, const rbk_own_listener *ow
     *ret = p;
     p = NULL;
 out:
-    rbk_netpolicy_free(p);
+    rbk_netpolicy_unref(p);
     return r;
 }
 
-void rbk_netpolicy_free(rbk_netpolicy *p)
+rbk_netpolicy *rbk_netpolicy_ref(rbk_netpolicy *p)
 {
-    if (p == NULL)
+    atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
+    return p;
+}
+
+void rbk_netpolicy_unref(rbk_netpolicy *p)
+{
+    if (p == NULL || atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) != 1)
         return;
     free(p->hosts);
     free(p->allow.v);

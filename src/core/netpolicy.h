@@ -2,8 +2,9 @@
 /* core/netpolicy.h - which hosts, ports and addresses a callback may reach.
  *
  * Decides on parsed DSNs and on binary addresses, never on text that something else
- * parses. Pure: immutable once built, so any thread may ask. The address check is
- * made at admit for a literal, and again for the socket address of every attempt. */
+ * parses. Pure: immutable once built, so any thread may ask that has a reference; a new
+ * policy replaces an old one whole. The address check is made at admit for a literal, and
+ * again for the socket address of every attempt. */
 #ifndef RBK_CORE_NETPOLICY_H
 #define RBK_CORE_NETPOLICY_H
 
@@ -18,10 +19,12 @@ typedef struct rbk_netpolicy_conf {
     rbk_str deny;    /* CIDRs: never, even when in `allow` */
     rbk_str ports;   /* "443,1024-65535"; empty: 443 and 1024-65535 without the
                         WHATWG bad ports. A list given by hand is taken as it is */
+    int64_t resolve_ms; /* how long admission waits for the addresses of a name; 0: never */
 } rbk_netpolicy_conf;
 
 /* An address and port that ringback listens on. `kind` is IPV4 or IPV6; all zero
- * bytes mean any address of this machine. */
+ * bytes mean any address, of which the policy knows loopback alone: the machine's other
+ * addresses are listed beside it. */
 typedef struct rbk_own_listener {
     rbk_host_kind kind;
     uint8_t addr[16];
@@ -32,7 +35,8 @@ typedef struct rbk_own_listener {
  * scheme "http" is RBK_E_CONFIG: callbacks are encrypted. */
 int rbk_netpolicy_new(const rbk_netpolicy_conf *conf, const rbk_own_listener *own, size_t n_own,
                       rbk_netpolicy **ret, rbk_error *err);
-void rbk_netpolicy_free(rbk_netpolicy *p);
+rbk_netpolicy *rbk_netpolicy_ref(rbk_netpolicy *p);
+void rbk_netpolicy_unref(rbk_netpolicy *p); /* NULL is legal */
 
 /* Every check of a callback that needs no network, in the documented order, parse
  * included. On RBK_DSN_OK `ret` is filled. */
@@ -46,5 +50,7 @@ bool rbk_netpolicy_addr_ok(const rbk_netpolicy *p, rbk_host_kind kind, const uin
 
 /* The schemes that the policy enables, as configured. */
 rbk_str rbk_netpolicy_schemes(const rbk_netpolicy *p);
+/* As configured. */
+int64_t rbk_netpolicy_resolve_ms(const rbk_netpolicy *p);
 
 #endif

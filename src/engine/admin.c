@@ -214,15 +214,16 @@ int rbk_engine_get(rbk_engine *e, rbk_str id, rbk_job_detail_fn fn, void *user)
 /* --- Changes --------------------------------------------------------------------------------------- */
 
 /* As a callback is checked at its admission. */
-static int check_to(const rbk_engine *e, rbk_str to, rbk_error *err)
+static int check_to(rbk_engine *e, rbk_str to, rbk_error *err)
 {
     rbk_dsn dsn;
     char reason[160];
-    rbk_dsn_fault fault = rbk_netpolicy_check(e->conf.policy, to, &dsn);
-    if (fault == RBK_DSN_OK)
-        return 0;
-    rbk_dsn_reason(fault, to, rbk_netpolicy_schemes(e->conf.policy), reason);
-    return rbk_fail_text(err, RBK_E_PARAMS, "%s", reason);
+    rbk_netpolicy *policy = rbk_engine_policy(e);
+    rbk_dsn_fault fault = rbk_netpolicy_check(policy, to, &dsn);
+    if (fault != RBK_DSN_OK)
+        rbk_dsn_reason(fault, to, rbk_netpolicy_schemes(policy), reason);
+    rbk_netpolicy_unref(policy);
+    return fault == RBK_DSN_OK ? 0 : rbk_fail_text(err, RBK_E_PARAMS, "%s", reason);
 }
 
 static int ask_page(rbk_engine *e, const rbk_change *change, rbk_changing *c)

@@ -4,11 +4,13 @@
  * Decides what becomes of each member: an error, a synchronous call, or a job. What needs
  * no I/O is checked first, so that a refused call costs no commit. Runs on a front loop
  * (or the embedder's thread); never blocks. A job is acknowledged when, and only when,
- * the store has it (rbk_flow_settle). The jobs of one body go to the store together. */
+ * the store has it (rbk_flow_settle). The jobs of one body go to the store together; where
+ * the addresses of a host are not known yet, they wait for them first (engine/held.c). */
 #include "base/clock.h"
 #include "engine/call.h"
 #include "engine/exchange.h"
 #include "engine/execute.h"
+#include "engine/held.h"
 #include "engine/store_thread.h"
 
 enum { FORWARD_MAX = 4096 };
@@ -19,8 +21,9 @@ typedef struct admission {
     const rbk_request *rq;
     rbk_buf forward; /* the headers that go along; made for the first job */
     bool forward_made;
+    rbk_netpolicy *policy; /* a reference; taken for the first job */
     rbk_list jobs;
-    size_t bytes;
+    rbk_held *held; /* those of them that wait for the addresses of their hosts */
 } admission;
 
 /* --- Headers that go along ------------------------------------------------------------- */
@@ -139,16 +142,28 @@ static bool has_room(rbk_engine *e)
            atomic_load(&e->pending_bytes) < e->conf.max_pending_bytes;
 }
 
+void rbk_admit_refuse(rbk_exchange *ex, uint32_t item, const rbk_netpolicy *policy,
+                      rbk_dsn_fault fault)
+{
+    char reason[160];
+    rbk_dsn_reason(fault, rbk_exchange_item(ex, item)->svc.callback, rbk_netpolicy_schemes(policy),
+                   reason);
+    rbk_exchange_refuse(ex, item, "$rpc.callback", reason);
+}
+
 static void admit_job(admission *a, uint32_t item, const rbk_rpc_item *it,
                       const rbk_method_entry *method)
 {
     rbk_dsn dsn;
-    rbk_dsn_fault fault = rbk_netpolicy_check(a->e->conf.policy, it->svc.callback, &dsn);
+    if (a->policy == NULL)
+        a->policy = rbk_engine_policy(a->e);
+    rbk_dsn_fault fault = rbk_netpolicy_check(a->policy, it->svc.callback, &dsn);
+    rbk_name_verdict verdict = fault ? RBK_NAME_FINE : rbk_held_look(a->e, a->policy, &dsn);
+    if (verdict == RBK_NAME_REFUSED)
+        fault = RBK_DSN_NO_ADDRESS;
     if (fault != RBK_DSN_OK) {
-        char reason[160];
-        rbk_dsn_reason(fault, it->svc.callback, rbk_netpolicy_schemes(a->e->conf.policy), reason);
         atomic_fetch_add_explicit(&a->e->refused, 1, memory_order_relaxed);
-        rbk_exchange_refuse(a->ex, item, "$rpc.callback", reason);
+        rbk_admit_refuse(a->ex, item, a->policy, fault);
         return;
     }
     rbk_ticket *t = has_room(a->e) ? make_ticket(a, item, it, method) : NULL;
@@ -157,8 +172,9 @@ static void admit_job(admission *a, uint32_t item, const rbk_rpc_item *it,
         rbk_exchange_fault(a->ex, item, RBK_E_BUSY, RBK_STR_NONE);
         return;
     }
-    a->bytes += rbk_job_bytes(t->job);
     rbk_list_push(&a->jobs, &t->node);
+    if (verdict == RBK_NAME_ASK)
+        rbk_held_add(&a->held, &dsn, t);
 }
 
 /* --- Each member ----------------------------------------------------------------------------- */
@@ -205,25 +221,42 @@ static void admit_item(admission *a, uint32_t i, const rbk_rpc_item *it)
     }
 }
 
-/* All jobs of the body go to the store's inbox as one, or none does. */
-static void hand_over(admission *a)
+static size_t bytes_of(const rbk_list *jobs)
 {
-    int64_t n = (int64_t)a->jobs.n;
-    if (n == 0)
-        return;
-    atomic_fetch_add(&a->e->pending, n);
-    atomic_fetch_add(&a->e->pending_bytes, (int64_t)a->bytes);
-    if (rbk_store_admit(a->e->store, &a->jobs, a->bytes))
-        return;
-    atomic_fetch_sub(&a->e->pending, n);
-    atomic_fetch_sub(&a->e->pending_bytes, (int64_t)a->bytes);
-    atomic_fetch_add_explicit(&a->e->refused, (uint64_t)n, memory_order_relaxed);
-    for (rbk_node *node; (node = rbk_list_pop(&a->jobs));) {
+    size_t bytes = 0;
+    for (const rbk_node *node = jobs->head; node; node = node->next)
+        bytes += rbk_job_bytes(((const rbk_ticket *)(const void *)node)->job);
+    return bytes;
+}
+
+static void refuse_busy(rbk_engine *e, rbk_exchange *ex, rbk_list *jobs)
+{
+    atomic_fetch_add_explicit(&e->refused, jobs->n, memory_order_relaxed);
+    for (rbk_node *node; (node = rbk_list_pop(jobs));) {
         rbk_ticket *t = (rbk_ticket *)(void *)node;
-        rbk_exchange_fault(a->ex, t->item, RBK_E_BUSY, RBK_STR_NONE);
-        rbk_exchange_unref(a->ex);
+        rbk_exchange_fault(ex, t->item, RBK_E_BUSY, RBK_STR_NONE);
+        rbk_exchange_unref(ex);
         rbk_ticket_free(t);
     }
+}
+
+void rbk_admit_hand_over(rbk_engine *e, rbk_exchange *ex, rbk_list *jobs)
+{
+    int64_t n = (int64_t)jobs->n;
+    size_t bytes = bytes_of(jobs);
+    if (n == 0)
+        return;
+    if (!has_room(e)) { /* it was there before the look-up */
+        refuse_busy(e, ex, jobs);
+        return;
+    }
+    atomic_fetch_add(&e->pending, n);
+    atomic_fetch_add(&e->pending_bytes, (int64_t)bytes);
+    if (rbk_store_admit(e->store, jobs, bytes))
+        return;
+    atomic_fetch_sub(&e->pending, n);
+    atomic_fetch_sub(&e->pending_bytes, (int64_t)bytes);
+    refuse_busy(e, ex, jobs);
 }
 
 void rbk_admit(rbk_engine *e, rbk_exchange *ex, const rbk_rpc_doc *doc, const rbk_request *rq)
@@ -231,6 +264,11 @@ void rbk_admit(rbk_engine *e, rbk_exchange *ex, const rbk_rpc_doc *doc, const rb
     admission a = {.e = e, .ex = ex, .rq = rq, .forward = RBK_BUF(FORWARD_MAX)};
     for (size_t i = 0; i < doc->n; i++)
         admit_item(&a, (uint32_t)i, &doc->items[i]);
-    hand_over(&a);
+    if (a.held)
+        rbk_held_ask(a.held, &(rbk_held_call){.e = e, .ex = ex, .policy = a.policy,
+                                              .jobs = &a.jobs, .caller = rq->caller});
+    else
+        rbk_admit_hand_over(e, ex, &a.jobs);
+    rbk_netpolicy_unref(a.policy);
     rbk_buf_free(&a.forward);
 }

@@ -29,6 +29,7 @@ struct rbk_delivery {
     rbk_receiver *to;
     rbk_ticket *t;
     rbk_dsn dsn;
+    rbk_netpolicy *policy; /* one for the whole attempt */
     char job[RBK_ID_TEXT + 1];
     rbk_buf lines; /* header lines of the attempt, its signature among them */
     rbk_mono_ms began;
@@ -147,6 +148,8 @@ static rbk_delivery *get_delivery(rbk_courier *c)
 static void put_delivery(rbk_courier *c, rbk_delivery *d)
 {
     rbk_buf_free(&d->lines);
+    rbk_netpolicy_unref(d->policy);
+    d->policy = NULL;
     if (c->n_spare >= SPARE_MAX) {
         free(d);
         return;
@@ -255,7 +258,7 @@ static void on_done(rbk_attempt *a, const rbk_attempt_result *res)
 /* An address of the host. */
 static bool is_allowed(const struct sockaddr *addr, void *user)
 {
-    const rbk_netpolicy *p = ((const rbk_delivery *)user)->c->e->conf.policy;
+    const rbk_netpolicy *p = ((const rbk_delivery *)user)->policy;
     if (addr->sa_family == AF_INET) {
         struct sockaddr_in in;
         memcpy(&in, addr, sizeof in);
@@ -341,7 +344,7 @@ static void refuse(rbk_courier *c, rbk_delivery *d, rbk_dsn_fault fault)
 {
     char reason[160];
     rbk_job *job = d->t->job;
-    rbk_dsn_reason(fault, job->callback, rbk_netpolicy_schemes(c->e->conf.policy), reason);
+    rbk_dsn_reason(fault, job->callback, rbk_netpolicy_schemes(d->policy), reason);
     free(job->mem[2]);
     job->mem[2] = strdup(reason);
     job->reason = job->mem[2] ? rbk_str_z(job->mem[2]) : RBK_STR("refused");
@@ -406,7 +409,8 @@ void rbk_delivery_start(rbk_courier *c, rbk_receiver *r, rbk_ticket *t)
     d->to = r;
     d->address.n = d->used.n = 0;
     d->caller = false;
-    rbk_dsn_fault fault = rbk_netpolicy_check(c->e->conf.policy, t->job->callback, &d->dsn);
+    d->policy = rbk_engine_policy(c->e);
+    rbk_dsn_fault fault = rbk_netpolicy_check(d->policy, t->job->callback, &d->dsn);
     if (fault == RBK_DSN_OK && transport_at(d->dsn.scheme_lower) == RBK_TRANSPORTS_MAX)
         fault = RBK_DSN_PROTOCOL;
     if (fault != RBK_DSN_OK) {
@@ -431,7 +435,9 @@ void rbk_delivery_expire(rbk_courier *c, rbk_ticket *t)
     char id[RBK_ID_TEXT + 1];
     rbk_dsn dsn;
     rbk_job *job = t->job;
-    bool ok = rbk_netpolicy_check(c->e->conf.policy, job->callback, &dsn) == RBK_DSN_OK;
+    rbk_netpolicy *policy = rbk_engine_policy(c->e);
+    bool ok = rbk_netpolicy_check(policy, job->callback, &dsn) == RBK_DSN_OK;
+    rbk_netpolicy_unref(policy);
     rbk_id_format((rbk_id){(uint64_t)job->seq, (uint64_t)job->rnd}, id);
     rbk_event(RBK_LOG(c->e), RBK_ERROR, "job.expired", RBK_FZ("job", id),
               RBK_FZ("host", ok ? dsn.host_lower : ""), RBK_F("attempts", job->attempts));

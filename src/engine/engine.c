@@ -9,6 +9,7 @@
 #include "engine/change.h"
 #include "engine/courier.h"
 #include "engine/execute.h"
+#include "engine/names.h"
 #include "engine/reader.h"
 #include "engine/reaper.h"
 #include "engine/runs.h"
@@ -35,6 +36,7 @@ int rbk_engine_new(const rbk_engine_conf *conf, rbk_engine **ret, rbk_error *err
         (r = rbk_reaper_new(&e->reaper, err)) < 0 ||
         (r = rbk_execute_new(e, &e->execute, err)) < 0 ||
         (r = rbk_reader_new(e, &e->reader, err)) < 0 ||
+        (r = rbk_names_new(e->conf.name_servers, &e->names, err)) < 0 ||
         (r = rbk_couriers_new(e, &e->couriers, err)) < 0) {
         rbk_engine_free(e);
         return r;
@@ -49,6 +51,7 @@ int rbk_engine_start(rbk_engine *e, rbk_error *err)
     if ((r = rbk_couriers_start(e->couriers, err)) < 0 ||
         (r = rbk_reaper_start(e->reaper, err)) < 0 ||
         (r = rbk_execute_start(e->execute, err)) < 0 ||
+        (r = rbk_names_start(e->names, err)) < 0 ||
         (r = rbk_reader_start(e->reader, err)) < 0)
         return r;
     return rbk_store_thread_start(e->store, err);
@@ -77,6 +80,7 @@ int rbk_engine_stop(rbk_engine *e, int64_t drain_ms)
 {
     e->stopped = true;
     rbk_engine_refuse(e);
+    rbk_names_stop(e->names); /* what waits for a name goes to the store, or is refused */
     rbk_execute_drain(e->execute);
     rbk_couriers_drain(e->couriers);
     bool idle = wait_until_idle(e, drain_ms);
@@ -100,6 +104,8 @@ bool rbk_engine_free(rbk_engine *e)
     if (!e->stopped && e->couriers) /* made, and perhaps half started */
         rbk_engine_stop(e, 0);
     rbk_reader_free(e->reader);
+    rbk_names_free(e->names);
+    e->names = NULL;
     if (e->stuck)
         return false;
     rbk_reaper_free(e->reaper);
@@ -116,9 +122,27 @@ void rbk_engine_unref(rbk_engine *e)
     if (atomic_fetch_sub(&e->refs, 1) != 1)
         return;
     rbk_sign_keys_unref(e->keys);
+    rbk_netpolicy_unref(e->policy);
     pthread_mutex_destroy(&e->keys_lock);
     pthread_mutex_destroy(&e->changes_lock);
     free(e);
+}
+
+void rbk_engine_use_policy(rbk_engine *e, rbk_netpolicy *policy)
+{
+    pthread_mutex_lock(&e->keys_lock);
+    rbk_netpolicy *old = e->policy;
+    e->policy = policy;
+    pthread_mutex_unlock(&e->keys_lock);
+    rbk_netpolicy_unref(old);
+}
+
+rbk_netpolicy *rbk_engine_policy(rbk_engine *e)
+{
+    pthread_mutex_lock(&e->keys_lock);
+    rbk_netpolicy *policy = rbk_netpolicy_ref(e->policy);
+    pthread_mutex_unlock(&e->keys_lock);
+    return policy;
 }
 
 void rbk_engine_stats(const rbk_engine *e, rbk_stats *ret)

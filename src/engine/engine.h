@@ -34,8 +34,8 @@ typedef struct rbk_engine_conf {
     unsigned breaker; /* failures in a row that pause a receiver; 0: none do */
     rbk_str forward_headers; /* comma-separated names */
     rbk_tls_client_conf tls;
-    const rbk_netpolicy *policy; /* the caller's, outlives the engine */
-    const rbk_methods *methods;  /* the same */
+    const char *name_servers;    /* "127.0.0.1:5353,…"; NULL: the system's */
+    const rbk_methods *methods;  /* the caller's, outlive the engine */
     const rbk_log *log;          /* the same */
 } rbk_engine_conf;
 
@@ -51,13 +51,18 @@ const char *rbk_engine_store_path(const rbk_engine *e);
 void rbk_engine_use_keys(rbk_engine *e, rbk_sign_keys *keys);
 /* A reference to the keys in use. Any thread. */
 rbk_sign_keys *rbk_engine_keys(rbk_engine *e);
+/* Judge new calls, and stored jobs at their next attempt, by this policy from now on; takes
+ * the reference. Before the start, and later as often as wanted. Any thread. */
+void rbk_engine_use_policy(rbk_engine *e, rbk_netpolicy *policy);
+/* A reference to the policy in use. Any thread. */
+rbk_netpolicy *rbk_engine_policy(rbk_engine *e);
 /* From now on nothing is accepted (-32009). Any thread. */
 void rbk_engine_refuse(rbk_engine *e);
 /* Let what is under way finish within `drain_ms`, then end the threads and close the
  * store. 0 when all was finished, 1 when the rest is left to the store. */
 int rbk_engine_stop(rbk_engine *e, int64_t drain_ms);
 /* NULL is legal. False: methods did not end at the stop and may still use the engine, its
- * policy, methods and log: all of them must stay until the process ends. */
+ * methods and log: all of them must stay until the process ends. */
 bool rbk_engine_free(rbk_engine *e);
 
 void rbk_engine_stats(const rbk_engine *e, rbk_stats *ret); /* any thread */

@@ -20,6 +20,7 @@ typedef struct rbk_couriers rbk_couriers;
 typedef struct rbk_store_thread rbk_store_thread;
 typedef struct rbk_reader rbk_reader;
 typedef struct rbk_runs rbk_runs;
+typedef struct rbk_names rbk_names;
 
 struct rbk_engine {
     rbk_engine_conf conf;
@@ -30,8 +31,10 @@ struct rbk_engine {
     rbk_couriers *couriers;
     rbk_reader *reader;
     rbk_runs *runs;
-    pthread_mutex_t keys_lock;
-    rbk_sign_keys *keys; /* that attempts are signed with now */
+    rbk_names *names;
+    pthread_mutex_t keys_lock; /* of the two that may be replaced */
+    rbk_sign_keys *keys;   /* that attempts are signed with now */
+    rbk_netpolicy *policy; /* that callbacks are judged by now */
     pthread_mutex_t changes_lock;
     rbk_link changes; /* requests for changes that are not answered yet */
     size_t n_changes;
@@ -43,6 +46,7 @@ struct rbk_engine {
     bool stopped;
     bool stuck;           /* methods did not end in time at the stop */
     atomic_size_t answer_bytes; /* of all exchanges that are not yet given to their fronts */
+    atomic_size_t held_bytes;   /* of jobs that wait for the addresses of their hosts */
     atomic_int_fast64_t pending, pending_bytes, in_memory;
     atomic_int_fast64_t refused_at;    /* the last line about a refused notification */
     atomic_uint_fast64_t refused_more; /* refused since, without a line */

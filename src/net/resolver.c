@@ -18,6 +18,7 @@
 #include "base/error.h"
 #include "base/map.h"
 #include "base/ring.h"
+#include "net/dns_reply.h"
 
 enum {
     WAITERS_MAX = 1000,
@@ -32,6 +33,12 @@ enum {
     TRY_MS_MIN = 250,
 };
 
+/* Who has lookups or waits, with how many of each. */
+typedef struct share {
+    rbk_str key; /* the map's copy */
+    unsigned lookups, waits;
+} share;
+
 typedef struct entry {
     rbk_resolver *r;
     rbk_link by_use; /* the last used at the end */
@@ -39,6 +46,7 @@ typedef struct entry {
     rbk_link waiters;
     unsigned pins; /* waiters, also those that are ready */
     bool pending;
+    share *share; /* of the lookup; NULL: nobody's */
     int err;
     rbk_mono_ms expires;
     rbk_addr *addrs;
@@ -49,6 +57,7 @@ typedef struct waiter {
     rbk_link link; /* in the entry's `waiters`, or in `ready` */
     rbk_link all;
     entry *e;
+    share *share; /* NULL: nobody's */
     rbk_mono_ms deadline;
     int err; /* its own, not the entry's */
     rbk_resolved_fn fn;
@@ -67,8 +76,8 @@ struct rbk_resolver {
     ares_channel channel;
     uv_timer_t timer;
     unsigned open; /* handles of libuv */
-    bool freed;
-    rbk_map *entries;
+    bool freed, proves;
+    rbk_map *entries, *shares;
     rbk_link by_use, socks;
     rbk_link all, ready;
     unsigned n_waiting, n_pending;
@@ -77,6 +86,47 @@ struct rbk_resolver {
 
 static pthread_once_t library_once = PTHREAD_ONCE_INIT;
 static int library_status;
+
+/* --- shares --- */
+
+/* NULL: no memory. One that has nothing goes with drop_idle(). */
+static share *get_share(rbk_resolver *r, rbk_str key)
+{
+    share *s = rbk_map_get(r->shares, key);
+    if (s)
+        return s;
+    s = calloc(1, sizeof *s);
+    if (s && rbk_map_put(r->shares, key, s, &s->key) < 0) {
+        free(s);
+        return NULL;
+    }
+    return s;
+}
+
+static void drop_idle(rbk_resolver *r, share *s)
+{
+    if (s == NULL || s->lookups > 0 || s->waits > 0)
+        return;
+    rbk_map_remove(r->shares, s->key);
+    free(s);
+}
+
+/* A quarter of what the others leave of `max`, of which `all` are taken. */
+static bool has_its_share(unsigned has, unsigned all, unsigned max)
+{
+    unsigned others = all - has, quarter = max > others ? (max - others) / 4 : 0;
+    return has >= (quarter ? quarter : 1);
+}
+
+static void end_lookup(entry *e)
+{
+    e->pending = false;
+    e->r->n_pending--;
+    if (e->share)
+        e->share->lookups--;
+    drop_idle(e->r, e->share);
+    e->share = NULL;
+}
 
 /* --- entries --- */
 
@@ -133,6 +183,9 @@ static void call_waiter(waiter *w, int err)
         memcpy(addrs, e->addrs, n * sizeof *addrs);
     rbk_link_remove(&w->link);
     rbk_link_remove(&w->all);
+    if (w->share)
+        w->share->waits--;
+    drop_idle(r, w->share);
     free(w);
     e->pins--;
     r->n_waiting--;
@@ -176,8 +229,12 @@ static int error_of(int status)
     case ARES_EDESTRUCTION:
     case ARES_ECANCELLED:
         return RBK_E_CLOSED;
-    default:
+    case ARES_ENOTFOUND:
+    case ARES_ENODATA:
+    case ARES_EBADNAME:
         return RBK_E_RESOLVE;
+    default:
+        return RBK_E_CONNECT;
     }
 }
 
@@ -242,23 +299,41 @@ static int keep_answer(entry *e, const struct ares_addrinfo *ai)
     return 0;
 }
 
+static void end_with(entry *e, int err, int ttl)
+{
+    rbk_resolver *r = e->r;
+    end_lookup(e);
+    e->err = err;
+    e->expires = rbk_loop_now(r->loop) + ttl * INT64_C(1000);
+    while (!rbk_link_empty(&e->waiters))
+        rbk_link_append(&r->ready, e->waiters.next);
+}
+
+/* From within c-ares. */
+static void on_proof(void *arg, int status, int timeouts, unsigned char *p, int n)
+{
+    int err = error_of(status);
+    (void)timeouts;
+    if (status == ARES_SUCCESS || (err == RBK_E_RESOLVE && !rbk_dns_has_soa(p, n > 0 ? (size_t)n : 0)))
+        err = RBK_E_CONNECT;
+    end_with(arg, err, err == RBK_E_NOMEM ? 0 : FAILED_S);
+}
+
 /* From within c-ares. */
 static void on_result(void *arg, int status, int timeouts, struct ares_addrinfo *ai)
 {
     entry *e = arg;
-    rbk_resolver *r = e->r;
     (void)timeouts;
-    e->pending = false;
-    r->n_pending--;
-    e->err = error_of(status);
-    if (e->err == 0)
-        e->err = keep_answer(e, ai);
-    int ttl = e->err == 0 ? read_ttl(ai) : e->err == RBK_E_NOMEM ? 0 : FAILED_S;
+    int err = error_of(status);
+    if (err == 0)
+        err = keep_answer(e, ai);
+    int ttl = err == 0 ? read_ttl(ai) : err == RBK_E_NOMEM ? 0 : FAILED_S;
     if (ai)
         ares_freeaddrinfo(ai);
-    e->expires = rbk_loop_now(r->loop) + ttl * INT64_C(1000);
-    while (!rbk_link_empty(&e->waiters))
-        rbk_link_append(&r->ready, e->waiters.next);
+    if (e->r->proves && (status == ARES_ENOTFOUND || status == ARES_ENODATA))
+        ares_query(e->r->channel, e->name.p, 1, 1, on_proof, e); /* class IN, type A */
+    else
+        end_with(e, err, ttl);
 }
 
 /* --- sockets and time --- */
@@ -313,6 +388,7 @@ static void close_handle(rbk_resolver *r)
     if (--r->open > 0)
         return;
     rbk_map_free(r->entries);
+    rbk_map_free(r->shares);
     free(r);
 }
 
@@ -373,7 +449,7 @@ static void on_sock_state(void *arg, ares_socket_t fd, int in, int out)
 
 /* --- lookups --- */
 
-static void start_lookup(entry *e)
+static void start_lookup(entry *e, share *s)
 {
     static const struct ares_addrinfo_hints hints = {
         .ai_flags = ARES_AI_NOSORT, .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
@@ -382,19 +458,28 @@ static void start_lookup(entry *e)
     e->n = 0;
     e->pending = true;
     e->r->n_pending++;
+    e->share = s;
+    if (s)
+        s->lookups++;
     ares_getaddrinfo(e->r->channel, e->name.p, NULL, &hints, on_result, e);
 }
 
-static int wait_for(rbk_resolver *r, rbk_str name, int64_t timeout_ms, rbk_resolved_fn fn,
-                    void *user)
+/* May it wait, and begin a lookup where there is none? */
+static bool has_place(const rbk_resolver *r, const share *s, bool begin)
 {
-    entry *e = rbk_map_get(r->entries, name);
-    if (r->n_waiting >= WAITERS_MAX)
-        return RBK_E_BUSY;
-    if ((e == NULL || !e->pending) && r->n_pending >= LOOKUPS_MAX)
-        return RBK_E_BUSY;
+    if (r->n_waiting >= WAITERS_MAX || (begin && r->n_pending >= LOOKUPS_MAX))
+        return false;
+    if (s == NULL)
+        return true;
+    return !has_its_share(s->waits, r->n_waiting, WAITERS_MAX) &&
+           !(begin && has_its_share(s->lookups, r->n_pending, LOOKUPS_MAX));
+}
+
+/* 0, or RBK_E_NOMEM: then nobody waits. */
+static int add_waiter(rbk_resolver *r, const rbk_lookup *l, share *s)
+{
     waiter *w = calloc(1, sizeof *w);
-    e = w ? get_entry(r, name) : NULL;
+    entry *e = w ? get_entry(r, l->name) : NULL;
     if (e == NULL) {
         free(w);
         return RBK_E_NOMEM;
@@ -402,18 +487,33 @@ static int wait_for(rbk_resolver *r, rbk_str name, int64_t timeout_ms, rbk_resol
     rbk_link_init(&w->link);
     rbk_link_init(&w->all);
     w->e = e;
-    w->deadline = rbk_loop_now(r->loop) + (timeout_ms > 0 ? timeout_ms : 0);
-    w->fn = fn;
-    w->user = user;
+    w->share = s;
+    w->deadline = rbk_loop_now(r->loop) + (l->timeout_ms > 0 ? l->timeout_ms : 0);
+    w->fn = l->fn;
+    w->user = l->user;
     e->pins++;
     r->n_waiting++;
+    if (s)
+        s->waits++;
     rbk_link_append(&r->all, &w->all);
     rbk_link_append(&e->waiters, &w->link);
     if (w->deadline < r->deadline)
         r->deadline = w->deadline;
     if (!e->pending)
-        start_lookup(e);
+        start_lookup(e, s);
     return 0;
+}
+
+static int wait_for(rbk_resolver *r, const rbk_lookup *l)
+{
+    const entry *e = rbk_map_get(r->entries, l->name);
+    share *s = l->share.n ? get_share(r, l->share) : NULL;
+    if (l->share.n && s == NULL)
+        return RBK_E_NOMEM;
+    int err = has_place(r, s, e == NULL || !e->pending) ? add_waiter(r, l, s) : RBK_E_BUSY;
+    if (err < 0)
+        drop_idle(r, s);
+    return err;
 }
 
 /* Lower case, without the dot at the end. False: no name at all. */
@@ -440,27 +540,42 @@ static void answer_known(entry *e, rbk_resolved_fn fn, void *user)
     fn(user, e->err, addrs, n);
 }
 
-void rbk_resolve(rbk_resolver *r, rbk_str name, int64_t timeout_ms, rbk_resolved_fn fn, void *user)
+void rbk_resolve_shared(rbk_resolver *r, const rbk_lookup *asked)
 {
     char text[NAME_MAX_N + 1];
+    rbk_lookup l = *asked;
     if (r->freed) {
-        fn(user, RBK_E_CLOSED, NULL, 0);
+        l.fn(l.user, RBK_E_CLOSED, NULL, 0);
         return;
     }
-    if (!read_name(name, text, &name)) {
-        fn(user, RBK_E_RESOLVE, NULL, 0);
+    if (!read_name(asked->name, text, &l.name)) {
+        l.fn(l.user, RBK_E_RESOLVE, NULL, 0);
         return;
     }
-    entry *e = rbk_map_get(r->entries, name);
+    entry *e = rbk_map_get(r->entries, l.name);
     if (e && !e->pending && rbk_loop_now(r->loop) < e->expires) {
-        answer_known(e, fn, user);
+        answer_known(e, l.fn, l.user);
         return;
     }
-    int err = wait_for(r, name, timeout_ms, fn, user);
+    int err = wait_for(r, &l);
     if (err < 0)
-        fn(user, err, NULL, 0);
+        l.fn(l.user, err, NULL, 0);
     else
         settle(r); /* the hosts file answers at once */
+}
+
+void rbk_resolve(rbk_resolver *r, rbk_str name, int64_t timeout_ms, rbk_resolved_fn fn, void *user)
+{
+    rbk_resolve_shared(
+        r, &(rbk_lookup){.name = name, .timeout_ms = timeout_ms, .fn = fn, .user = user});
+}
+
+int64_t rbk_resolver_keeps(const rbk_resolver *r, rbk_str name)
+{
+    char text[NAME_MAX_N + 1];
+    const entry *e = read_name(name, text, &name) ? rbk_map_get(r->entries, name) : NULL;
+    rbk_mono_ms now = rbk_loop_now(r->loop);
+    return e && !e->pending && now < e->expires ? e->expires - now : 0;
 }
 
 /* --- making and freeing --- */
@@ -500,19 +615,31 @@ static int count_servers(rbk_resolver *r)
     return n > 0 ? n : 1;
 }
 
+/* `servers` NULL: the system's. */
+static int open_channel_for(rbk_resolver *r, const char *servers, int try_ms)
+{
+    int status = init_channel(r, try_ms);
+    if (status != ARES_SUCCESS || servers == NULL)
+        return status;
+    status = ares_set_servers_ports_csv(r->channel, servers);
+    if (status != ARES_SUCCESS)
+        ares_destroy(r->channel);
+    return status;
+}
+
 /* Each try is of one server, and how many there are is known only from a channel. */
-static int open_channel(rbk_resolver *r)
+static int open_channel(rbk_resolver *r, const char *servers)
 {
     enum { ONE_MS = LOOKUP_MS / 3 }; /* the second try takes two thirds */
     pthread_once(&library_once, init_library);
     int status = library_status;
     if (status == ARES_SUCCESS)
-        status = init_channel(r, ONE_MS);
+        status = open_channel_for(r, servers, ONE_MS);
     int n = status == ARES_SUCCESS ? count_servers(r) : 1;
     if (n == 1)
         return status;
     ares_destroy(r->channel);
-    return init_channel(r, ONE_MS / n > TRY_MS_MIN ? ONE_MS / n : TRY_MS_MIN);
+    return open_channel_for(r, servers, ONE_MS / n > TRY_MS_MIN ? ONE_MS / n : TRY_MS_MIN);
 }
 
 int rbk_resolver_new(rbk_loop *l, rbk_resolver **ret, rbk_error *err)
@@ -527,9 +654,11 @@ int rbk_resolver_new(rbk_loop *l, rbk_resolver **ret, rbk_error *err)
     rbk_link_init(&r->all);
     rbk_link_init(&r->ready);
     r->entries = rbk_map_new();
-    int status = r->entries ? open_channel(r) : ARES_ENOMEM;
+    r->shares = rbk_map_new();
+    int status = r->entries && r->shares ? open_channel(r, NULL) : ARES_ENOMEM;
     if (status != ARES_SUCCESS) {
         rbk_map_free(r->entries);
+        rbk_map_free(r->shares);
         free(r);
         return rbk_fail(err, status == ARES_ENOMEM ? RBK_E_NOMEM : RBK_E_SYS, "resolver: %s",
                         ares_strerror(status));
@@ -541,9 +670,21 @@ int rbk_resolver_new(rbk_loop *l, rbk_resolver **ret, rbk_error *err)
     return 0;
 }
 
+void rbk_resolver_want_proof(rbk_resolver *r)
+{
+    r->proves = true;
+}
+
+/* A channel of its own: how long a try may take depends on how many servers there are. */
 int rbk_resolver_set_servers(rbk_resolver *r, const char *servers)
 {
-    return ares_set_servers_ports_csv(r->channel, servers) == ARES_SUCCESS ? 0 : RBK_E_CONFIG;
+    ares_channel old = r->channel;
+    if (open_channel(r, servers) != ARES_SUCCESS) {
+        r->channel = old;
+        return RBK_E_CONFIG;
+    }
+    ares_destroy(old);
+    return 0;
 }
 
 void rbk_resolver_free(rbk_resolver *r)

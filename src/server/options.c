@@ -198,6 +198,71 @@ int rbk_options_env(rbk_options *o, char *const *environ_list, rbk_error *err)
     return 0;
 }
 
+static size_t size_of(rbk_option_kind kind)
+{
+    switch (kind) {
+    case RBK_OPT_TEXT:
+        return sizeof(char *);
+    case RBK_OPT_REAL:
+        return sizeof(double);
+    case RBK_OPT_BOOL:
+        return sizeof(bool);
+    case RBK_OPT_INT:
+    case RBK_OPT_SIZE:
+    case RBK_OPT_MS:
+    case RBK_OPT_LEVEL:
+    case RBK_OPT_FORMAT:
+        break;
+    }
+    return sizeof(int64_t);
+}
+
+void rbk_options_take(rbk_options *o, rbk_options *fresh)
+{
+    for (const rbk_option *opt = rbk_option_table; opt->name; opt++) {
+        char *a = (char *)o + opt->offset, *b = (char *)fresh + opt->offset, hold[16];
+        size_t n = size_of(opt->kind);
+        if (!opt->reload)
+            continue;
+        memcpy(hold, a, n);
+        memcpy(a, b, n);
+        memcpy(b, hold, n);
+    }
+}
+
+/* The same text means the same. Without memory they differ: too much is named, not too little. */
+static bool is_same(const rbk_option *opt, const void *a, const void *b)
+{
+    rbk_buf x = RBK_BUF(RBK_OPTION_TEXT_MAX + 1), y = RBK_BUF(RBK_OPTION_TEXT_MAX + 1);
+    rbk_option_print(opt, a, &x);
+    rbk_option_print(opt, b, &y);
+    bool same = !x.err && !y.err && rbk_str_eq(rbk_buf_view(&x), rbk_buf_view(&y));
+    rbk_buf_free(&x);
+    rbk_buf_free(&y);
+    return same;
+}
+
+static bool are_rules_same(const rbk_options *a, const rbk_options *b)
+{
+    for (size_t i = 0; i < a->n_rules && i < b->n_rules; i++) {
+        if (strcmp(a->rules[i].pattern, b->rules[i].pattern) != 0)
+            return false;
+        for (const rbk_option *opt = rbk_option_rule_table; opt->name; opt++)
+            if (!is_same(opt, &a->rules[i], &b->rules[i]))
+                return false;
+    }
+    return a->n_rules == b->n_rules;
+}
+
+void rbk_options_fixed(const rbk_options *o, const rbk_options *fresh, rbk_buf *names)
+{
+    for (const rbk_option *opt = rbk_option_table; opt->name; opt++)
+        if (!opt->reload && !is_same(opt, o, fresh))
+            rbk_buf_addf(names, "%s%s.%s", names->n ? ", " : "", opt->section, opt->name);
+    if (!are_rules_same(o, fresh))
+        rbk_buf_addf(names, "%s[method \"…\"]", names->n ? ", " : "");
+}
+
 int rbk_options_check(const rbk_options *o, rbk_error *err)
 {
     if (o->ca_only && o->ca_file[0] == 0)

@@ -26,7 +26,9 @@ typedef struct rbk_options {
     int64_t max_pending, max_pending_bytes, min_free;
     int64_t retention_ms, retention_bytes, retention_dead_ms;
     /* callback */
-    char *schemes, *hosts, *allow, *deny, *ports;
+    char *schemes, *hosts, *allow, *deny, *ports, *name_servers;
+    bool resolve;
+    int64_t resolve_ms;
     /* delivery */
     char *schedule;
     double jitter;
@@ -59,6 +61,12 @@ int rbk_options_check(const rbk_options *o, rbk_error *err);
 /* Can the files that the options name be read? A module without a slash in its name is
  * looked for elsewhere and not checked. 0 or RBK_E_CONFIG. */
 int rbk_options_check_files(const rbk_options *o, rbk_error *err);
+
+/* Take those settings of `fresh` that can change while a server runs. `fresh` gets the old
+ * ones and is then good for rbk_options_free() alone. */
+void rbk_options_take(rbk_options *o, rbk_options *fresh);
+/* The keys whose values differ and that only a start can change: "server.path, …". */
+void rbk_options_fixed(const rbk_options *o, const rbk_options *fresh, rbk_buf *names);
 
 /* The settings as an INI file that reads back the same. */
 void rbk_options_dump(const rbk_options *o, rbk_buf *b);

@@ -92,7 +92,7 @@ static const char *check_policy(const rbk_netpolicy_conf *conf, char out[160])
     rbk_netpolicy *policy = NULL;
     rbk_error err = {0};
     int r = rbk_netpolicy_new(conf, NULL, 0, &policy, &err);
-    rbk_netpolicy_free(policy);
+    rbk_netpolicy_unref(policy);
     if (r >= 0)
         return NULL;
     const char *detail = err.detail[0] ? err.detail : rbk_strerror(r);
@@ -114,6 +114,20 @@ const char *rbk_check_cidrs(rbk_str text, char out[160])
 const char *rbk_check_ports(rbk_str text, char out[160])
 {
     return check_policy(&(rbk_netpolicy_conf){.schemes = RBK_STR("https"), .ports = text}, out);
+}
+
+const char *rbk_check_name_servers(rbk_str text, char out[160])
+{
+    rbk_str item;
+    uint8_t addr[16];
+    if (text.n == 0)
+        return NULL;
+    while (next_item(&text, &item))
+        if (rbk_parse_ipv4(item, addr) < 0 &&
+            (!is_address(item) || item.p[0] == ':'))
+            return complain(out, "is not an address like 10.0.0.53, 127.0.0.1:5353 or [::1]:53",
+                            item);
+    return NULL;
 }
 
 const char *rbk_check_schedule(rbk_str text, char out[160])

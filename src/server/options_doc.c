@@ -26,7 +26,7 @@ static void add_markdown_row(rbk_buf *b, const rbk_option *opt)
     rbk_option_range(opt, &range);
     rbk_buf_addf(b, "| `%s` |", opt->name);
     add_code_cell(b, opt->def);
-    rbk_buf_addf(b, " %.*s |", RBK_FMT(rbk_buf_view(&range)));
+    rbk_buf_addf(b, " %.*s | %s |", RBK_FMT(rbk_buf_view(&range)), opt->reload ? "yes" : "no");
     add_cell(b, opt->help);
     rbk_buf_lit(b, "\n");
     rbk_buf_free(&range);
@@ -43,7 +43,7 @@ static void add_text_row(rbk_buf *b, const rbk_option *opt, const char *prefix)
 
 static void add_section(rbk_buf *b, const char *title)
 {
-    rbk_buf_addf(b, "\n### `[%s]`\n\n| key | default | takes | meaning |\n|---|---|---|---|\n",
+    rbk_buf_addf(b, "\n### `[%s]`\n\n| key | default | takes | reload | meaning |\n|---|---|---|---|---|\n",
                  title);
 }
 

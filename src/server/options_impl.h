@@ -38,6 +38,7 @@ typedef struct rbk_option {
     const char *def;
     int64_t min, max; /* numbers; an empty text is legal when min is 0 */
     bool none;        /* an empty text is legal, and means 0 */
+    bool reload;      /* a new value takes effect while the server runs */
     rbk_option_check_fn check;
     const char *help;
 } rbk_option;
@@ -61,6 +62,7 @@ const char *rbk_check_schemes(rbk_str text, char out[160]);
 const char *rbk_check_hosts(rbk_str text, char out[160]);
 const char *rbk_check_cidrs(rbk_str text, char out[160]);
 const char *rbk_check_ports(rbk_str text, char out[160]);
+const char *rbk_check_name_servers(rbk_str text, char out[160]);
 const char *rbk_check_schedule(rbk_str text, char out[160]);
 const char *rbk_check_forward(rbk_str text, char out[160]);
 const char *rbk_check_key_path(rbk_str text, char out[160]);

@@ -52,18 +52,27 @@ const rbk_option rbk_option_table[] = {
     {"store", "min_free", SIZE(min_free, 0, 1024 * TIB), .def = "256M",
      .help = "New jobs are refused while the store's disk has less free space than this."},
 
-    {"callback", "schemes", TEXT(schemes), .def = "https", .check = rbk_check_schemes,
+    {"callback", "schemes", TEXT(schemes), .def = "https", .check = rbk_check_schemes, .reload = true,
      .help = "Schemes that a callback may have."},
-    {"callback", "hosts", TEXT(hosts), .def = "", .check = rbk_check_hosts,
+    {"callback", "hosts", TEXT(hosts), .def = "", .check = rbk_check_hosts, .reload = true,
      .help = "Hosts that a callback may name: globs, `*` within a label, `**` across labels. "
              "Empty: any public name."},
-    {"callback", "allow", TEXT(allow), .def = "", .check = rbk_check_cidrs,
+    {"callback", "allow", TEXT(allow), .def = "", .check = rbk_check_cidrs, .reload = true,
      .help = "Address blocks (CIDR) that callbacks may reach though they are not public."},
-    {"callback", "deny", TEXT(deny), .def = "", .check = rbk_check_cidrs,
+    {"callback", "deny", TEXT(deny), .def = "", .check = rbk_check_cidrs, .reload = true,
      .help = "Address blocks that callbacks never reach; stronger than `callback.allow`."},
-    {"callback", "ports", TEXT(ports), .def = "", .check = rbk_check_ports,
+    {"callback", "ports", TEXT(ports), .def = "", .check = rbk_check_ports, .reload = true,
      .help = "Ports that a callback may name: `443,8000-8999`. Empty: 443 and 1024-65535 "
              "without those that browsers block."},
+    {"callback", "resolve", .kind = RBK_OPT_BOOL, AT(resolve), .def = "yes", .reload = true,
+     .help = "Look up the host of a callback before the acknowledgement, and refuse it when an "
+             "address is not allowed. Each attempt looks it up in any case."},
+    {"callback", "resolve_timeout", MS(resolve_ms, 1, 10 * SECOND), .def = "250ms", .reload = true,
+     .help = "How long the acknowledgement waits for that; a callback whose host is not known by "
+             "then is accepted."},
+    {"callback", "name_servers", TEXT(name_servers), .def = "", .check = rbk_check_name_servers,
+     .help = "Name servers to ask in place of the system's: `10.0.0.53`, `127.0.0.1:5353`, "
+             "`[::1]:53`."},
 
     {"delivery", "schedule", TEXT(schedule), .def = "5s,30s,2m,15m,1h,6h,12h,24h,24h",
      .check = rbk_check_schedule,
@@ -114,7 +123,7 @@ const rbk_option rbk_option_table[] = {
      .help = "A job that was running in this many deaths of the server is given up "
              "with error -32004."},
 
-    {"log", "level", .kind = RBK_OPT_LEVEL, AT(log_level), .def = "info",
+    {"log", "level", .kind = RBK_OPT_LEVEL, AT(log_level), .def = "info", .reload = true,
      .help = "Least important events that are logged."},
     {"log", "format", .kind = RBK_OPT_FORMAT, AT(log_json), .def = "logfmt",
      .help = "How an event is written: one line of `key=value`, or one JSON object."},

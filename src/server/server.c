@@ -2,8 +2,9 @@
 /* server/server.c - the public rbk_server: options in, one engine and its front out.
  *
  * Start: load modules, bind addresses, make the policy (which must know the addresses),
- * open the store and recover, then answer. Stop goes the other way round. One thread, but
- * for the functions that ringback.h marks. */
+ * open the store and recover, then answer. Stop goes the other way round. A reload makes the
+ * new policy whole before it takes the place of the old one. One thread, but for the
+ * functions that ringback.h marks. */
 #include "server/server_internal.h"
 
 #include "base/clock.h"
@@ -13,6 +14,7 @@
 #include "method/module.h"
 #include "seam/stores.h"
 #include "seam/transports.h"
+#include "server/own.h"
 #include "server/signing.h"
 #include "store/stores.h"
 #include "transport/transports.h"
@@ -33,7 +35,6 @@ struct rbk_server {
     void *log_user;
     rbk_methods *methods;
     rbk_modules *modules;
-    rbk_netpolicy *policy;
     rbk_http_front *front;
     rbk_engine *engine;
     rbk_signing signing;
@@ -192,20 +193,36 @@ static int make_front(rbk_server *s, rbk_error *err)
         &s->front, err);
 }
 
-static int make_policy(rbk_server *s, rbk_error *err)
+/* All addresses that callbacks must not reach because we listen there: each listener of
+ * this process is added here. */
+static int find_own(const rbk_server *s, rbk_own *own, rbk_error *err)
 {
-    const rbk_options *o = s->options;
-    rbk_own_listener own[RBK_LISTENERS_MAX];
-    size_t n = rbk_http_front_listeners(s->front, own, RBK_LISTENERS_MAX);
-    return rbk_netpolicy_new(
-        &(rbk_netpolicy_conf){
-            .schemes = rbk_str_z(o->schemes),
-            .hosts = rbk_str_z(o->hosts),
-            .allow = rbk_str_z(o->allow),
-            .deny = rbk_str_z(o->deny),
-            .ports = rbk_str_z(o->ports),
-        },
-        own, n, &s->policy, err);
+    rbk_own_listener bound[RBK_LISTENERS_MAX];
+    size_t n = rbk_http_front_listeners(s->front, bound, RBK_LISTENERS_MAX);
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < n; i++)
+        r = rbk_own_add(own, &bound[i], err);
+    return r;
+}
+
+static int make_policy(const rbk_server *s, const rbk_options *o, rbk_netpolicy **ret,
+                       rbk_error *err)
+{
+    rbk_own own = {0};
+    int r = find_own(s, &own, err);
+    if (r == 0)
+        r = rbk_netpolicy_new(
+            &(rbk_netpolicy_conf){
+                .schemes = rbk_str_z(o->schemes),
+                .hosts = rbk_str_z(o->hosts),
+                .allow = rbk_str_z(o->allow),
+                .deny = rbk_str_z(o->deny),
+                .ports = rbk_str_z(o->ports),
+                .resolve_ms = o->resolve ? o->resolve_ms : 0,
+            },
+            own.list, own.n, ret, err);
+    rbk_own_free(&own);
+    return r;
 }
 
 static int make_engine(rbk_server *s, rbk_error *err)
@@ -236,7 +253,7 @@ static int make_engine(rbk_server *s, rbk_error *err)
         .forward_headers = rbk_str_z(o->forward_headers),
         .tls = {.ca_file = o->ca_file && o->ca_file[0] ? o->ca_file : NULL,
                 .ca_only = o->ca_only},
-        .policy = s->policy,
+        .name_servers = o->name_servers[0] ? o->name_servers : NULL,
         .methods = s->methods,
         .log = &s->log,
     };
@@ -272,14 +289,21 @@ static int make_keys(rbk_server *s, rbk_error *err)
 
 static int start_all(rbk_server *s, rbk_error *err)
 {
+    rbk_netpolicy *policy = NULL;
     int r;
     if ((r = rbk_options_check(s->options, err)) < 0 ||
         (r = rbk_options_check_files(s->options, err)) < 0 || (r = load_modules(s, err)) < 0)
         return r;
     set_timeouts(s);
-    if ((r = make_front(s, err)) < 0 || (r = make_policy(s, err)) < 0 ||
-        (r = make_engine(s, err)) < 0 || (r = make_keys(s, err)) < 0 ||
-        (r = rbk_engine_start(s->engine, err)) < 0)
+    if ((r = make_front(s, err)) < 0 || (r = make_policy(s, s->options, &policy, err)) < 0)
+        return r;
+    r = make_engine(s, err);
+    if (r < 0) {
+        rbk_netpolicy_unref(policy);
+        return r;
+    }
+    rbk_engine_use_policy(s->engine, policy);
+    if ((r = make_keys(s, err)) < 0 || (r = rbk_engine_start(s->engine, err)) < 0)
         return r;
     return rbk_http_front_start(s->front, s->engine, err);
 }
@@ -388,7 +412,6 @@ void rbk_server_free(rbk_server *s)
     s->front = NULL;
     if (!all_ended)
         return;
-    rbk_netpolicy_free(s->policy);
     rbk_methods_free(s->methods);
     rbk_modules_free(s->modules);
     rbk_signing_close(&s->signing);
@@ -396,17 +419,53 @@ void rbk_server_free(rbk_server *s)
     free(s);
 }
 
-/* --- New keys ------------------------------------------------------------------------------------ */
+/* --- Reload ---------------------------------------------------------------------------------------- */
 
-int rbk_server_reload_keys(rbk_server *s, rbk_error *err)
+/* Everything that may fail is made first. */
+static int reload_options(rbk_server *s, rbk_options *fresh, rbk_error *err)
+{
+    rbk_netpolicy *policy = NULL;
+    rbk_buf fixed = RBK_BUF(4096);
+    int r = rbk_options_check(fresh, err);
+    if (r == 0)
+        r = make_policy(s, fresh, &policy, err);
+    if (r < 0)
+        return r;
+    rbk_options_take(s->options, fresh);
+    rbk_engine_use_policy(s->engine, policy);
+    s->log.level = (rbk_level)s->options->log_level;
+    rbk_options_fixed(s->options, fresh, &fixed);
+    rbk_event(&s->log, RBK_INFO, "config.reloaded", RBK_F("restart", fixed.n > 0));
+    if (fixed.n)
+        rbk_event(&s->log, RBK_WARN, "config.needs_restart", RBK_FS("keys", rbk_buf_view(&fixed)));
+    rbk_buf_free(&fixed);
+    return 0;
+}
+
+/* After a fault the old keys go on signing. */
+static int reload_keys(rbk_server *s, rbk_error *err)
 {
     rbk_sign_keys *keys = NULL;
-    if (!s->running)
-        return rbk_fail(err, RBK_E_STATE, "the server does not run");
     int r = rbk_signing_load(&s->signing, &keys, err);
     if (r == 0)
         use_keys(s, keys);
     return r;
+}
+
+int rbk_server_reload(rbk_server *s, rbk_server *fresh)
+{
+    rbk_error err = {0}, key_err = {0};
+    if (!s->running || (fresh && (fresh->tried || fresh == s)))
+        return keep_error(s, RBK_E_STATE, &err);
+    int r = fresh ? reload_options(s, fresh->options, &err) : 0;
+    if (fresh)
+        fresh->tried = true; /* its settings are used up */
+    if (r < 0)
+        rbk_event(&s->log, RBK_ERROR, "config.refused", RBK_FZ("detail", err.detail));
+    int k = reload_keys(s, &key_err);
+    if (k < 0)
+        rbk_event(&s->log, RBK_ERROR, "signing.refused", RBK_FZ("detail", key_err.detail));
+    return r < 0 ? keep_error(s, r, &err) : keep_error(s, k, &key_err);
 }
 
 /* --- While it runs ------------------------------------------------------------------------------ */

@@ -312,6 +312,8 @@ static int https_open(const rbk_transport_env *env, rbk_transport **ret, rbk_err
     if (t == NULL)
         return rbk_fail(err, RBK_E_NOMEM, "https transport");
     int r = rbk_resolver_new(env->loop, &t->resolver, err);
+    if (r == 0 && env->name_servers && rbk_resolver_set_servers(t->resolver, env->name_servers) < 0)
+        r = rbk_fail(err, RBK_E_CONFIG, "name servers: %s", env->name_servers);
     if (r == 0)
         r = rbk_http_client_new(env->loop, &conf, &t->client, err);
     if (r < 0) {

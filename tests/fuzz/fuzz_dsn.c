@@ -94,7 +94,7 @@ static void check_policy(rbk_str setting, rbk_str text, rbk_dsn_fault parsed)
         MUST(f != RBK_DSN_OK || parsed == RBK_DSN_OK || i == 5);
         if (f == RBK_DSN_OK && d.kind != RBK_HOST_NAME)
             MUST(rbk_netpolicy_addr_ok(p, d.kind, d.addr, d.port));
-        rbk_netpolicy_free(p);
+        rbk_netpolicy_unref(p);
     }
 }
 

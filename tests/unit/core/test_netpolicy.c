@@ -18,7 +18,7 @@ static void checks_in_order(void **state)
     expect(p, "https://10.0.0.1/", RBK_DSN_ADDRESS);
     expect(p, "https://8.8.8.8/", RBK_DSN_HOST);
     expect(p, "https://a.b.example.com/", RBK_DSN_OK);
-    rbk_netpolicy_free(p);
+    rbk_netpolicy_unref(p);
 }
 
 static void keeps_schemes(void **state)
@@ -30,7 +30,7 @@ static void keeps_schemes(void **state)
     expect(p, "https://example.com/", RBK_DSN_PROTOCOL);
     expect(p, "x.y-z+1://example.com:443/", RBK_DSN_OK);
     expect(p, "x.y-z+1://example.com/", RBK_DSN_PORT); /* it has no default port */
-    rbk_netpolicy_free(p);
+    rbk_netpolicy_unref(p);
 }
 
 typedef struct host_row {
@@ -46,7 +46,7 @@ static void expect_hosts(const host_row *rows, size_t n)
             policy_of((rbk_netpolicy_conf){.hosts = rbk_str_z(rows[i].globs)}, NULL, 0);
         snprintf(url, sizeof url, "https://%s/", rows[i].host);
         expect(p, url, rows[i].ok ? RBK_DSN_OK : RBK_DSN_HOST);
-        rbk_netpolicy_free(p);
+        rbk_netpolicy_unref(p);
     }
 }
 
@@ -121,14 +121,14 @@ static void opens_special_names_by_name(void **state)
     /* It opens the name, not the address. */
     rbk_netpolicy *p = policy_of((rbk_netpolicy_conf){.hosts = RBK_STR("127.0.0.1")}, NULL, 0);
     expect(p, "https://127.0.0.1/", RBK_DSN_ADDRESS);
-    rbk_netpolicy_free(p);
+    rbk_netpolicy_unref(p);
     /* A name that only looks like one. */
     p = policy_of(defaults, NULL, 0);
     expect(p, "https://notlocal.example.com/", RBK_DSN_OK);
     expect(p, "https://internal.example/", RBK_DSN_OK);
     expect(p, "https://xn--internal/", RBK_DSN_HOST);
     expect(p, "https://a.notinternal/", RBK_DSN_OK);
-    rbk_netpolicy_free(p);
+    rbk_netpolicy_unref(p);
 }
 
 static void allows_and_denies(void **state)
@@ -162,14 +162,14 @@ static void allows_and_denies(void **state)
     expect(p, "https://10.0.0.1/", RBK_DSN_OK);
     expect(p, "https://10.1.0.1/", RBK_DSN_ADDRESS);
     expect(p, "https://[::ffff:10.0.0.1]/", RBK_DSN_OK);
-    rbk_netpolicy_free(p);
+    rbk_netpolicy_unref(p);
 
     p = policy_of((rbk_netpolicy_conf){.allow = RBK_STR("0.0.0.0/0,::/0"), .deny = RBK_STR("::/0")},
                   NULL, 0);
     assert_true(addr_ok(p, "127.0.0.1"));
     assert_false(addr_ok(p, "2a00::1"));
     assert_false(addr_ok(p, "::ffff:127.0.0.1"));
-    rbk_netpolicy_free(p);
+    rbk_netpolicy_unref(p);
 }
 
 static void takes_ports_as_given(void **state)
@@ -186,7 +186,7 @@ static void takes_ports_as_given(void **state)
     expect(p, "https://a.b:82/", RBK_DSN_PORT);
     expect(p, "https://a.b:65535/", RBK_DSN_OK);
     expect(p, "https://a.b:65534/", RBK_DSN_PORT);
-    rbk_netpolicy_free(p);
+    rbk_netpolicy_unref(p);
 }
 
 /* What is configured wrongly is named, with its key; nothing is built. */
@@ -267,7 +267,7 @@ static void refuses_bad_settings(void **state)
     }
     /* As many items as there may be. */
     many[2 * 1024] = 0;
-    rbk_netpolicy_free(policy_of((rbk_netpolicy_conf){.hosts = rbk_str_z(many)}, NULL, 0));
+    rbk_netpolicy_unref(policy_of((rbk_netpolicy_conf){.hosts = rbk_str_z(many)}, NULL, 0));
 }
 
 /* ---- own listeners ---- */
@@ -310,7 +310,7 @@ static void refuses_itself(void **state)
     expect(p, "https://[::1]:7600/", RBK_DSN_ADDRESS);
     expect(p, "https://203.0.113.7/", RBK_DSN_ADDRESS);
     expect(p, "https://127.0.0.1:7604/", RBK_DSN_OK);
-    rbk_netpolicy_free(p);
+    rbk_netpolicy_unref(p);
 }
 
 /* ---- each allocation fails in turn (linked with --wrap=calloc) ---- */
@@ -344,10 +344,10 @@ static void survives_lack_of_memory(void **state)
         calls_left = -1;
         assert_int_equal(r, p ? 0 : RBK_E_NOMEM);
         assert_int_equal(err.code, r);
-        rbk_netpolicy_free(p);
+        rbk_netpolicy_unref(p);
     }
     assert_int_equal(n, 6); /* the policy, hosts, allow, deny, own, and then it worked */
-    rbk_netpolicy_free(NULL);
+    rbk_netpolicy_unref(NULL);
 }
 
 int main(void)

@@ -48,7 +48,7 @@ static void judges_callback_urls(void **state)
     print_message("%zu callback URLs: %zu blocked, %zu allowed, %zu of these for DNS to judge\n", max,
                   blocked, allowed, dns);
     assert_int_equal(max, yyjson_get_int(yyjson_obj_get(yyjson_doc_get_root(doc), "count")));
-    rbk_netpolicy_free(p);
+    rbk_netpolicy_unref(p);
     yyjson_doc_free(doc);
 }
 
@@ -68,7 +68,7 @@ static void judges_addresses(void **state)
         snprintf(url, sizeof url, strchr(text, ':') ? "https://[%s]/" : "https://%s/", text);
         expect(p, url, want ? RBK_DSN_OK : RBK_DSN_ADDRESS);
     }
-    rbk_netpolicy_free(p);
+    rbk_netpolicy_unref(p);
     yyjson_doc_free(doc);
 }
 
@@ -113,7 +113,7 @@ static void refuses_every_registered_block(void **state)
     assert_true(addr_ok(p, "2001:4860:0:0:0:15fe:7f00:1"));
     assert_true(addr_ok(p, "2001:4860:0:0:0:5eff:7f00:1"));
     assert_true(addr_ok(p, "2001:4860:0:0:0100:5efe:7f00:1"));
-    rbk_netpolicy_free(p);
+    rbk_netpolicy_unref(p);
 }
 
 static void judges_ports(void **state)
@@ -132,7 +132,7 @@ static void judges_ports(void **state)
         snprintf(url, sizeof url, "https://example.com:%u/", port);
         expect(p, url, port == 443 || (port >= 1024 && !bad[port]) ? RBK_DSN_OK : RBK_DSN_PORT);
     }
-    rbk_netpolicy_free(p);
+    rbk_netpolicy_unref(p);
     yyjson_doc_free(doc);
 }
 
@@ -154,7 +154,7 @@ static void refuses_metadata_services(void **state)
         if (f != RBK_DSN_HOST && f != RBK_DSN_ADDRESS)
             fail_msg("%s: fault %d", url, f);
     }
-    rbk_netpolicy_free(p);
+    rbk_netpolicy_unref(p);
     yyjson_doc_free(doc);
 }
 
@@ -222,7 +222,7 @@ static void spellings_change_nothing(void **state)
         assert_int_equal(judge(p, url), ok ? RBK_DSN_OK : RBK_DSN_ADDRESS);
     }
     assert_true(taken > 5000);
-    rbk_netpolicy_free(p);
+    rbk_netpolicy_unref(p);
 }
 
 /* IPv6: full, compressed anywhere, any case, zeros in front: always the same verdict. */
@@ -254,7 +254,7 @@ static void ipv6_spellings_agree(void **state)
         snprintf(url, sizeof url, "https://[%s]/", canon);
         expect(p, url, want);
     }
-    rbk_netpolicy_free(p);
+    rbk_netpolicy_unref(p);
 }
 
 int main(void)

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* engine/held.h - jobs of one body that wait for the addresses of their hosts.
+ *
+ * All look-ups of a body go out together, and the body waits once: at most the time that
+ * the policy says. Its other jobs wait with them, so that order is kept and one commit
+ * serves all. A look-up that brings no answer in time holds nobody up: the same check is
+ * made again at every attempt. */
+#ifndef RBK_ENGINE_HELD_H
+#define RBK_ENGINE_HELD_H
+
+#include "engine/exchange.h"
+
+typedef struct rbk_held rbk_held;
+
+/* Whether a callback may go on, its host being a name. */
+typedef enum rbk_name_verdict { RBK_NAME_FINE, RBK_NAME_REFUSED, RBK_NAME_ASK } rbk_name_verdict;
+
+/* What is known now; ASK: nothing is. Any thread. */
+rbk_name_verdict rbk_held_look(rbk_engine *e, const rbk_netpolicy *policy, const rbk_dsn *dsn);
+
+/* `t` waits for the host of `dsn`; `*h` is made for the first. In the order of the tickets.
+ * Without memory or room it does not wait. */
+void rbk_held_add(rbk_held **h, const rbk_dsn *dsn, const rbk_ticket *t);
+
+/* Ask, judge, and hand the jobs over by rbk_admit_hand_over(); all of it later and on another
+ * thread, or at once where nobody can be asked. Takes `h` and the tickets, which hold
+ * those that were added; `policy` is referenced. */
+typedef struct rbk_held_call {
+    rbk_engine *e;
+    rbk_exchange *ex;
+    rbk_netpolicy *policy;
+    rbk_list *jobs;
+    rbk_str caller;
+} rbk_held_call;
+void rbk_held_ask(rbk_held *h, const rbk_held_call *call);
+
+/* engine/admit.c: jobs of one body go to the store's inbox as one, or are refused. */
+void rbk_admit_hand_over(rbk_engine *e, rbk_exchange *ex, rbk_list *jobs);
+/* engine/admit.c: the reason for `fault` is the member's answer. */
+void rbk_admit_refuse(rbk_exchange *ex, uint32_t item, const rbk_netpolicy *policy,
+                      rbk_dsn_fault fault);
+
+#endif
