@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* bench/store.c - how many lives of a job a store takes: put, result, done, each shared
- * by a commit of many jobs, on one thread. Bodies as MEASUREMENTS had them: 400 bytes of
- * request, 300 of response.
+ * by a commit of many jobs, on one thread. Bodies: 400 bytes of request, 300 of response.
+ * With KEPT, delivered jobs are kept, so many of them: what is more is swept after each
+ * life, as a server in balance would.
  *
- *   store-bench DSN [JOBS_PER_COMMIT [SECONDS [BACKLOG]]] */
+ *   store-bench DSN [JOBS_PER_COMMIT [SECONDS [BACKLOG [KEPT]]]] */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -12,11 +13,12 @@
 #include "base/str.h"
 #include "store/stores.h"
 
-enum { BATCH_MAX = 4096, QUEUED = 1, DUE = 3 };
+enum { BATCH_MAX = 4096, QUEUED = 1, DUE = 3, DELIVERED = 5 };
 
 static rbk_job jobs[BATCH_MAX];
 static rbk_store_op ops[BATCH_MAX];
 static char request[300], response[300];
+static bool keep;
 
 static double cpu_seconds(void)
 {
@@ -32,12 +34,13 @@ static void commit(const rbk_store_ops *store, rbk_store *st, rbk_op_kind kind, 
     rbk_error err;
     for (size_t i = 0; i < n; i++) {
         uint8_t from = kind == RBK_OP_PUT ? 0 : kind == RBK_OP_RESULT ? QUEUED : DUE;
-        jobs[i].state = kind == RBK_OP_PUT ? QUEUED : DUE;
+        jobs[i].state = kind == RBK_OP_PUT ? QUEUED : kind == RBK_OP_DONE ? DELIVERED : DUE;
         jobs[i].response = kind == RBK_OP_RESULT ? (rbk_str){response, sizeof response}
                                                  : RBK_STR_NONE;
         jobs[i].lane = kind == RBK_OP_RESULT ? RBK_STR("send:https://example.com:443")
                                              : RBK_STR("run:OrderService.processOrder");
-        ops[i] = (rbk_store_op){.kind = kind, .from = from, .shelf = shelf, .job = &jobs[i]};
+        ops[i] = (rbk_store_op){.kind = kind, .from = from, .shelf = shelf, .keep = keep,
+                                .now = jobs[i].seq, .job = &jobs[i]};
     }
     if (store->apply(st, ops, n, &err) < 0) {
         fprintf(stderr, "apply: %s\n", err.detail);
@@ -50,6 +53,20 @@ static void commit(const rbk_store_ops *store, rbk_store *st, rbk_op_kind kind, 
         }
     if (store->idle)
         store->idle(st);
+}
+
+/* What ended more than `kept` jobs ago: `now` is a seq. */
+static void sweep(const rbk_store_ops *store, rbk_store *st, int64_t now, int64_t kept)
+{
+    rbk_error err;
+    rbk_store_keep k = {.done_ms = kept, .dead_ms = INT64_MAX, .done_bytes = INT64_MAX};
+    int n;
+    while ((n = store->sweep(st, &k, now, 500, &err)) == 500)
+        ;
+    if (n < 0) {
+        fprintf(stderr, "sweep: %s\n", err.detail);
+        exit(1);
+    }
 }
 
 static void make_jobs(int64_t first, size_t n)
@@ -70,8 +87,10 @@ int main(int argc, char **argv)
     size_t n = argc > 2 ? strtoul(argv[2], NULL, 10) : 256;
     double seconds = argc > 3 ? strtod(argv[3], NULL) : 2;
     size_t backlog = argc > 4 ? strtoul(argv[4], NULL, 10) : 0;
+    int64_t kept = argc > 5 ? strtol(argv[5], NULL, 10) : 0;
+    keep = kept > 0;
     if (argc < 2 || n == 0 || n > BATCH_MAX) {
-        fprintf(stderr, "usage: store-bench DSN [JOBS_PER_COMMIT [SECONDS [BACKLOG]]]\n");
+        fprintf(stderr, "usage: store-bench DSN [JOBS_PER_COMMIT [SECONDS [BACKLOG [KEPT]]]]\n");
         return 2;
     }
     const rbk_store_ops *store =
@@ -99,6 +118,8 @@ int main(int argc, char **argv)
         commit(store, st, RBK_OP_PUT, n, RBK_SHELF_JOB);
         commit(store, st, RBK_OP_RESULT, n, RBK_SHELF_JOB);
         commit(store, st, RBK_OP_DONE, n, RBK_SHELF_JOB);
+        if (keep)
+            sweep(store, st, seq + (int64_t)n, kept);
     }
     double took = (double)(now - begin) / 1e6;
     printf("%zu jobs a commit: %.0f jobs/s, %.1f us of CPU a job\n", n, (double)done / took,

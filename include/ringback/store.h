@@ -79,12 +79,15 @@ typedef enum rbk_op_kind {
     RBK_OP_PARK,    /* to the wait shelf with lane and due; nothing else is new */
     RBK_OP_RUNS,    /* `runs` is new (an absolute number) */
     RBK_OP_DONE,    /* delivered or cancelled, as job->state says: the job goes, or with `keep`
-                       stands on the done shelf */
+                       stands on the done shelf, with attempts and last_status where the job's
+                       are greater, or given */
     RBK_OP_DEAD,    /* to the dead shelf, with attempts, last_status and reason */
     RBK_OP_REDRIVE, /* from the dead or done shelf, state `from`, to the wait shelf as DUE with
                        lane and due, and with `callback` where the job has one; attempts,
-                       last_status, reason and first_attempt begin anew */
-    RBK_OP_PURGE    /* a job of the dead or done shelf goes for good */
+                       last_status and reason begin anew, first_attempt is `now`. Done before,
+                       where the job is DUE, without attempts, and has these values */
+    RBK_OP_PURGE    /* a job of the dead or done shelf, state `from`, goes for good; OK also when
+                       it is gone */
 } rbk_op_kind;
 
 typedef enum rbk_op_outcome {
@@ -98,7 +101,8 @@ typedef enum rbk_op_outcome {
 } rbk_op_outcome;
 
 /* A failed attempt to deliver. The store keeps the last RBK_ATTEMPTS_KEPT of a job, as long as
- * the job. */
+ * the job, over a redrive too, after which `number` begins anew. One of the same number and
+ * beginning is the same. */
 typedef struct rbk_attempt_note {
     uint32_t number;  /* 1 and up; 0: there is no note */
     int32_t status;   /* HTTP status; 0: none came */
@@ -119,8 +123,8 @@ typedef struct rbk_store_op {
     uint8_t from;
     rbk_shelf shelf; /* where the job stands afterwards (PUT, RESULT, RETRY) */
     bool keep;       /* DONE: onto the done shelf */
-    bool waiting;    /* only if the job stands on the wait shelf (or dead, or done) */
-    rbk_wall_ms now; /* DONE, DEAD: since when it is ended */
+    bool waiting;    /* only if the job does not stand on the job shelf, nor is to; not for PUT */
+    rbk_wall_ms now; /* DONE, DEAD: since when it is ended; REDRIVE: since when it is to be sent */
     rbk_attempt_note note; /* RETRY, DEAD: the attempt that failed */
     rbk_op_outcome outcome;
     rbk_job *job;
@@ -137,26 +141,29 @@ typedef struct rbk_store_conf {
 typedef struct rbk_store_stats {
     int64_t pending;       /* jobs on the job and wait shelves */
     int64_t pending_bytes; /* their requests and responses, as accepted */
-    int64_t held, queued, due; /* pending, by stored state (RUNNING counts as queued) */
+    int64_t held, queued, due; /* pending, by stored state: SENDING counts as due, and what is
+                                  neither held nor due as queued */
     int64_t dead;
     int64_t done, done_bytes; /* on the done shelf */
     int64_t max_seq; /* greatest seq ever stored; survives deletion */
 } rbk_store_stats;
 
-/* Which jobs are meant. All that is given must fit; an absent string is any. */
+/* Which jobs are meant. All that is given must fit; an absent string is any. Nothing is
+ * normalised: upper and lower case differ. */
 typedef struct rbk_job_filter {
     uint32_t states;   /* bits 1 << state; 0: any */
     rbk_str method;    /* exact, or with a `*` at its end a prefix */
-    rbk_str receiver;  /* "https://host:port" of the callback */
+    rbk_str receiver;  /* "https://host:port" of the callback, as lanes have it: the host in
+                          lower case, the port written out */
     rbk_str rpc_id;    /* the caller's own id, as JSON text */
     rbk_str caller;
     rbk_wall_ms from, to; /* created in [from, to); 0: open */
 } rbk_job_filter;
 
-/* What ended jobs are kept for. */
+/* What ended jobs are kept for; INT64_MAX: for ever, any number. */
 typedef struct rbk_store_keep {
     int64_t done_ms, dead_ms; /* since they ended */
-    int64_t done_bytes;       /* of all of the done shelf */
+    int64_t done_bytes;       /* of all of the done shelf, requests and responses */
 } rbk_store_keep;
 
 /* A lane with waiting jobs, and when the first of them is due. */
@@ -217,13 +224,13 @@ typedef struct rbk_store_ops {
 
     /* MUST, READER. Up to `max` jobs that `filter` means, of all shelves, whose seq is greater
      * than `after`, by seq. Returns how many; *ret_next is the `after` of the next page, 0 when
-     * there is none. A page may be short, even empty, before the end: a backend bounds `max`
-     * and the time that it looks. */
+     * there is none. A page may be short, even empty, before the end: a backend bounds `max`,
+     * the bytes of a page, and the time that it looks. */
     int (*list)(rbk_store *st, const rbk_job_filter *filter, int64_t after, size_t max,
                 rbk_job **ret_jobs, int64_t *ret_next, rbk_error *err);
 
-    /* MUST, READER. The failed attempts that are kept of the job, by number; up to `max`.
-     * Returns how many. */
+    /* MUST, READER. The failed attempts that are kept of the job, in the order in which they
+     * came; up to `max`. Returns how many; none for a job that is not there. */
     int (*attempts)(rbk_store *st, int64_t seq, size_t max, rbk_attempt_note *ret, rbk_error *err);
 
     /* MUST. Remove up to `max` jobs of the dead and done shelves that need not be kept any longer
@@ -233,13 +240,14 @@ typedef struct rbk_store_ops {
                  rbk_error *err);
 
     /* MUST. Receivers that an operator holds: set and durable, and all of them by name from
-     * behind `after` (each at most RBK_LANE_MAX bytes), up to `max`. Returns how many. */
+     * behind `after`, up to `max`; `due` means nothing. Returns how many. RBK_E_INVAL: the name
+     * is empty, longer than RBK_LANE_MAX, or has a NUL byte. */
     int (*hold)(rbk_store *st, rbk_str receiver, bool hold, rbk_error *err);
     int (*holds)(rbk_store *st, rbk_str after, size_t max, rbk_lane_due *ret, rbk_error *err);
 
     /* MAY be NULL. Copy the store that `conf` names, whole and consistent, into the new file
      * `path` (mode 0600), beside a server that uses it. Any thread; no open store is needed.
-     * RBK_E_CONFIG: bad dsn, or `path` is there already. RBK_E_IO, RBK_E_DISK_FULL, RBK_E_NOMEM. */
+     * RBK_E_CONFIG: bad dsn, no store there, `path` is there already or cannot be made. RBK_E_IO, RBK_E_DISK_FULL, RBK_E_NOMEM. */
     int (*backup)(const rbk_store_conf *conf, const char *path, rbk_error *err);
 
     /* MAY be NULL. The file beside which the server may keep small files of its own

@@ -86,6 +86,8 @@ static void on_timer(uv_timer_t *timer)
     c->armed = INT64_MAX;
     if (!c->draining)
         rbk_receivers_expire(c->receivers, rbk_engine_now(c->e), &old);
+    if (old.head)
+        touch(c);
     for (rbk_node *n; (n = rbk_list_pop(&old));)
         rbk_delivery_expire(c, (rbk_ticket *)(void *)n);
     rbk_receivers_tick(c->receivers, rbk_loop_now(c->loop));

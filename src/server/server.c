@@ -433,11 +433,11 @@ static int reload_options(rbk_server *s, rbk_options *fresh, rbk_error *err)
         return r;
     rbk_options_take(s->options, fresh);
     rbk_engine_use_policy(s->engine, policy);
-    s->log.level = (rbk_level)s->options->log_level;
     rbk_options_fixed(s->options, fresh, &fixed);
     rbk_event(&s->log, RBK_INFO, "config.reloaded", RBK_F("restart", fixed.n > 0));
     if (fixed.n)
         rbk_event(&s->log, RBK_WARN, "config.needs_restart", RBK_FS("keys", rbk_buf_view(&fixed)));
+    s->log.level = (rbk_level)s->options->log_level; /* after the lines that say so */
     rbk_buf_free(&fixed);
     return 0;
 }

@@ -93,14 +93,19 @@ static inline rbk_job make_job(int64_t seq)
 }
 
 /* One operation in a transaction of its own. */
+static inline rbk_op_outcome do_one(kit *k, rbk_store_op *op)
+{
+    int r = k->ops->apply(k->st, op, 1, &k->err);
+    if (r < 0)
+        fail_msg("apply: %d %s", r, k->err.detail);
+    return op->outcome;
+}
+
 static inline rbk_op_outcome do_op(kit *k, rbk_op_kind kind, uint8_t from, rbk_shelf shelf,
                                    rbk_job *job)
 {
     rbk_store_op op = {.kind = kind, .from = from, .shelf = shelf, .job = job};
-    int r = k->ops->apply(k->st, &op, 1, &k->err);
-    if (r < 0)
-        fail_msg("apply: %d %s", r, k->err.detail);
-    return op.outcome;
+    return do_one(k, &op);
 }
 
 static inline rbk_job *get_job(kit *k, const rbk_job *job)
@@ -181,5 +186,76 @@ static inline rbk_store_stats get_stats(kit *k)
     assert_int_equal(k->ops->stats(k->st, &s, &k->err), 0);
     return s;
 }
+
+/* --- A suite over every backend ----------------------------------------------------------- */
+
+static const rbk_store_ops *kit_backend; /* the one that is tested */
+
+static inline int kit_set_up(void **state)
+{
+    const rbk_store_ops *ops = kit_backend;
+    kit *k = calloc(1, sizeof *k);
+    assert_non_null(k);
+    k->ops = ops;
+    kit_make_dir(k);
+    if (strcmp(ops->scheme, "memory") == 0)
+        snprintf(k->dsn, sizeof k->dsn, "memory:");
+    else
+        snprintf(k->dsn, sizeof k->dsn, "%s:%s/s.db", ops->scheme, k->dir);
+    assert_int_equal(kit_open(k, &k->st), 0);
+    *state = k;
+    return 0;
+}
+
+static inline int kit_tear_down(void **state)
+{
+    kit *k = *state;
+    k->ops->close(k->st);
+    kit_remove_dir(k);
+    free(k);
+    return 0;
+}
+
+/* A job on this shelf; QUEUED, or as its end has it. */
+static inline rbk_job put_on(kit *k, int64_t seq, int shelf)
+{
+    rbk_job a = make_job(seq);
+    do_op(k, RBK_OP_PUT, 0, shelf == RBK_SHELF_WAIT ? RBK_SHELF_WAIT : RBK_SHELF_JOB, &a);
+    if (shelf == RBK_SHELF_DEAD) {
+        assert_int_equal(do_op(k, RBK_OP_DEAD, QUEUED, 0, &a), RBK_OUTCOME_OK);
+        a.state = RBK_JOB_DEAD;
+    }
+    if (shelf == RBK_SHELF_DONE) {
+        a.state = RBK_JOB_DELIVERED;
+        rbk_store_op op = {.kind = RBK_OP_DONE, .from = QUEUED, .keep = true, .job = &a};
+        assert_int_equal(do_one(k, &op), RBK_OUTCOME_OK);
+    }
+    assert_int_equal(shelf_of(k, &a), shelf);
+    return a;
+}
+
+/* Exactly these; frees them. */
+static inline void expect_seqs(rbk_job *jobs, int n, const int64_t *seqs, int want)
+{
+    assert_int_equal(n, want);
+    rbk_job *job = jobs;
+    for (int i = 0; i < n; i++, job = job->next)
+        assert_int_equal(job->seq, seqs[i]);
+    free_jobs(jobs);
+}
+
+#define KIT_MAIN(name, cases)                                                                      \
+    int main(void)                                                                                 \
+    {                                                                                              \
+        static const rbk_store_ops *const backends[] = {&rbk_store_memory, &rbk_store_sqlite};     \
+        const struct CMUnitTest tests[] = {cases};                                                 \
+        int failed = 0;                                                                            \
+        for (size_t i = 0; i < sizeof backends / sizeof backends[0]; i++) {                        \
+            kit_backend = backends[i];                                                             \
+            printf("over %s\n", kit_backend->scheme);                                             \
+            failed += cmocka_run_group_tests_name(name, tests, NULL, NULL);                        \
+        }                                                                                          \
+        return failed;                                                                             \
+    }
 
 #endif

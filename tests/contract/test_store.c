@@ -1,35 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* contract/test_store.c - what every store backend must do, over every backend. What
- * those with a file must do besides is in test_store_file.c. */
+/* contract/test_store.c - what every store backend must do, over every backend: the life of
+ * a job, claims, reading. The end and what comes after it is in test_store_end.c, lists and
+ * held receivers in test_store_list.c, and what those with a file must do besides in
+ * test_store_file.c. */
 #include "store_kit.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
-
-static int set_up(void **state)
-{
-    const rbk_store_ops *ops = *state;
-    kit *k = calloc(1, sizeof *k);
-    assert_non_null(k);
-    k->ops = ops;
-    kit_make_dir(k);
-    if (strcmp(ops->scheme, "memory") == 0)
-        snprintf(k->dsn, sizeof k->dsn, "memory:");
-    else
-        snprintf(k->dsn, sizeof k->dsn, "%s:%s/s.db", ops->scheme, k->dir);
-    assert_int_equal(kit_open(k, &k->st), 0);
-    *state = k;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    kit *k = *state;
-    k->ops->close(k->st);
-    kit_remove_dir(k);
-    free(k);
-    return 0;
-}
 
 static void test_put_and_get(void **state)
 {
@@ -132,18 +109,6 @@ static void test_too_big(void **state)
 }
 
 /* --- Every kind, from every shelf ------------------------------------------------------ */
-
-static rbk_job put_on(kit *k, int64_t seq, int shelf)
-{
-    rbk_job a = make_job(seq);
-    do_op(k, RBK_OP_PUT, 0, shelf == RBK_SHELF_WAIT ? RBK_SHELF_WAIT : RBK_SHELF_JOB, &a);
-    if (shelf == RBK_SHELF_DEAD) {
-        assert_int_equal(do_op(k, RBK_OP_DEAD, QUEUED, 0, &a), RBK_OUTCOME_OK);
-        a.state = RBK_JOB_DEAD;
-    }
-    assert_int_equal(shelf_of(k, &a), shelf);
-    return a;
-}
 
 static void test_result(void **state)
 {
@@ -366,15 +331,6 @@ static void test_lanes(void **state)
     assert_int_equal(k->ops->lanes(k->st, RBK_STR("\xc3\xa4"), 2, got, &k->err), 0);
 }
 
-static void expect_seqs(rbk_job *jobs, int n, const int64_t *seqs, int want)
-{
-    assert_int_equal(n, want);
-    rbk_job *job = jobs;
-    for (int i = 0; i < n; i++, job = job->next)
-        assert_int_equal(job->seq, seqs[i]);
-    free_jobs(jobs);
-}
-
 static void test_recover_and_list(void **state)
 {
     kit *k = *state;
@@ -542,18 +498,5 @@ static void test_many(void **state)
     X(test_one_transaction) X(test_claim) X(test_lanes) X(test_recover_and_list) X(test_stats)     \
     X(test_reader_thread) X(test_many)
 
-static int run(const char *name, const rbk_store_ops *ops)
-{
-    const struct CMUnitTest tests[] = {
-#define X(t) {#t, t, set_up, tear_down, (void *)(uintptr_t)ops},
-        CASES(X)
-#undef X
-    };
-    printf("over %s\n", ops->scheme);
-    return _cmocka_run_group_tests(name, tests, sizeof tests / sizeof tests[0], NULL, NULL);
-}
-
-int main(void)
-{
-    return run("store memory", &rbk_store_memory) + run("store sqlite", &rbk_store_sqlite);
-}
+#define X(t) {#t, t, kit_set_up, kit_tear_down, NULL},
+KIT_MAIN("store", CASES(X))

@@ -44,6 +44,30 @@ static void name_of(const kit *k, const char *suffix, char out[128])
     snprintf(out, 128, "%s/s.db%s", k->dir, suffix);
 }
 
+/* What is kept of ended jobs, and what an operator holds. */
+static void test_reopen_keeps_ends(void **state)
+{
+    kit *k = *state;
+    rbk_lane_due held[2];
+    rbk_attempt_note note = {.number = 1, .at = 7, .reason = "CONNECT"}, got[2];
+    reopen(k);
+    rbk_job a = put_on(k, 1, RBK_SHELF_DONE), b = put_on(k, 2, RBK_SHELF_WAIT);
+    b.state = RBK_JOB_DEAD;
+    rbk_store_op op = {.kind = RBK_OP_DEAD, .from = QUEUED, .note = note, .job = &b};
+    assert_int_equal(do_one(k, &op), RBK_OUTCOME_OK);
+    assert_int_equal(k->ops->hold(k->st, RBK_STR("https://a:443"), true, &k->err), 0);
+    rbk_store_stats before = get_stats(k);
+    reopen(k);
+    rbk_store_stats after = get_stats(k);
+    assert_memory_equal(&before, &after, sizeof before);
+    expect_stored(k, &a);
+    expect_stored(k, &b);
+    assert_int_equal(k->ops->attempts(k->st, 2, 2, got, &k->err), 1);
+    assert_string_equal(got[0].reason, "CONNECT");
+    assert_int_equal(k->ops->holds(k->st, RBK_STR_NONE, 2, held, &k->err), 1);
+    assert_string_equal(held[0].lane, "https://a:443");
+}
+
 static void test_reopen_keeps_all(void **state)
 {
     kit *k = *state;
@@ -254,6 +278,87 @@ static void test_wal_is_bounded(void **state)
     assert_true(stat(path, &sb) != 0 || sb.st_size == 0);
 }
 
+/* --- A store that schema 1 wrote ----------------------------------------------------------- */
+
+/* The first schema as it was released; it stays as it is, whatever the code says today. */
+#define COLUMNS_1                                                                                  \
+    "seq INTEGER PRIMARY KEY,rnd INTEGER NOT NULL,state INTEGER NOT NULL,"                         \
+    "flags INTEGER NOT NULL,runs INTEGER NOT NULL,attempts INTEGER NOT NULL,"                      \
+    "last_status INTEGER NOT NULL,timeout_ms INTEGER NOT NULL,created INTEGER NOT NULL,"           \
+    "due INTEGER NOT NULL,first_attempt INTEGER NOT NULL,lane TEXT,method TEXT,rpc_id TEXT,"       \
+    "callback TEXT,caller TEXT,ray_id TEXT,headers TEXT,reason TEXT,params TEXT,response TEXT,"    \
+    "size INTEGER NOT NULL,rsize INTEGER NOT NULL,big INTEGER NOT NULL"
+static const char schema_1[] =
+    "PRAGMA journal_mode=WAL;"
+    "CREATE TABLE job(" COLUMNS_1 ");"
+    "CREATE TABLE wait(" COLUMNS_1 ");"
+    "CREATE INDEX wait_lane ON wait(lane,due);"
+    "CREATE TABLE dead(" COLUMNS_1 ",died INTEGER NOT NULL);"
+    "CREATE TABLE blob(id INTEGER PRIMARY KEY,body TEXT);"
+    "CREATE TABLE stat(id INTEGER PRIMARY KEY,pending INTEGER NOT NULL,bytes INTEGER NOT NULL,"
+    "dead INTEGER NOT NULL,max_seq INTEGER NOT NULL);"
+    "INSERT INTO stat VALUES(1,6,60,2,900);"
+    "PRAGMA application_id=1380076337;PRAGMA user_version=1;";
+
+/* A row of it; the callback is 10 bytes, and nothing else counts. */
+#define ROW_1(table, seq, state, more)                                                             \
+    "INSERT INTO " table " VALUES(" #seq "," #seq "+1000000," #state ",1,0,2,500,0,100,300,200,"   \
+    "'send:r','M',NULL,'https://cb',NULL,NULL,NULL,'STATUS 500',NULL,NULL,10,0,0" more ");"
+
+static rbk_job row_1(int64_t seq, uint8_t state)
+{
+    return (rbk_job){.seq = seq, .rnd = seq + 1000000, .state = state, .flags = 1, .attempts = 2,
+                     .last_status = 500, .created = 100, .due = 300, .first_attempt = 200,
+                     .lane = RBK_STR("send:r"), .method = RBK_STR("M"),
+                     .callback = RBK_STR("https://cb"), .reason = RBK_STR("STATUS 500")};
+}
+
+static void test_upgrade(void **state)
+{
+    kit *k = *state;
+    static const struct {
+        int64_t seq;
+        uint8_t state;
+        int shelf;
+    } rows[] = {{1, QUEUED, RBK_SHELF_JOB},       {2, RBK_JOB_RUNNING, RBK_SHELF_JOB},
+                {3, DUE, RBK_SHELF_JOB},          {4, DUE, RBK_SHELF_WAIT},
+                {5, RBK_JOB_HELD, RBK_SHELF_WAIT}, {6, QUEUED, RBK_SHELF_WAIT},
+                {7, RBK_JOB_DEAD, RBK_SHELF_DEAD}, {8, RBK_JOB_DEAD, RBK_SHELF_DEAD}};
+    exec_file(k, schema_1);
+    exec_file(k, ROW_1("job", 1, 1, "") ROW_1("job", 2, 2, "") ROW_1("job", 3, 3, "")
+                     ROW_1("wait", 4, 3, "") ROW_1("wait", 5, 8, "") ROW_1("wait", 6, 1, "")
+                         ROW_1("dead", 7, 6, ",4000") ROW_1("dead", 8, 6, ",2000"));
+    for (int again = 0; again < 2; again++) {
+        reopen(k);
+        for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+            rbk_job want = row_1(rows[i].seq, rows[i].state);
+            expect_stored(k, &want);
+            assert_int_equal(shelf_of(k, &want), rows[i].shelf);
+        }
+        rbk_store_stats s = get_stats(k);
+        assert_int_equal(s.pending, 6);
+        assert_int_equal(s.pending_bytes, 60);
+        assert_int_equal(s.held, 1);
+        assert_int_equal(s.queued, 3);
+        assert_int_equal(s.due, 2);
+        assert_int_equal(s.dead, 2);
+        assert_int_equal(s.done, 0);
+        assert_int_equal(s.max_seq, 900);
+    }
+    /* when they died is known still */
+    rbk_store_keep keep = {.dead_ms = 1000, .done_bytes = INT64_MAX};
+    rbk_job eight = row_1(8, RBK_JOB_DEAD);
+    assert_int_equal(k->ops->sweep(k->st, &keep, 3500, 9, &k->err), 1);
+    assert_int_equal(shelf_of(k, &eight), -1);
+    /* and all go on as if they had always been here */
+    rbk_job dead = row_1(7, RBK_JOB_DEAD), three = row_1(3, RBK_JOB_DELIVERED);
+    assert_int_equal(do_op(k, RBK_OP_REDRIVE, RBK_JOB_DEAD, 0, &dead), RBK_OUTCOME_OK);
+    rbk_store_op op = {.kind = RBK_OP_DONE, .from = DUE, .keep = true, .now = 1, .job = &three};
+    assert_int_equal(do_one(k, &op), RBK_OUTCOME_OK);
+    assert_int_equal(get_stats(k).due, 2);
+    assert_int_equal(get_stats(k).done_bytes, 10);
+}
+
 /* Somebody looks at the file while the server runs. */
 static void test_open_beside(void **state)
 {
@@ -272,7 +377,8 @@ int main(void)
         CASE(test_reopen_keeps_all), CASE(test_claim_survives),  CASE(test_second_server),
         CASE(test_newer_schema),     CASE(test_foreign_file),    CASE(test_damaged_file),
         CASE(test_interrupted_creation), CASE(test_modes),       CASE(test_dsn),
-        CASE(test_wal_is_bounded),   CASE(test_open_beside),
+        CASE(test_wal_is_bounded),   CASE(test_open_beside),   CASE(test_reopen_keeps_ends),
+        CASE(test_upgrade),
     };
 #undef CASE
     return cmocka_run_group_tests_name("store file", tests, NULL, NULL);

@@ -10,7 +10,7 @@
 
 #include <errno.h>
 
-enum { STEPS = 16, STEP_OPS = 4, CUT_SEEDS = 2, TRIES = 4, BODY = 5000 };
+enum { STEPS = 20, STEP_OPS = 6, CUT_SEEDS = 2, TRIES = 4, BODY = 5000, NOTES = 8 };
 
 static char body[BODY];
 static const char *root; /* in memory where there is such a place: syncs are simulated */
@@ -24,35 +24,86 @@ static rbk_store *models[STEPS + 1];
 typedef struct step {
     rbk_job jobs[STEP_OPS];
     rbk_store_op ops[STEP_OPS];
+    int n;
 } step;
 
-static void add_op(step *s, int at, rbk_op_kind kind, int64_t seq, uint8_t from, rbk_shelf shelf)
+static void add_op(step *s, rbk_op_kind kind, int64_t seq, uint8_t from, rbk_shelf shelf)
 {
-    rbk_job *job = &s->jobs[at];
+    rbk_job *job = &s->jobs[s->n];
     *job = make_job(seq);
     job->due = 10 + seq;
     if (seq % 3 == 0)
         job->params = (rbk_str){body, BODY};
-    if (kind == RBK_OP_RESULT) {
+    if (kind == RBK_OP_RESULT || kind == RBK_OP_REDRIVE) {
         job->state = DUE;
         job->response = (rbk_str){body, seq % 2 ? BODY / 2 : 20};
         job->lane = RBK_STR("send:r");
     }
+    if (kind == RBK_OP_REDRIVE)
+        job->callback = RBK_STR("https://other.example/callback");
     if (kind == RBK_OP_RETRY || kind == RBK_OP_DEAD) {
         job->attempts = (uint32_t)seq;
         job->reason = RBK_STR("status 500");
     }
-    s->ops[at] = (rbk_store_op){.kind = kind, .from = from, .shelf = shelf, .job = job};
+    if (kind == RBK_OP_DONE)
+        job->state = RBK_JOB_DELIVERED;
+    rbk_store_op *op = &s->ops[s->n++];
+    *op = (rbk_store_op){.kind = kind, .from = from, .shelf = shelf, .now = 100 + seq, .job = job};
+    if (kind == RBK_OP_RETRY || kind == RBK_OP_DEAD)
+        op->note = (rbk_attempt_note){.number = (uint32_t)kind, .status = 500, .at = seq, .ms = 3,
+                                      .reason = "STATUS", .host = "192.0.2.1"};
 }
 
-/* Lives that overlap: each step puts a job, and moves those of the three steps before. */
+/* How a job of the script ends, and what comes after it. */
+static bool is_dead(int64_t seq)
+{
+    return seq % 5 == 2;
+}
+
+static bool is_kept(int64_t seq)
+{
+    return seq >= 10 && (is_dead(seq) || seq % 2 == 0);
+}
+
+static uint8_t end_of(int64_t seq)
+{
+    return is_dead(seq) ? RBK_JOB_DEAD : RBK_JOB_DELIVERED;
+}
+
+/* Steps that are no transaction of operations: a receiver is held, old jobs are swept. */
+static bool is_hold(int n)
+{
+    return n == 6 || n == 16;
+}
+
+static bool is_sweep(int n)
+{
+    return n == 11 || n == 18;
+}
+
+/* The seq of the job that step `n` puts. */
+static int64_t seq_of(int n)
+{
+    int64_t seq = 10;
+    for (int i = 0; i < n; i++)
+        seq += !is_hold(i) && !is_sweep(i);
+    return seq;
+}
+
+/* Lives that overlap: each step puts a job, and moves those of the steps before. */
 static void make_step(step *s, int n)
 {
-    int64_t seq = n + 10;
-    add_op(s, 0, RBK_OP_PUT, seq, 0, seq % 2 ? RBK_SHELF_WAIT : RBK_SHELF_JOB);
-    add_op(s, 1, RBK_OP_RESULT, seq - 1, QUEUED, seq % 4 < 2 ? RBK_SHELF_WAIT : RBK_SHELF_JOB);
-    add_op(s, 2, RBK_OP_RETRY, seq - 2, DUE, RBK_SHELF_WAIT);
-    add_op(s, 3, seq % 5 ? RBK_OP_DONE : RBK_OP_DEAD, seq - 3, DUE, 0);
+    int64_t seq = seq_of(n);
+    s->n = 0;
+    add_op(s, RBK_OP_PUT, seq, 0, seq % 2 ? RBK_SHELF_WAIT : RBK_SHELF_JOB);
+    add_op(s, RBK_OP_RESULT, seq - 1, QUEUED, seq % 4 < 2 ? RBK_SHELF_WAIT : RBK_SHELF_JOB);
+    add_op(s, RBK_OP_RETRY, seq - 2, DUE, RBK_SHELF_WAIT);
+    add_op(s, is_dead(seq - 3) ? RBK_OP_DEAD : RBK_OP_DONE, seq - 3, DUE, 0);
+    s->ops[s->n - 1].keep = is_kept(seq - 3);
+    if (is_kept(seq - 4) && (seq - 4) % 3 == 0)
+        add_op(s, RBK_OP_REDRIVE, seq - 4, end_of(seq - 4), 0);
+    if (is_kept(seq - 5) && (seq - 5) % 3 == 1)
+        add_op(s, RBK_OP_PURGE, seq - 5, end_of(seq - 5), 0);
 }
 
 /* A claim shows in no list, so it needs no model: it goes before a transaction. */
@@ -61,8 +112,21 @@ static bool is_claim(int n)
     return n % 8 == 5;
 }
 
+/* What no step to come speaks of any more. */
+static int sweep_some(const rbk_store_ops *ops, rbk_store *st, int n, rbk_error *err)
+{
+    rbk_store_keep keep = {.done_bytes = INT64_MAX};
+    int r = ops->sweep(st, &keep, 100 + seq_of(n) - 6, 100, err);
+    return r < 0 ? r : 0;
+}
+
 static int do_step(const rbk_store_ops *ops, rbk_store *st, int n, rbk_error *err)
 {
+    if (is_hold(n))
+        return ops->hold(st, n < 10 ? RBK_STR("https://a:443") : RBK_STR("https://b:443"), true,
+                         err);
+    if (is_sweep(n))
+        return sweep_some(ops, st, n, err);
     if (is_claim(n)) {
         rbk_job *jobs = NULL;
         rbk_wall_ms next;
@@ -73,13 +137,35 @@ static int do_step(const rbk_store_ops *ops, rbk_store *st, int n, rbk_error *er
     }
     step s;
     make_step(&s, n);
-    int r = ops->apply(st, s.ops, STEP_OPS, err);
-    for (int i = 0; r == 0 && i < STEP_OPS; i++) /* but for jobs from before the script */
+    int r = ops->apply(st, s.ops, (size_t)s.n, err);
+    for (int i = 0; r == 0 && i < s.n; i++) /* but for jobs from before the script */
         assert_true(s.ops[i].outcome == RBK_OUTCOME_OK || s.ops[i].job->seq < 10);
     return r;
 }
 
 /* --- What is there ---------------------------------------------------------------------------- */
+
+static bool same_notes(const rbk_store_ops *ops, rbk_store *st, rbk_store *model, int64_t seq)
+{
+    rbk_attempt_note a[NOTES] = {{0}}, b[NOTES] = {{0}};
+    rbk_error err;
+    int n = ops->attempts(st, seq, NOTES, a, &err);
+    bool same = n == rbk_store_memory.attempts(model, seq, NOTES, b, &err);
+    for (int i = 0; same && i < n; i++)
+        same = a[i].number == b[i].number && a[i].at == b[i].at;
+    return same;
+}
+
+static bool same_holds(const rbk_store_ops *ops, rbk_store *st, rbk_store *model)
+{
+    rbk_lane_due a[4], b[4];
+    rbk_error err;
+    int n = ops->holds(st, RBK_STR_NONE, 4, a, &err);
+    bool same = n == rbk_store_memory.holds(model, RBK_STR_NONE, 4, b, &err);
+    for (int i = 0; same && i < n; i++)
+        same = strcmp(a[i].lane, b[i].lane) == 0;
+    return same;
+}
 
 /* False also when the store cannot say what it holds. */
 static bool same_as_model(const rbk_store_ops *ops, rbk_store *st, int n)
@@ -96,17 +182,36 @@ static bool same_as_model(const rbk_store_ops *ops, rbk_store *st, int n)
     rbk_job *i = a, *j = b;
     for (; same && i && j; i = i->next, j = j->next)
         same = same_job(i, j);
-    same = same && i == NULL && j == NULL && sa.pending == sb.pending && sa.dead == sb.dead &&
-           sa.pending_bytes == sb.pending_bytes && sa.max_seq == sb.max_seq;
+    same = same && i == NULL && j == NULL && memcmp(&sa, &sb, sizeof sa) == 0 &&
+           same_holds(ops, st, models[n]);
+    for (int64_t seq = 10; same && seq < 10 + STEPS; seq++)
+        same = same_notes(ops, st, models[n], seq);
     free_jobs(a);
     free_jobs(b);
     return same;
 }
 
-/* What a store may hold when `n` steps were confirmed. */
+/* What a store may hold when `n` steps were confirmed. A sweep is not synced: a power cut
+ * may undo it until the next step is. */
 static bool is_right(const rbk_store_ops *ops, rbk_store *st, int n)
 {
-    return same_as_model(ops, st, n) || (n < STEPS && same_as_model(ops, st, n + 1));
+    return same_as_model(ops, st, n) || (n < STEPS && same_as_model(ops, st, n + 1)) ||
+           (n > 0 && is_sweep(n - 1) && same_as_model(ops, st, n - 1));
+}
+
+/* The script has to show what it is there for. */
+static void expect_varied_script(void)
+{
+    rbk_error err;
+    rbk_store_stats s = {0};
+    int64_t ended = 0;
+    for (int n = 0; n <= STEPS; n++) {
+        assert_int_equal(rbk_store_memory.stats(models[n], &s, &err), 0);
+        if (n && is_sweep(n - 1))
+            assert_true(s.dead + s.done < ended);
+        ended = s.dead + s.done;
+    }
+    assert_true(s.dead > 0 && s.done > 0 && s.due > 2);
 }
 
 static int make_models(void **state)
@@ -123,6 +228,7 @@ static int make_models(void **state)
         for (int i = 0; i < n; i++)
             assert_int_equal(do_step(&rbk_store_memory, models[n], i, &err), 0);
     }
+    expect_varied_script();
     return 0;
 }
 

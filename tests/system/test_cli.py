@@ -403,7 +403,7 @@ def test_serve_checks_settings_on_sighup(tmp_path, make_server):
     server.argv = lambda: [*server.argv_before(), "-c", str(ini)]
     server.start()
     server.signal(signal.SIGHUP)
-    server.wait_log(r"event=config\.checked file=\S*extra\.ini")
+    server.wait_log(r"event=config\.reloaded")
     ini.write_text("[server]\nmax_batch = 0\n")
     server.signal(signal.SIGHUP)
     server.wait_log(r"level=error event=config\.refused detail=\".*extra\.ini:2: server\.max_batch: ")

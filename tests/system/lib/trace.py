@@ -91,3 +91,13 @@ def _jobs_named(text):
     for m in re.finditer(r"Ringback-Job: ([0-9a-f, -]+)", text, re.I):
         for job in m.group(1).split(","):
             yield job.strip()
+
+
+CONNECT = re.compile(r"connect\(\d+(?:<[^>]*>)?, \{sa_family=AF_INET6?, sin6?_port=htons\((\d+)\), .*?"
+                     r"\"([0-9a-f.:]+)\"")
+
+
+def connects(path):
+    """(address, port) of each connect(2) of a trace, in order."""
+    with open(path, errors="replace") as f:
+        return [(m.group(2), int(m.group(1))) for m in map(CONNECT.search, f) if m]

@@ -4,9 +4,11 @@
 
 static void test_a_held_receiver_gets_nothing(void **state)
 {
-    rbk_server *s = run_server();
+    rbk_server *s = make_server();
     char id[40];
     (void)state;
+    set(s, "delivery.schedule", "1h");
+    start(s);
     hold_receiver(s, true);
     make_job(s, "quick", "", id);
     WAIT_FOR(receivers_of(s, "").first.queued == 1);
@@ -22,16 +24,24 @@ static void test_a_held_receiver_gets_nothing(void **state)
     rbk_server_free(s);
 }
 
+static rbk_server *run_patient(void)
+{
+    rbk_server *s = make_server();
+    set(s, "delivery.schedule", "1h");
+    start(s);
+    return s;
+}
+
 static void test_a_hold_survives_a_restart(void **state)
 {
-    rbk_server *s = run_server();
+    rbk_server *s = run_patient();
     (void)state;
     hold_receiver(s, true);
     assert_int_equal(ask_jobs(s, "quick", 300, false), 200); /* more than memory takes */
     WAIT_FOR(quick_runs == 300);
     rbk_server_free(s);
     assert_int_equal(far_end.attempts, 0);
-    s = run_server();
+    s = run_patient();
     WAIT_FOR(receivers_of(s, "").first.queued > 100);
     assert_true(receivers_of(s, "").first.held);
     assert_int_equal(receivers_of(s, RECEIVER).n, 0);
@@ -40,7 +50,7 @@ static void test_a_hold_survives_a_restart(void **state)
     hold_receiver(s, false);
     WAIT_FOR(stats_of(s).delivered == 300);
     rbk_server_free(s);
-    s = run_server();
+    s = run_patient();
     assert_int_equal(receivers_of(s, "").n, 0);
     rbk_server_free(s);
 }
@@ -77,9 +87,11 @@ static void test_the_age_of_held_jobs_has_its_end(void **state)
 /* A retry by hand of a job is one thing, a receiver that is held another. */
 static void test_a_retry_does_not_pass_a_hold(void **state)
 {
-    rbk_server *s = run_server();
+    rbk_server *s = make_server();
     char id[40];
     (void)state;
+    set(s, "delivery.schedule", "1h");
+    start(s);
     make_job(s, "quick", "", id);
     WAIT_FOR(stats_of(s).delivered == 1);
     hold_receiver(s, true);
@@ -138,13 +150,15 @@ static void test_numbers_of_deliveries(void **state)
     far_end.status = 503;
     make_job(s, "quick", "", id);
     WAIT_FOR(stats_of(s).dead == 1);
+    uint64_t failed = look_at(s, id).attempts;
+    assert_true(failed > 1);
     far_end.status = 200;
     make_job(s, "quick", "", id);
     WAIT_FOR(stats_of(s).delivered == 1);
     answer a;
     ask(s, "{\"id\":1,\"method\":\"quick\",\"params\":{\"$rpc.callback\":\"https://localhost/\"}}", &a);
     rbk_metrics m = metrics_of(s);
-    assert_int_equal(m.attempts[RBK_ATTEMPT_SERVER_ERROR], 5);
+    assert_int_equal(m.attempts[RBK_ATTEMPT_SERVER_ERROR], failed);
     assert_int_equal(m.attempts[RBK_ATTEMPT_DELIVERED], 1);
     uint64_t n = 0;
     for (int i = 0; i < RBK_LATENCY_BUCKETS; i++)
@@ -160,9 +174,11 @@ static void test_numbers_of_deliveries(void **state)
 
 static void test_what_waits_grows_old(void **state)
 {
-    rbk_server *s = run_server();
+    rbk_server *s = make_server();
     char id[40];
     (void)state;
+    set(s, "delivery.schedule", "1h");
+    start(s);
     hold_receiver(s, true);
     make_job(s, "quick", "", id);
     WAIT_FOR(metrics_of(s).oldest_due_ms > 200);
@@ -183,6 +199,7 @@ static void test_readiness(void **state)
     assert_int_equal(rbk_engine_ready(rbk_server_engine(s)), 0);
     assert_int_equal(ask_job(s, "keep", ""), 200);
     assert_int_equal(rbk_engine_ready(rbk_server_engine(s)), RBK_E_BUSY);
+    WAIT_FOR(n_kept() == 1);
     answer_kept(1);
     WAIT_FOR(rbk_engine_ready(rbk_server_engine(s)) == 0);
     rbk_engine_refuse(rbk_server_engine(s));
