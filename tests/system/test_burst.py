@@ -40,8 +40,8 @@ def test_chaos(make_server, make_receiver):
     def choose(head):
         return kinds[dice.choices(list(kinds), (30, 10, 10, 10, 40))[0]]
     receiver.choose = choose
-    server = make_server({"delivery.schedule": ",".join(["300ms"] * 32), "delivery.max_age": "10m", "delivery.timeout": "1s",
-                          "delivery.per_receiver": "64", "delivery.breaker": "50"})
+    server = make_server({"delivery.schedule": ",".join(["300ms"] * 32), "delivery.max_age": "10m",
+                          "delivery.timeout": "1s", "delivery.per_receiver": "64", "delivery.breaker": "50"})
     send(server, bodies(jobs, "test.echo", {"n": 1}, receiver.url(), 100), 2)
     until(lambda: server.pending() == 0, 240, lambda: f"all is delivered, {server.pending()} are left", poll=0.5)
     assert server.dead() == set()
@@ -57,7 +57,9 @@ def test_chaos(make_server, make_receiver):
         assert met.count("ok") == 1 and met[-1] == "ok", f"{job}: {met}"
         assert len({p.body for p in posts}) == 1, job
         numbers = [int(p.headers["ringback-attempt"]) for p in posts]
-        assert numbers == sorted(set(numbers)), f"{job}: {numbers}"
+        for a, b, what in zip(numbers, numbers[1:], met):
+            # A kept connection that is reset without an answer is no attempt: it is sent anew.
+            assert b > a or (b == a and what in ("before", "after")), f"{job}: {numbers} {met}"
     twice = sum(1 for posts in seen.values() for p in posts if names[id(p.answer)] in ("hang", "after"))
     print(f"{len(receiver.posts)} posts, {twice} of them ambiguous and sent again")
 
