@@ -128,7 +128,8 @@ static int sync_folder(const char *path, rbk_error *err)
     char *dir = slash == NULL ? strdup(".")
               : slash == path ? strdup("/")
                               : strndup(path, (size_t)(slash - path));
-    int r = dir ? sync_file(dir, O_RDONLY | O_DIRECTORY, err) : rbk_fail(err, RBK_E_NOMEM, "a path");
+    int r = dir ? sync_file(dir, O_RDONLY | O_DIRECTORY, err)
+                : rbk_fail(err, RBK_E_NOMEM, "a path");
     free(dir);
     return r;
 }

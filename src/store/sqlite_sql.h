@@ -130,7 +130,7 @@
     X(LOAD_WAIT, RBK_SQL_LOAD "wait WHERE seq=?1")                                                 \
     X(BLOB_PUT, "INSERT OR REPLACE INTO blob(id,body) VALUES(?1,?2)")                              \
     X(BLOB_DELETE, "DELETE FROM blob WHERE id=?1")                                                 \
-    X(NOTE, "INSERT INTO attempt SELECT ?1,coalesce((SELECT max(n) FROM attempt WHERE seq=?1),0)"   \
+    X(NOTE, "INSERT INTO attempt SELECT ?1,coalesce((SELECT max(n) FROM attempt WHERE seq=?1),0)"  \
             "+1,?2,?3,?4,?5,?6,?7 WHERE NOT EXISTS"                                                \
             "(SELECT 1 FROM attempt WHERE seq=?1 AND number=?2 AND at=?4)")                        \
     X(NOTES_TRIM, "DELETE FROM attempt WHERE seq=?1 AND "                                          \
