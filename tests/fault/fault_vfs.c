@@ -26,7 +26,8 @@ typedef struct pending {
 typedef struct image {
     char path[512];
     unsigned char *data;
-    int64_t size, room; /* room grows by doubling: a sanitizer's realloc always copies */
+    int64_t size;
+    int64_t room; /* allocated */
     pending *first, **last;
     bool used;
 } image;
@@ -63,11 +64,10 @@ static void resize(image *im, int64_t size)
 {
     if (size > im->size) {
         if (size > im->room) {
-            im->room = size * 2;
+            im->room = 2 * size;
             im->data = realloc(im->data, (size_t)im->room);
         }
-        if (im->data == NULL)
-            abort();
+        MUST(im->data);
         memset(im->data + im->size, 0, (size_t)(size - im->size));
     }
     im->size = size;
