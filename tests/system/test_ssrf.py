@@ -464,10 +464,11 @@ def test_a_new_policy_decides_at_the_next_attempt(make_server, hooks, tmp_path):
 def test_reload(make_server, hooks, tmp_path):
     """Both ways, with the log's level; what needs a start is named; a fault changes nothing."""
     ini = tmp_path / "extra.ini"
-    ini.write_text(f"[callback]\nhosts = \n")
+    ini.write_text("[callback]\nhosts = \n")
     server = with_file(make_server({"callback.allow": f"{GOOD}/32"}, start=False), ini).start()
     url = f"https://{GOOD}:{hooks.port}/"
     assert submit(server, url) is None
+    until(lambda: hooks.posts, 20, "it is delivered by the first policy")
     ini.write_text("[callback]\nhosts = **.example.com\n[server]\nmax_batch = 7\n[log]\nlevel = debug\n")
     assert 'event=config.needs_restart keys=server.max_batch' in reload(server, "event=config.needs_restart")
     assert submit(server, url) == "host not allowed"
