@@ -385,9 +385,9 @@ static void test_silent_ends(void **state)
     set_up(&g);
     rbk_mono_ms before = rbk_mono_now();
     assert_int_equal(resolve(&g, "silent.test", 15000).err, RBK_E_TIMEOUT);
-    assert_in_range(rbk_mono_now() - before, LOOKUP_MS / 2, LOOKUP_MS * 2);
+    assert_in_range(rbk_mono_now() - before, RBK_LOOKUP_MS / 2, RBK_LOOKUP_MS * 2);
     assert_int_equal(g.r->n_pending, 0);
-    assert_int_equal(g.dns.queries, 2 * TRIES);
+    assert_int_equal(g.dns.queries, 2 * RBK_LOOKUP_TRIES);
     tear_down(&g, false);
 }
 
