@@ -19,6 +19,8 @@
 #include "base/map.h"
 #include "base/ring.h"
 #include "net/dns_reply.h"
+#include "net/resolver_channel.h"
+#include "net/resolver_share.h"
 
 enum {
     WAITERS_MAX = 1000,
@@ -28,16 +30,7 @@ enum {
     TTL_MIN_S = 5,
     TTL_MAX_S = 300,
     FAILED_S = 5,
-    LOOKUP_MS = 5000, /* until a lookup that no server answers ends, and frees its place */
-    TRIES = 2,        /* of each server; c-ares waits twice as long in the second round */
-    TRY_MS_MIN = 250,
 };
-
-/* Who has lookups or waits, with how many of each. */
-typedef struct share {
-    rbk_str key; /* the map's copy */
-    unsigned lookups, waits;
-} share;
 
 typedef struct entry {
     rbk_resolver *r;
@@ -46,7 +39,7 @@ typedef struct entry {
     rbk_link waiters;
     unsigned pins; /* waiters, also those that are ready */
     bool pending;
-    share *share; /* of the lookup; NULL: nobody's */
+    rbk_share *share; /* of the lookup; NULL: nobody's */
     int err;
     rbk_mono_ms expires;
     rbk_addr *addrs;
@@ -57,7 +50,7 @@ typedef struct waiter {
     rbk_link link; /* in the entry's `waiters`, or in `ready` */
     rbk_link all;
     entry *e;
-    share *share; /* NULL: nobody's */
+    rbk_share *share; /* NULL: nobody's */
     rbk_mono_ms deadline;
     int err; /* its own, not the entry's */
     rbk_resolved_fn fn;
@@ -84,39 +77,7 @@ struct rbk_resolver {
     rbk_mono_ms deadline; /* not later than the first of all waiters */
 };
 
-static pthread_once_t library_once = PTHREAD_ONCE_INIT;
-static int library_status;
-
-/* --- shares --- */
-
-/* NULL: no memory. One that has nothing goes with drop_idle(). */
-static share *get_share(rbk_resolver *r, rbk_str key)
-{
-    share *s = rbk_map_get(r->shares, key);
-    if (s)
-        return s;
-    s = calloc(1, sizeof *s);
-    if (s && rbk_map_put(r->shares, key, s, &s->key) < 0) {
-        free(s);
-        return NULL;
-    }
-    return s;
-}
-
-static void drop_idle(rbk_resolver *r, share *s)
-{
-    if (s == NULL || s->lookups > 0 || s->waits > 0)
-        return;
-    rbk_map_remove(r->shares, s->key);
-    free(s);
-}
-
-/* A quarter of what the others leave of `max`, of which `all` are taken. */
-static bool has_its_share(unsigned has, unsigned all, unsigned max)
-{
-    unsigned others = all - has, quarter = max > others ? (max - others) / 4 : 0;
-    return has >= (quarter ? quarter : 1);
-}
+/* --- entries --- */
 
 static void end_lookup(entry *e)
 {
@@ -124,11 +85,9 @@ static void end_lookup(entry *e)
     e->r->n_pending--;
     if (e->share)
         e->share->lookups--;
-    drop_idle(e->r, e->share);
+    rbk_share_drop(e->r->shares, e->share);
     e->share = NULL;
 }
-
-/* --- entries --- */
 
 static void drop_entry(entry *e)
 {
@@ -185,7 +144,7 @@ static void call_waiter(waiter *w, int err)
     rbk_link_remove(&w->all);
     if (w->share)
         w->share->waits--;
-    drop_idle(r, w->share);
+    rbk_share_drop(r->shares, w->share);
     free(w);
     e->pins--;
     r->n_waiting--;
@@ -449,7 +408,7 @@ static void on_sock_state(void *arg, ares_socket_t fd, int in, int out)
 
 /* --- lookups --- */
 
-static void start_lookup(entry *e, share *s)
+static void start_lookup(entry *e, rbk_share *s)
 {
     static const struct ares_addrinfo_hints hints = {
         .ai_flags = ARES_AI_NOSORT, .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
@@ -465,18 +424,18 @@ static void start_lookup(entry *e, share *s)
 }
 
 /* May it wait, and begin a lookup where there is none? */
-static bool has_place(const rbk_resolver *r, const share *s, bool begin)
+static bool has_place(const rbk_resolver *r, const rbk_share *s, bool begin)
 {
     if (r->n_waiting >= WAITERS_MAX || (begin && r->n_pending >= LOOKUPS_MAX))
         return false;
     if (s == NULL)
         return true;
-    return !has_its_share(s->waits, r->n_waiting, WAITERS_MAX) &&
-           !(begin && has_its_share(s->lookups, r->n_pending, LOOKUPS_MAX));
+    return !rbk_share_is_full(s->waits, r->n_waiting, WAITERS_MAX) &&
+           !(begin && rbk_share_is_full(s->lookups, r->n_pending, LOOKUPS_MAX));
 }
 
 /* 0, or RBK_E_NOMEM: then nobody waits. */
-static int add_waiter(rbk_resolver *r, const rbk_lookup *l, share *s)
+static int add_waiter(rbk_resolver *r, const rbk_lookup *l, rbk_share *s)
 {
     waiter *w = calloc(1, sizeof *w);
     entry *e = w ? get_entry(r, l->name) : NULL;
@@ -507,12 +466,12 @@ static int add_waiter(rbk_resolver *r, const rbk_lookup *l, share *s)
 static int wait_for(rbk_resolver *r, const rbk_lookup *l)
 {
     const entry *e = rbk_map_get(r->entries, l->name);
-    share *s = l->share.n ? get_share(r, l->share) : NULL;
+    rbk_share *s = l->share.n ? rbk_share_get(r->shares, l->share) : NULL;
     if (l->share.n && s == NULL)
         return RBK_E_NOMEM;
     int err = has_place(r, s, e == NULL || !e->pending) ? add_waiter(r, l, s) : RBK_E_BUSY;
     if (err < 0)
-        drop_idle(r, s);
+        rbk_share_drop(r->shares, s);
     return err;
 }
 
@@ -580,68 +539,6 @@ int64_t rbk_resolver_keeps(const rbk_resolver *r, rbk_str name)
 
 /* --- making and freeing --- */
 
-static void init_library(void)
-{
-    library_status = ares_library_init(ARES_LIB_INIT_ALL);
-}
-
-static int init_channel(rbk_resolver *r, int try_ms)
-{
-    char lookups[] = "fb"; /* the hosts file, then DNS */
-    struct ares_options o = {
-        .flags = ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES,
-        .timeout = try_ms,
-        .tries = TRIES,
-        .ndots = 0,
-        .ndomains = 0,
-        .lookups = lookups,
-        .sock_state_cb = on_sock_state,
-        .sock_state_cb_data = r,
-    };
-    return ares_init_options(&r->channel, &o,
-                             ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_NDOTS |
-                                 ARES_OPT_DOMAINS | ARES_OPT_LOOKUPS | ARES_OPT_SOCK_STATE_CB);
-}
-
-static int count_servers(rbk_resolver *r)
-{
-    struct ares_addr_port_node *servers = NULL;
-    int n = 0;
-    if (ares_get_servers_ports(r->channel, &servers) != ARES_SUCCESS)
-        return 1;
-    for (const struct ares_addr_port_node *s = servers; s; s = s->next)
-        n++;
-    ares_free_data(servers);
-    return n > 0 ? n : 1;
-}
-
-/* `servers` NULL: the system's. */
-static int open_channel_for(rbk_resolver *r, const char *servers, int try_ms)
-{
-    int status = init_channel(r, try_ms);
-    if (status != ARES_SUCCESS || servers == NULL)
-        return status;
-    status = ares_set_servers_ports_csv(r->channel, servers);
-    if (status != ARES_SUCCESS)
-        ares_destroy(r->channel);
-    return status;
-}
-
-/* Each try is of one server, and how many there are is known only from a channel. */
-static int open_channel(rbk_resolver *r, const char *servers)
-{
-    enum { ONE_MS = LOOKUP_MS / 3 }; /* the second try takes two thirds */
-    pthread_once(&library_once, init_library);
-    int status = library_status;
-    if (status == ARES_SUCCESS)
-        status = open_channel_for(r, servers, ONE_MS);
-    int n = status == ARES_SUCCESS ? count_servers(r) : 1;
-    if (n == 1)
-        return status;
-    ares_destroy(r->channel);
-    return open_channel_for(r, servers, ONE_MS / n > TRY_MS_MIN ? ONE_MS / n : TRY_MS_MIN);
-}
-
 int rbk_resolver_new(rbk_loop *l, rbk_resolver **ret, rbk_error *err)
 {
     rbk_resolver *r = calloc(1, sizeof *r);
@@ -655,7 +552,8 @@ int rbk_resolver_new(rbk_loop *l, rbk_resolver **ret, rbk_error *err)
     rbk_link_init(&r->ready);
     r->entries = rbk_map_new();
     r->shares = rbk_map_new();
-    int status = r->entries && r->shares ? open_channel(r, NULL) : ARES_ENOMEM;
+    rbk_channel_conf channel_conf = {.on_sock = on_sock_state, .user = r};
+    int status = r->entries && r->shares ? rbk_channel_open(&r->channel, &channel_conf) : ARES_ENOMEM;
     if (status != ARES_SUCCESS) {
         rbk_map_free(r->entries);
         rbk_map_free(r->shares);
@@ -678,12 +576,12 @@ void rbk_resolver_want_proof(rbk_resolver *r)
 /* A channel of its own: how long a try may take depends on how many servers there are. */
 int rbk_resolver_set_servers(rbk_resolver *r, const char *servers)
 {
-    ares_channel old = r->channel;
-    if (open_channel(r, servers) != ARES_SUCCESS) {
-        r->channel = old;
+    rbk_channel_conf conf = {.on_sock = on_sock_state, .user = r, .servers = servers};
+    ares_channel fresh;
+    if (rbk_channel_open(&fresh, &conf) != ARES_SUCCESS)
         return RBK_E_CONFIG;
-    }
-    ares_destroy(old);
+    ares_destroy(r->channel);
+    r->channel = fresh;
     return 0;
 }
 

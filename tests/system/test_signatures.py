@@ -144,7 +144,7 @@ def test_memory_store_has_a_key_of_its_own(make_server, receiver):
         first = get_keys(c)
     assert fits_ed25519(deliver(server, receiver), from_base64url(first[0]["x"]))
     server.signal(signal.SIGHUP)
-    server.wait_log(r"event=config\.checked")
+    server.wait_log(r"event=config\.reloaded")
     with server.client() as c:
         assert get_keys(c) == first, "SIGHUP does not forget it"
     assert list(server.folder.glob("*.key")) == []

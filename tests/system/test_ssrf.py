@@ -50,7 +50,7 @@ def traced(make_server, names, tmp_path):
         out = tmp_path / f"connects-{len(list(tmp_path.glob('connects-*')))}.txt"
         env = {"ASAN_OPTIONS": "detect_leaks=0", **kw.pop("env", {})}
         s = make_server({"callback.allow": f"{GOOD}/32", "callback.name_servers": names.address,
-                         "callback.resolve_timeout": "10s", "delivery.breaker": "0",
+                         "callback.resolve": "yes", "callback.resolve_timeout": "10s", "delivery.breaker": "0",
                          "delivery.jitter": "0", **dict(options)},
                         start=False, env=env, **kw,
                         wrap=["strace", "-f", "-qq", "-e", "signal=none", "-e", "trace=connect", "-o", str(out)])
@@ -295,7 +295,7 @@ def test_hosts_file(make_server, names, hooks, tmp_path):
     (tmp_path / "hosts").write_text(f"{BAD} bad.hooks.test\n{GOOD} good.hooks.test\n")
     out = tmp_path / "connects.txt"
     server = make_server({"callback.allow": f"{GOOD}/32", "callback.name_servers": names.address,
-                          "delivery.schedule": "1h"}, start=False, env={"ASAN_OPTIONS": "detect_leaks=0"},
+                          "callback.resolve": "yes", "delivery.schedule": "1h"}, start=False, env={"ASAN_OPTIONS": "detect_leaks=0"},
                          wrap=["unshare", "-m", "sh", "-c", f'mount --bind {tmp_path}/hosts /etc/hosts && exec "$@"',
                                "sh", "strace", "-f", "-qq", "-e", "trace=connect", "-o", str(out)]).start(limit=60)
     assert submit(server, f"https://bad.hooks.test:{hooks.port}/") == NO_ADDRESS
@@ -314,7 +314,7 @@ def test_a_silent_name_server_delays_little(make_server, names, hooks):
         names.zone[f"q{i}.hooks.test"] = [SILENT]
     names.zone["fine.hooks.test"] = [[GOOD]]
     server = make_server({"callback.allow": f"{GOOD}/32", "callback.name_servers": names.address,
-                          "callback.resolve_timeout": "3s"})
+                          "callback.resolve": "yes", "callback.resolve_timeout": "3s"})
     batch = [{"id": i, "method": "test.echo",
               "params": {"$rpc.delay": DAY, "$rpc.callback": f"https://q{i}.hooks.test/"}} for i in range(20)]
     took = []
@@ -342,7 +342,7 @@ def test_what_is_known_is_not_asked_again(make_server, names, hooks):
     names.zone["s.hooks.test"] = [[GOOD]]
     names.zone["t.hooks.test"] = [["10.0.0.1"]]
     server = make_server({"callback.allow": f"{GOOD}/32", "callback.name_servers": names.address,
-                          "callback.resolve_timeout": "10s"})
+                          "callback.resolve": "yes", "callback.resolve_timeout": "10s"})
     for _ in range(20):
         assert submit(server, f"https://S.hooks.test.:{hooks.port}/", delay=DAY) is None
         assert submit(server, f"https://t.hooks.test:{hooks.port}/", delay=DAY) == NO_ADDRESS
@@ -353,7 +353,8 @@ def test_what_is_known_is_not_asked_again(make_server, names, hooks):
 def test_stop_while_calls_wait_for_names(make_server, names):
     """They are answered: nothing was stored, so they are told to come again."""
     names.zone["q.hooks.test"] = [SILENT]
-    server = make_server({"callback.name_servers": names.address, "callback.resolve_timeout": "10s"})
+    server = make_server({"callback.name_servers": names.address, "callback.resolve": "yes",
+                          "callback.resolve_timeout": "10s"})
     got = []
 
     def post():
@@ -464,10 +465,11 @@ def test_a_new_policy_decides_at_the_next_attempt(make_server, hooks, tmp_path):
 def test_reload(make_server, hooks, tmp_path):
     """Both ways, with the log's level; what needs a start is named; a fault changes nothing."""
     ini = tmp_path / "extra.ini"
-    ini.write_text(f"[callback]\nhosts = \n")
+    ini.write_text("[callback]\nhosts = \n")
     server = with_file(make_server({"callback.allow": f"{GOOD}/32"}, start=False), ini).start()
     url = f"https://{GOOD}:{hooks.port}/"
     assert submit(server, url) is None
+    until(lambda: hooks.posts, 20, "it is delivered by the first policy")
     ini.write_text("[callback]\nhosts = **.example.com\n[server]\nmax_batch = 7\n[log]\nlevel = debug\n")
     assert 'event=config.needs_restart keys=server.max_batch' in reload(server, "event=config.needs_restart")
     assert submit(server, url) == "host not allowed"

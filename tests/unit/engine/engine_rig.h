@@ -324,6 +324,7 @@ static inline rbk_server *make_server(void)
     set(s, "server.threads", "1");
     set(s, "server.drain", "5s");
     set(s, "store.dsn", "memory:");
+    set(s, "callback.resolve", "no"); /* no name server is asked */
     set(s, "method.threads", "4");
     set(s, "delivery.schedule", "10ms,10ms,10ms,10ms");
     rbk_server_log(s, count_line, NULL);

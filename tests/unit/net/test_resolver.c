@@ -87,7 +87,7 @@ static size_t add_record(unsigned char *p, const record *r)
 static size_t make_answer(unsigned char *p, size_t n, const char *name, int type)
 {
     const record any = {name, A, 60, "10.9.9.9"};
-    unsigned count = 0;
+    unsigned count = 0, authorities = 0;
     bool known = false;
     for (size_t i = 0; i < sizeof zone / sizeof *zone; i++) {
         known |= strcmp(zone[i].name, name) == 0;
@@ -105,12 +105,20 @@ static size_t make_answer(unsigned char *p, size_t n, const char *name, int type
         n += add_record(p + n, &any);
         count++;
     }
+    if (strcmp(name, "soa.test") == 0) {
+        static const unsigned char soa[] = {0xc0, 12, 0, 6, 0, 1, 0, 0, 0, 60, 0, 22, 0, 0,
+                                            [33] = 1};
+        memcpy(p + n, soa, sizeof soa);
+        n += sizeof soa;
+        authorities = 1;
+    }
     known |= name[0] == 'n' || wide;
     p[2] = 0x81;
     p[3] = strncmp(name, "fail", 4) == 0 ? 0x82 : known ? 0x80 : 0x83;
     p[6] = 0;
     p[7] = (unsigned char)count;
     memset(p + 8, 0, 4);
+    p[9] = (unsigned char)authorities;
     return n;
 }
 
@@ -385,9 +393,9 @@ static void test_silent_ends(void **state)
     set_up(&g);
     rbk_mono_ms before = rbk_mono_now();
     assert_int_equal(resolve(&g, "silent.test", 15000).err, RBK_E_TIMEOUT);
-    assert_in_range(rbk_mono_now() - before, LOOKUP_MS / 2, LOOKUP_MS * 2);
+    assert_in_range(rbk_mono_now() - before, RBK_LOOKUP_MS / 2, RBK_LOOKUP_MS * 2);
     assert_int_equal(g.r->n_pending, 0);
-    assert_int_equal(g.dns.queries, 2 * TRIES);
+    assert_int_equal(g.dns.queries, 2 * RBK_LOOKUP_TRIES);
     tear_down(&g, false);
 }
 
@@ -438,6 +446,64 @@ static void test_busy(void **state)
     for (int i = 0; i < 1000; i++)
         until(&g, s[i].calls);
     assert_int_equal(resolve(&g, "one.test", 5000).err, 0); /* room again */
+    tear_down(&g, false);
+}
+
+/* Who asks for names that nobody answers leaves the others their places, and gets its own
+ * back when its lookups have ended, not when it stops waiting. */
+static void test_shares(void **state)
+{
+    (void)state;
+    rig g;
+    static seen s[600];
+    char name[32];
+    int busy = 0, more = 0;
+    memset(s, 0, sizeof s);
+    set_up(&g);
+    for (int i = 0; i < 300; i++) {
+        snprintf(name, sizeof name, "silent%d.test", i);
+        rbk_resolve_shared(g.r, &(rbk_lookup){rbk_str_z(name), RBK_STR("mallory"), 50, on_answer, &s[i]});
+        busy += s[i].err == RBK_E_BUSY;
+    }
+    assert_int_equal(busy, 50); /* a quarter of 1,000 went in */
+    for (int i = 300; i < 600; i++) {
+        snprintf(name, sizeof name, "silent%d.test", i);
+        rbk_resolve_shared(g.r, &(rbk_lookup){rbk_str_z(name), RBK_STR("trudy"), 50, on_answer, &s[i]});
+        more += s[i].err == RBK_E_BUSY;
+    }
+    assert_int_equal(more, 113); /* a quarter of the 750 that were left: 187 */
+    seen good = {0};
+    rbk_resolve_shared(g.r, &(rbk_lookup){RBK_STR("one.test"), RBK_STR("alice"), 5000, on_answer, &good});
+    for (int i = 0; i < 600; i++)
+        until(&g, s[i].calls);
+    assert_int_equal(g.r->n_waiting, good.calls ? 0 : 1);
+    s[0] = (seen){0};
+    rbk_resolve_shared(g.r, &(rbk_lookup){RBK_STR("silent.test"), RBK_STR("mallory"), 50, on_answer, &s[0]});
+    assert_int_equal(s[0].err, RBK_E_BUSY);
+    until(&g, good.calls);
+    assert_int_equal(good.err, 0);
+    until(&g, g.r->n_pending == 0);
+    assert_int_equal(rbk_map_size(g.r->shares), 0);
+    tear_down(&g, false);
+}
+
+/* "soa.test" is denied with the SOA record of who says so, "missing.test" without. */
+static void test_proof(void **state)
+{
+    (void)state;
+    rig g;
+    set_up(&g);
+    rbk_resolver_want_proof(g.r);
+    assert_int_equal(resolve(&g, "missing.test", 5000).err, RBK_E_CONNECT);
+    assert_int_equal(g.dns.queries, 3);
+    assert_int_equal(resolve(&g, "soa.test", 5000).err, RBK_E_RESOLVE);
+    assert_int_equal(resolve(&g, "one.test", 5000).err, 0);
+    assert_int_equal(g.dns.queries, 8);
+    assert_int_equal(resolve(&g, "soa.test", 5000).err, RBK_E_RESOLVE);
+    assert_int_equal(g.dns.queries, 8);
+    assert_in_range(rbk_resolver_keeps(g.r, RBK_STR("soa.test")), 1, FAILED_S * 1000);
+    assert_in_range(rbk_resolver_keeps(g.r, RBK_STR("One.test.")), 30000, 60000);
+    assert_int_equal(rbk_resolver_keeps(g.r, RBK_STR("two.test")), 0);
     tear_down(&g, false);
 }
 
@@ -515,6 +581,7 @@ int main(void)
         cmocka_unit_test(test_timeout),        cmocka_unit_test(test_joined),
         cmocka_unit_test(test_busy),           cmocka_unit_test(test_bounded),
         cmocka_unit_test(test_from_callbacks), cmocka_unit_test(test_freed),
+        cmocka_unit_test(test_shares),         cmocka_unit_test(test_proof),
         cmocka_unit_test(test_silent_ends),    cmocka_unit_test(test_too_many_addresses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

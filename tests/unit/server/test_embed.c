@@ -181,6 +181,7 @@ static int set_up(void **state)
     f->s = rbk_server_new();
     assert_int_equal(rbk_server_set(f->s, "server.listen", "127.0.0.1:0"), 0);
     assert_int_equal(rbk_server_set(f->s, "store.dsn", "memory:"), 0);
+    assert_int_equal(rbk_server_set(f->s, "callback.resolve", "no"), 0); /* no name server is asked */
     assert_int_equal(rbk_server_set(f->s, "method.threads", "2"), 0);
     assert_int_equal(rbk_server_set(f->s, "server.drain", "1s"), 0);
     const rbk_method methods[] = {
@@ -378,6 +379,45 @@ static void test_misuse(void **state)
     rbk_server_free(s);
 }
 
+/* --- Reload ----------------------------------------------------------------------------------- */
+
+static rbk_server *fresh_with(const char *key, const char *value)
+{
+    rbk_server *fresh = rbk_server_new();
+    assert_non_null(fresh);
+    assert_int_equal(rbk_server_set(fresh, "callback.resolve", "no"), 0);
+    assert_int_equal(rbk_server_set(fresh, key, value), 0);
+    return fresh;
+}
+
+static void test_reload(void **state)
+{
+    fixture *f = *state;
+    static const char body[] = "{\"id\":1,\"method\":\"echo\",\"params\":{\"$rpc.callback\":"
+                               "\"https://hooks.example.com/x\",\"$rpc.delay\":1000}}";
+    answer a;
+    assert_non_null(strstr(ask(f->s, body, &a), "\"status\":true"));
+    rbk_server *fresh = fresh_with("callback.hosts", "**.example.org");
+    assert_int_equal(rbk_server_reload(f->s, fresh), 0);
+    assert_int_equal(rbk_server_reload(f->s, fresh), RBK_E_STATE); /* used up */
+    assert_int_equal(rbk_server_start(fresh), RBK_E_STATE);
+    rbk_server_free(fresh);
+    assert_non_null(strstr(ask(f->s, body, &a), "host not allowed"));
+    assert_int_equal(rbk_server_reload(f->s, NULL), 0); /* the keys alone */
+    assert_non_null(strstr(ask(f->s, body, &a), "host not allowed"));
+    fresh = fresh_with("method.timeout", "2h"); /* more than method.max_timeout */
+    assert_int_equal(rbk_server_reload(f->s, fresh), RBK_E_CONFIG);
+    assert_non_null(strstr(rbk_server_error(f->s), "method.timeout"));
+    rbk_server_free(fresh);
+    assert_non_null(strstr(ask(f->s, body, &a), "host not allowed"));
+    fresh = fresh_with("callback.hosts", "");
+    assert_int_equal(rbk_server_reload(fresh, NULL), RBK_E_STATE);
+    assert_int_equal(rbk_server_reload(f->s, fresh), 0);
+    rbk_server_free(fresh);
+    assert_non_null(strstr(ask(f->s, body, &a), "\"status\":true"));
+    assert_int_equal(rbk_server_reload(f->s, f->s), RBK_E_STATE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -389,6 +429,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_answer_after_the_stop, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_job_is_acknowledged_and_found, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_job_ids_rise, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_reload, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_misuse, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

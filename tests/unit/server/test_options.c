@@ -487,6 +487,48 @@ static void test_doc(void **state)
     }
 }
 
+/* What can change is taken, what cannot is named. */
+static void test_reload(void **state)
+{
+    (void)state;
+    rbk_options *fresh = rbk_options_new(), *mine = opts;
+    rbk_buf names = RBK_BUF(4096);
+    rbk_options_fixed(mine, fresh, &names);
+    assert_int_equal(names.n, 0);
+    opts = fresh;
+    assert_int_equal(set("callback.hosts", "**.example.com"), 0);
+    assert_int_equal(set("callback.resolve", "no"), 0);
+    assert_int_equal(set("callback.resolve_timeout", "1s"), 0);
+    assert_int_equal(set("log.level", "warn"), 0);
+    assert_int_equal(set("server.path", "/other"), 0);
+    assert_int_equal(set("delivery.jitter", "0.5"), 0);
+    assert_int_equal(set("method.\"A.*\".timeout", "3m"), 0);
+    opts = mine;
+    rbk_options_take(mine, fresh);
+    assert_string_equal(mine->hosts, "**.example.com");
+    assert_false(mine->resolve);
+    assert_int_equal(mine->resolve_ms, 1000);
+    assert_int_equal(mine->log_level, RBK_WARN);
+    assert_string_equal(mine->path, "/api");
+    assert_int_equal(mine->n_rules, 0);
+    rbk_options_fixed(mine, fresh, &names);
+    rbk_buf_c(&names, 0);
+    assert_string_equal(names.p, "server.path, delivery.jitter, [method \"…\"]");
+    rbk_buf_free(&names);
+    rbk_options_free(fresh);
+}
+
+static void test_name_servers(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"", "10.0.0.53", "127.0.0.1:5353", "[::1]:53, 10.0.0.53"};
+    static const char *const bad[] = {"ns.example.com", ":53", "1.2.3", "127.0.0.1:99999", "::1", ","};
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+        assert_int_equal(set("callback.name_servers", good[i]), 0);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_int_equal(set("callback.name_servers", bad[i]), RBK_E_CONFIG);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
@@ -495,6 +537,7 @@ int main(void)
         TEST(reals),       TEST(texts),       TEST(rules),       TEST(no_rule),
         TEST(file),        TEST(file_faults), TEST(file_bounds), TEST(unreadable_file),
         TEST(fifo_is_refused), TEST(environment), TEST(check), TEST(dump_reads_back), TEST(doc),
+        TEST(reload),      TEST(name_servers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
