@@ -44,12 +44,15 @@ void *__wrap_realloc(void *p, size_t n)
 
 enum { LAST = 400 };
 
+/* Another host each time, so that it is looked up anew where that is on. */
 static void submit(rbk_server *s, const char *more, answer *a)
 {
+    static int host;
     char body[256];
     *a = (answer){.lock = PTHREAD_MUTEX_INITIALIZER};
     snprintf(body, sizeof body,
-             "{\"id\":1,\"method\":\"quick\",\"params\":{\"p\":[1]," CALLBACK "%s}}", more);
+             "{\"id\":1,\"method\":\"quick\",\"params\":{\"p\":[1],\"$rpc.callback\":"
+             "\"https://h%d.example.com/x\"%s}}", host++, more);
     if (rbk_server_handle(s, &(rbk_request){.body = rbk_str_z(body)}, on_reply, a) == 0)
         WAIT_FOR(a->count);
 }
@@ -81,10 +84,13 @@ static void play_session(rbk_server *s, const char *more)
     WAIT_FOR(all_ended(s));
 }
 
-static void fail_each(const char *more)
+/* Nobody answers at the name server's port. */
+static void fail_each(const char *more, const char *resolve)
 {
     rbk_server *s = make_server();
     int n = 1;
+    set(s, "callback.resolve", resolve);
+    set(s, "callback.name_servers", "127.0.0.1:1");
     set(s, "delivery.schedule", "10ms,10ms,1s,1s,1s,1s,1s,1s,1s");
     start(s);
     WAIT_FOR(disk.scans > 0);
@@ -105,14 +111,20 @@ static void fail_each(const char *more)
 static void test_each_allocation_of_a_job(void **state)
 {
     (void)state;
-    fail_each("");
+    fail_each("", "no");
 }
 
 /* It waits in the store: there is its claim too. */
 static void test_each_allocation_of_a_delayed_job(void **state)
 {
     (void)state;
-    fail_each(",\"$rpc.delay\":0.02");
+    fail_each(",\"$rpc.delay\":0.02", "no");
+}
+
+static void test_each_allocation_of_a_job_that_waits_for_a_name(void **state)
+{
+    (void)state;
+    fail_each("", "yes");
 }
 
 int main(void)
@@ -120,6 +132,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         RIG_TEST(test_each_allocation_of_a_job),
         RIG_TEST(test_each_allocation_of_a_delayed_job),
+        RIG_TEST(test_each_allocation_of_a_job_that_waits_for_a_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
