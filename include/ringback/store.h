@@ -247,7 +247,8 @@ typedef struct rbk_store_ops {
 
     /* MAY be NULL. Copy the store that `conf` names, whole and consistent, into the new file
      * `path` (mode 0600), beside a server that uses it. Any thread; no open store is needed.
-     * RBK_E_CONFIG: bad dsn, no store there, `path` is there already or cannot be made. RBK_E_IO, RBK_E_DISK_FULL, RBK_E_NOMEM. */
+     * RBK_E_CONFIG: bad dsn, no store there, `path` is there already or cannot be made.
+     * RBK_E_IO, RBK_E_DISK_FULL, RBK_E_BUSY, RBK_E_NOMEM. */
     int (*backup)(const rbk_store_conf *conf, const char *path, rbk_error *err);
 
     /* MAY be NULL. The file beside which the server may keep small files of its own

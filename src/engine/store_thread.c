@@ -465,14 +465,13 @@ static void publish(rbk_engine *e, const rbk_store_stats *stats)
  * cost no more than few. */
 static void look_at_lanes(rbk_store_thread *s)
 {
-    enum { LANES = 64 };
-    rbk_lane_due found[LANES];
+    rbk_lane_due *found = s->lane_found;
     rbk_error err = {0};
-    int n = s->ops->lanes(s->st, rbk_str_z(s->lane_after), LANES, found, &err);
+    int n = s->ops->lanes(s->st, rbk_str_z(s->lane_after), RBK_LOOK_LANES, found, &err);
     for (int i = 0; i < n; i++)
         if (found[i].due < s->lane_oldest)
             s->lane_oldest = found[i].due;
-    if (n == LANES) {
+    if (n == RBK_LOOK_LANES) {
         memcpy(s->lane_after, found[n - 1].lane, sizeof s->lane_after);
         return;
     }
@@ -514,7 +513,10 @@ static void page_in(rbk_store_thread *s)
 static void sweep(rbk_store_thread *s, rbk_mono_ms now)
 {
     rbk_error err = {0};
-    if (now < s->next_sweep || s->st == NULL || atomic_load(&s->e->health))
+    if (now < s->next_sweep)
+        return;
+    s->next_sweep = now + SWEEP_MS;
+    if (s->st == NULL || atomic_load(&s->e->health))
         return;
     int n = s->ops->sweep(s->st, &s->e->conf.keep, rbk_engine_now(s->e), SWEEP_ROWS, &err);
     s->next_sweep = rbk_mono_now() + (n == SWEEP_ROWS ? SWEEP_ON_MS : SWEEP_MS);

@@ -7,7 +7,7 @@
 #include "engine/flow.h"
 #include "engine/store_thread.h"
 
-enum { RBK_COMMIT_OPS = 1024 };
+enum { RBK_COMMIT_OPS = 1024, RBK_LOOK_LANES = 256 };
 
 struct rbk_store_thread {
     rbk_engine *e;
@@ -34,6 +34,7 @@ struct rbk_store_thread {
     rbk_mono_ms page_in_after; /* after a failure */
     char lane_after[RBK_LANE_MAX + 1]; /* the last lane whose age was looked at */
     rbk_wall_ms lane_oldest;
+    rbk_lane_due lane_found[RBK_LOOK_LANES];
     rbk_store_op op[RBK_COMMIT_OPS];
     rbk_ticket *ticket[RBK_COMMIT_OPS];
 };

@@ -160,7 +160,8 @@ static int move_row(rbk_store *st, int64_t seq, int from)
 
 /* RESULT, RETRY, PARK and RUNS. A row that moves is changed on the job shelf, which has
  * no index to keep. */
-static int write_change(rbk_store *st, const rbk_store_op *op, const rbk_sqlite_row *f, rbk_store_stats *t)
+static int write_change(rbk_store *st, const rbk_store_op *op, const rbk_sqlite_row *f,
+                        rbk_store_stats *t)
 {
     int from = f->row.shelf, to = rbk_store_target(op, from), at = from, rc = SQLITE_OK;
     if (from == RBK_SHELF_WAIT && to == RBK_SHELF_JOB) {
@@ -182,7 +183,8 @@ static int write_change(rbk_store *st, const rbk_store_op *op, const rbk_sqlite_
     return rc;
 }
 
-static int write_op(rbk_store *st, const rbk_store_op *op, const rbk_sqlite_row *f, rbk_store_stats *t)
+static int write_op(rbk_store *st, const rbk_store_op *op, const rbk_sqlite_row *f,
+                    rbk_store_stats *t)
 {
     switch (op->kind) {
     case RBK_OP_PUT:

@@ -32,12 +32,21 @@ static int fail_sql(sqlite3 *db, int rc, const char *path, rbk_error *err)
     return rbk_fail_text(err, code, "%s: %s", path, db ? sqlite3_errmsg(db) : sqlite3_errstr(rc));
 }
 
-/* The store is there, and is one. */
+/* Is it a store? SQLITE_ROW: yes; SQLITE_DONE: no. */
+static int ask_owner(sqlite3 *db)
+{
+    sqlite3_stmt *s = NULL;
+    int rc = sqlite3_prepare_v2(db, "PRAGMA application_id", -1, &s, NULL);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(s);
+    if (rc == SQLITE_ROW && sqlite3_column_int64(s, 0) != RBK_SQLITE_APPLICATION_ID)
+        rc = SQLITE_DONE;
+    int end = sqlite3_finalize(s);
+    return rc == SQLITE_ROW || rc == SQLITE_DONE ? rc : end ? end : rc;
+}
+
 static int open_store(copy *c, rbk_error *err)
 {
-    static const char sql[] = "SELECT 1 FROM stat,pragma_application_id "
-                              "WHERE application_id=" RBK_SQL_APPLICATION_ID;
-    sqlite3_stmt *s = NULL;
     int r = rbk_sqlite_resolve(c->options.path, &c->path, err);
     if (r < 0)
         return r;
@@ -49,11 +58,8 @@ static int open_store(copy *c, rbk_error *err)
         return fail_sql(c->from, rc, c->path, err);
     sqlite3_extended_result_codes(c->from, 1);
     sqlite3_busy_timeout(c->from, RBK_SQLITE_BUSY_MS);
-    rc = sqlite3_prepare_v2(c->from, sql, -1, &s, NULL);
-    if (rc == SQLITE_OK)
-        rc = sqlite3_step(s);
-    sqlite3_finalize(s);
-    if (rc == SQLITE_DONE || (rc & 0xff) == SQLITE_ERROR)
+    rc = ask_owner(c->from);
+    if (rc == SQLITE_DONE)
         return rbk_fail_text(err, RBK_E_CONFIG, "store.dsn: %s is a database of something else",
                              c->path);
     return rc == SQLITE_ROW ? 0 : fail_sql(c->from, rc, c->path, err);
@@ -122,7 +128,8 @@ static int sync_folder(const char *path, rbk_error *err)
     char *dir = slash == NULL ? strdup(".")
               : slash == path ? strdup("/")
                               : strndup(path, (size_t)(slash - path));
-    int r = dir ? sync_file(dir, O_RDONLY | O_DIRECTORY, err) : rbk_fail(err, RBK_E_NOMEM, "a path");
+    int r = dir ? sync_file(dir, O_RDONLY | O_DIRECTORY, err)
+                : rbk_fail(err, RBK_E_NOMEM, "a path");
     free(dir);
     return r;
 }

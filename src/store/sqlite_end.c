@@ -147,26 +147,36 @@ int rbk_sqlite_write_redrive(rbk_store *st, const rbk_store_op *op, const rbk_sq
 
 /* --- The sweep ------------------------------------------------------------------------------ */
 
-typedef struct oldest {
-    bool known, found;
+enum { LOOK_AHEAD = 64 };
+
+typedef struct old_row {
     int64_t seq, bytes;
     rbk_wall_ms ended;
     int big;
+} old_row;
+
+/* What ended first on a shelf, a few at a time. */
+typedef struct oldest {
+    old_row row[LOOK_AHEAD];
+    int at, n;
+    bool all; /* there are no others */
 } oldest;
 
-static int look_at(rbk_store *st, enum rbk_sql q, oldest *o)
+/* Look, unless there is a row in hand or none at all. */
+static int look_at(rbk_store *st, enum rbk_sql q, oldest *o, int max)
 {
     sqlite3_stmt *s = st->sql[q];
-    if (o->known)
+    int rc = SQLITE_ROW;
+    if (o->at < o->n || o->all)
         return SQLITE_OK;
-    int rc = sqlite3_step(s);
-    *o = (oldest){.known = true, .found = rc == SQLITE_ROW};
-    if (o->found) {
-        o->seq = sqlite3_column_int64(s, 0);
-        o->ended = sqlite3_column_int64(s, 1);
-        o->bytes = sqlite3_column_int64(s, 2);
-        o->big = sqlite3_column_int(s, 3);
-    }
+    o->at = o->n = 0;
+    sqlite3_bind_int(s, 1, max);
+    while (o->n < max && (rc = sqlite3_step(s)) == SQLITE_ROW)
+        o->row[o->n++] = (old_row){.seq = sqlite3_column_int64(s, 0),
+                                   .ended = sqlite3_column_int64(s, 1),
+                                   .bytes = sqlite3_column_int64(s, 2),
+                                   .big = sqlite3_column_int(s, 3)};
+    o->all = rc == SQLITE_DONE && o->n == 0;
     int reset = sqlite3_reset(s);
     return rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_OK : reset ? reset : rc;
 }
@@ -179,32 +189,39 @@ typedef struct sweep {
     rbk_store_stats tally;
 } sweep;
 
-static bool may_go(const sweep *w, const oldest *o, rbk_shelf shelf)
+static int look(rbk_store *st, sweep *w, int max)
 {
-    return o->found && rbk_store_is_stale(w->keep, shelf, o->ended, w->now,
-                                          w->done_bytes + w->tally.done_bytes);
+    int rc = look_at(st, RBK_Q_OLDEST_DEAD, &w->dead, max);
+    return rc == SQLITE_OK ? look_at(st, RBK_Q_OLDEST_DONE, &w->done, max) : rc;
+}
+
+/* The row that ended first there, if it may go. */
+static const old_row *find_stale(const sweep *w, const oldest *o, rbk_shelf shelf)
+{
+    const old_row *r = o->at < o->n ? &o->row[o->at] : NULL;
+    bool stale = r && rbk_store_is_stale(w->keep, shelf, r->ended, w->now,
+                                         w->done_bytes + w->tally.done_bytes);
+    return stale ? r : NULL;
 }
 
 /* *ret_more is false when nothing is left that may go. */
 static int sweep_one(rbk_store *st, sweep *w, bool *ret_more)
 {
-    int rc = look_at(st, RBK_Q_OLDEST_DEAD, &w->dead);
-    if (rc == SQLITE_OK)
-        rc = look_at(st, RBK_Q_OLDEST_DONE, &w->done);
+    int rc = look(st, w, LOOK_AHEAD);
     if (rc != SQLITE_OK)
         return rc;
-    bool dead = may_go(w, &w->dead, RBK_SHELF_DEAD), done = may_go(w, &w->done, RBK_SHELF_DONE);
-    if (dead && done)
-        dead = w->dead.ended <= w->done.ended;
-    *ret_more = dead || done;
-    if (!*ret_more)
+    const old_row *dead = find_stale(w, &w->dead, RBK_SHELF_DEAD);
+    const old_row *done = find_stale(w, &w->done, RBK_SHELF_DONE);
+    bool first = dead && (done == NULL || dead->ended <= done->ended);
+    const old_row *r = first ? dead : done;
+    rbk_shelf shelf = first ? RBK_SHELF_DEAD : RBK_SHELF_DONE;
+    *ret_more = r != NULL;
+    if (r == NULL)
         return SQLITE_OK;
-    oldest *o = dead ? &w->dead : &w->done;
-    rbk_shelf shelf = dead ? RBK_SHELF_DEAD : RBK_SHELF_DONE;
-    o->known = false;
-    count(&w->tally, shelf, 0, o->bytes, -1);
-    rc = rbk_sqlite_delete_row(st, o->seq, shelf);
-    return rc == SQLITE_OK ? delete_rest(st, o->seq, o->big) : rc;
+    (first ? &w->dead : &w->done)->at++;
+    count(&w->tally, shelf, 0, r->bytes, -1);
+    rc = rbk_sqlite_delete_row(st, r->seq, shelf);
+    return rc == SQLITE_OK ? delete_rest(st, r->seq, r->big) : rc;
 }
 
 static int sweep_some(rbk_store *st, sweep *w, size_t max, int *ret_n)
@@ -220,7 +237,7 @@ static int sweep_some(rbk_store *st, sweep *w, size_t max, int *ret_n)
     return rc == SQLITE_OK ? rbk_sqlite_run(st->sql[RBK_Q_COMMIT]) : rc;
 }
 
-/* Most calls find nothing: they write nothing either. */
+/* Most calls find nothing: they cost two looks, and write nothing. */
 static int has_work(rbk_store *st, sweep *w, rbk_error *err)
 {
     rbk_store_stats stats = {0};
@@ -228,12 +245,10 @@ static int has_work(rbk_store *st, sweep *w, rbk_error *err)
     if (r < 0)
         return r;
     w->done_bytes = stats.done_bytes;
-    int rc = look_at(st, RBK_Q_OLDEST_DEAD, &w->dead);
-    if (rc == SQLITE_OK)
-        rc = look_at(st, RBK_Q_OLDEST_DONE, &w->done);
+    int rc = look(st, w, 1);
     if (rc != SQLITE_OK)
         return rbk_sqlite_fail(st, st->db, rc, "sweep", err);
-    return may_go(w, &w->dead, RBK_SHELF_DEAD) || may_go(w, &w->done, RBK_SHELF_DONE);
+    return find_stale(w, &w->dead, RBK_SHELF_DEAD) || find_stale(w, &w->done, RBK_SHELF_DONE);
 }
 
 /* When a power cut undoes it, what was removed is there to be removed again: no sync. */

@@ -34,6 +34,7 @@ enum rbk_sql_reader {
 };
 
 enum {
+    RBK_SQLITE_APPLICATION_ID = 0x52424b31, /* "RBK1", in the file's head */
     RBK_SQLITE_BODY_INLINE = 2048,   /* larger bodies lie in the table blob */
     RBK_SQLITE_BIG_PARAMS = 1,
     RBK_SQLITE_BIG_RESPONSE = 2,

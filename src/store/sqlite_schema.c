@@ -12,7 +12,6 @@
 #include <string.h>
 
 enum {
-    APPLICATION_ID = 0x52424b31, /* "RBK1" */
     CACHE_DEFAULT = 16 << 20,
     WAL_KEPT = 64 << 20, /* bytes of the WAL file kept for reuse */
     SETTLE_BUSY_MS = 1000,
@@ -69,7 +68,7 @@ static int check_owner(rbk_store *st, int64_t *ret_version, rbk_error *err)
         r = read_number(st, "SELECT count(*) FROM sqlite_schema", &objects, err);
     if (r < 0)
         return r;
-    if (id != APPLICATION_ID && (id != 0 || version != 0 || objects != 0))
+    if (id != RBK_SQLITE_APPLICATION_ID && (id != 0 || version != 0 || objects != 0))
         return rbk_fail_text(err, RBK_E_CONFIG, "store.dsn: %s is a database of something else",
                              st->path);
     if (version > STEPS)
@@ -85,7 +84,7 @@ static int do_step(rbk_store *st, int64_t version, rbk_error *err)
 {
     char done[96];
     snprintf(done, sizeof done, "PRAGMA application_id=%d;PRAGMA user_version=%lld;COMMIT",
-             (int)APPLICATION_ID, (long long)version + 1);
+             (int)RBK_SQLITE_APPLICATION_ID, (long long)version + 1);
     int r = exec(st, st->db, "BEGIN IMMEDIATE", err);
     if (r == 0)
         r = exec(st, st->db, steps[version], err);

@@ -10,8 +10,6 @@
 #ifndef RBK_STORE_SQLITE_SQL_H
 #define RBK_STORE_SQLITE_SQL_H
 
-#define RBK_SQL_APPLICATION_ID "1380076337" /* "RBK1" */
-
 #define RBK_SQL_SCALARS                                                                            \
     "seq,rnd,state,flags,runs,attempts,last_status,timeout_ms,created,due,first_attempt,"
 #define RBK_SQL_TEXTS "lane,method,rpc_id,callback,caller,ray_id,headers,reason,"
@@ -91,7 +89,7 @@
     "coalesce(?6,callback),caller,ray_id,headers,NULL,params,response,"                            \
     "CASE WHEN ?6 IS NULL THEN size ELSE size+length(CAST(?6 AS BLOB))-"                           \
     "coalesce(length(CAST(callback AS BLOB)),0) END,rsize,big FROM " t " WHERE seq=?1"
-#define RBK_SQL_OLDEST(t) "SELECT seq,ended,size+rsize,big FROM " t " ORDER BY ended LIMIT 1"
+#define RBK_SQL_OLDEST(t) "SELECT seq,ended,size+rsize,big FROM " t " ORDER BY ended LIMIT ?1"
 
 /* name, text: the statements of the store thread's connection. Those of a kind stand as
  * JOB, WAIT (DEAD, DONE), so that name + shelf is the one for a shelf. */
@@ -132,7 +130,7 @@
     X(LOAD_WAIT, RBK_SQL_LOAD "wait WHERE seq=?1")                                                 \
     X(BLOB_PUT, "INSERT OR REPLACE INTO blob(id,body) VALUES(?1,?2)")                              \
     X(BLOB_DELETE, "DELETE FROM blob WHERE id=?1")                                                 \
-    X(NOTE, "INSERT INTO attempt SELECT ?1,coalesce((SELECT max(n) FROM attempt WHERE seq=?1),0)"   \
+    X(NOTE, "INSERT INTO attempt SELECT ?1,coalesce((SELECT max(n) FROM attempt WHERE seq=?1),0)"  \
             "+1,?2,?3,?4,?5,?6,?7 WHERE NOT EXISTS"                                                \
             "(SELECT 1 FROM attempt WHERE seq=?1 AND number=?2 AND at=?4)")                        \
     X(NOTES_TRIM, "DELETE FROM attempt WHERE seq=?1 AND "                                          \

@@ -27,6 +27,7 @@ typedef struct image {
     char path[512];
     unsigned char *data;
     int64_t size;
+    int64_t room; /* allocated */
     pending *first, **last;
     bool used;
 } image;
@@ -62,9 +63,11 @@ static uint32_t roll(uint32_t sides)
 static void resize(image *im, int64_t size)
 {
     if (size > im->size) {
-        im->data = realloc(im->data, (size_t)size);
-        if (im->data == NULL)
-            abort();
+        if (size > im->room) {
+            im->room = 2 * size;
+            im->data = realloc(im->data, (size_t)im->room);
+        }
+        MUST(im->data);
         memset(im->data + im->size, 0, (size_t)(size - im->size));
     }
     im->size = size;
@@ -196,7 +199,7 @@ static void cut(void)
         if (images[i].used) {
             image copy = images[i];
             copy.data = NULL;
-            copy.size = 0;
+            copy.size = copy.room = 0;
             resize(&copy, images[i].size);
             if (images[i].size)
                 memcpy(copy.data, images[i].data, (size_t)images[i].size);

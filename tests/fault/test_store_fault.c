@@ -430,13 +430,74 @@ static void test_power_cut_finds_losses(void **state)
     assert_true(count_losses("&synchronous=off", &cuts) > 20);
 }
 
+/* --- The backup ------------------------------------------------------------------------------------ */
+
+static int count_copies(void)
+{
+    int n = 0;
+    DIR *d = opendir(k.dir);
+    assert_non_null(d);
+    for (struct dirent *e; (e = readdir(d)) != NULL;)
+        n += strncmp(e->d_name, "copy", 4) == 0;
+    closedir(d);
+    return n;
+}
+
+/* One backup whose call `at` fails: either the copy is whole, or nothing of it is left. */
+static bool back_up(int at, int error)
+{
+    kit copy = {.ops = &rbk_store_sqlite};
+    char path[128];
+    rbk_store_conf conf = {.dsn = k.dsn};
+    snprintf(path, sizeof path, "%s/copy", k.dir);
+    snprintf(copy.dsn, sizeof copy.dsn, "sqlite:%s", path);
+    fault_vfs_plan(&(fault_plan){.fail_at = at, .error = error});
+    int r = k.ops->backup(&conf, path, &k.err);
+    bool fired = fault_vfs_fired();
+    fault_vfs_plan(&(fault_plan){0});
+    if (r < 0) {
+        assert_true(fired && (r == RBK_E_IO || r == RBK_E_DISK_FULL));
+        assert_int_equal(count_copies(), 0);
+        return fired;
+    }
+    assert_int_equal(count_copies(), 1);
+    assert_int_equal(kit_open(&copy, &copy.st), 0);
+    assert_true(same_as_model(copy.ops, copy.st, STEPS));
+    copy.ops->close(copy.st);
+    return fired;
+}
+
+static void test_backup(void **state)
+{
+    (void)state;
+    static const int errors[] = {EIO, ENOSPC};
+    begin("");
+    fault_vfs_plan(&(fault_plan){0});
+    run_session();
+    assert_int_equal(confirmed, STEPS);
+    close_store(); /* a plan must not change under open files */
+    for (int i = 0; i < 2; i++) {
+        int at = 1;
+        while (back_up(at, errors[i]))
+            at++;
+        assert_true(at > 3);
+        char path[128];
+        for (const char *const *end = (const char *const[]){"", "-wal", "-shm", ".lock", NULL};
+             *end; end++) {
+            snprintf(path, sizeof path, "%s/copy%s", k.dir, *end);
+            unlink(path);
+        }
+    }
+    kit_remove_dir(&k);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_eio_once),       cmocka_unit_test(test_eio_for_ever),
         cmocka_unit_test(test_full_once),      cmocka_unit_test(test_full_for_ever),
         cmocka_unit_test(test_quota_once),     cmocka_unit_test(test_power_cut),
-        cmocka_unit_test(test_power_cut_finds_losses),
+        cmocka_unit_test(test_power_cut_finds_losses), cmocka_unit_test(test_backup),
     };
     return cmocka_run_group_tests_name("store faults", tests, make_models, free_models);
 }
