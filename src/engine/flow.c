@@ -291,8 +291,9 @@ void rbk_flow_settled(rbk_flow *f)
 /* What has become of the job that a waiter wanted cancelled. */
 static int verdict_of(const rbk_ticket *t)
 {
-    bool yes = t->op == RBK_OP_RESULT || (t->op == RBK_OP_DONE && t->job->state == RBK_JOB_CANCELLED);
-    return yes ? 0 : t->op == RBK_OP_DONE ? RBK_E_STATE : RBK_E_BUSY;
+    if (t->op == RBK_OP_DONE)
+        return t->job->state == RBK_JOB_CANCELLED ? 0 : RBK_E_STATE;
+    return t->op == RBK_OP_RESULT ? 0 : RBK_E_BUSY;
 }
 
 /* --- Each ------------------------------------------------------------------------------- */

@@ -43,6 +43,18 @@ struct rbk_store_thread {
  * RBK_E_NOMEM, or RBK_E_IO. */
 int rbk_store_apply(rbk_store_thread *s, size_t n, rbk_error *err);
 
+/* Nothing on the handle may be trusted: reopen it; if that does not help, the engine is ill. */
+void rbk_store_distrust(rbk_store_thread *s, rbk_error *err);
+
+/* store_upkeep.c */
+
+/* Before the thread starts: what the store holds. */
+void rbk_store_publish(rbk_store_thread *s, const rbk_store_stats *stats);
+/* The same, when it is time. */
+void rbk_store_look(rbk_store_thread *s, rbk_mono_ms now);
+/* Ended jobs that need not be kept any longer go, some at a time, when it is time. */
+void rbk_store_sweep(rbk_store_thread *s, rbk_mono_ms now);
+
 /* Bring back what was in memory when the last process ended. Before the thread starts. */
 int rbk_store_recover(rbk_store_thread *s, rbk_error *err);
 
