@@ -158,8 +158,8 @@ static int set_up_writer(rbk_store *st, const rbk_sqlite_options *o, int64_t cac
     if (r > 0)
         r = exec(st, st->db, limit, err);
     if (r == 0)
-        r = exec(st, st->db, "PRAGMA wal_autocheckpoint=0;PRAGMA foreign_keys=OFF;PRAGMA secure_delete=FAST;"
-                 "PRAGMA locking_mode=NORMAL", err);
+        r = exec(st, st->db, "PRAGMA wal_autocheckpoint=0;PRAGMA foreign_keys=OFF;"
+                 "PRAGMA locking_mode=NORMAL;PRAGMA secure_delete=FAST", err);
     if (r == 0)
         r = exec(st, st->db, o->durable ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=OFF", err);
     if (r == 0)
