@@ -53,7 +53,7 @@ static void free_chain(rbk_job *jobs)
     }
 }
 
-/* --- Lists, and pages of changes ------------------------------------------------------------- */
+/* --- Lists, and pages of changes -------------------------------------------------------- */
 
 typedef struct page_question {
     rbk_question q; /* first */
@@ -73,7 +73,9 @@ static void look_at_page(rbk_question *q, const rbk_store_ops *ops, rbk_store *s
 {
     page_question *p = (page_question *)(void *)q;
     rbk_error err = {0};
-    p->err = st ? ops->list(st, &p->filter, p->after, p->max, &p->jobs, &p->next, &err) : RBK_E_BUSY;
+    p->err = RBK_E_BUSY;
+    if (st)
+        p->err = ops->list(st, &p->filter, p->after, p->max, &p->jobs, &p->next, &err);
     if (p->err < 0)
         p->jobs = NULL;
 }
@@ -147,7 +149,7 @@ int rbk_engine_list(rbk_engine *e, const rbk_job_filter *filter, int64_t after, 
     return r;
 }
 
-/* --- One job ------------------------------------------------------------------------------------ */
+/* --- One job ---------------------------------------------------------------------------- */
 
 typedef struct job_question {
     rbk_question q; /* first */
@@ -211,7 +213,7 @@ int rbk_engine_get(rbk_engine *e, rbk_str id, rbk_job_detail_fn fn, void *user)
     return r < 0 ? r : ask_job(e, &j);
 }
 
-/* --- Changes --------------------------------------------------------------------------------------- */
+/* --- Changes ---------------------------------------------------------------------------- */
 
 /* As a callback is checked at its admission. */
 static int check_to(rbk_engine *e, rbk_str to, rbk_error *err)

@@ -26,8 +26,14 @@ int rbk_changing_new(rbk_engine *e, const rbk_change *change, rbk_changed_fn fn,
     char *to = change->to.p ? strndup(change->to.p, change->to.n) : NULL;
     int r = c == NULL || (change->to.p && to == NULL) ? RBK_E_NOMEM : 0;
     if (r == 0) {
-        *c = (rbk_changing){.waiter = {dropped}, .e = e, .kind = change->kind, .one = change->id.p != NULL, .to = to,
-                            .fn = fn, .user = user, .left = 1};
+        *c = (rbk_changing){.waiter = {dropped},
+                            .e = e,
+                            .kind = change->kind,
+                            .one = change->id.p != NULL,
+                            .to = to,
+                            .fn = fn,
+                            .user = user,
+                            .left = 1};
         rbk_link_init(&c->link);
         pthread_mutex_lock(&e->changes_lock);
         if (e->n_changes >= RBK_CHANGES_MAX) {

@@ -118,7 +118,8 @@ void rbk_couriers_tour(rbk_couriers *all, rbk_tour *tour)
 static void log_block(const rbk_courier *c, const rbk_block *b)
 {
     rbk_dsn dsn;
-    if (rbk_dsn_parse(rbk_str_z(b->lane + strlen("send:")), RBK_STR("https,wss"), &dsn) == RBK_DSN_OK)
+    rbk_str name = rbk_str_z(b->lane + strlen("send:"));
+    if (rbk_dsn_parse(name, RBK_STR("https,wss"), &dsn) == RBK_DSN_OK)
         rbk_event(RBK_LOG(c->e), RBK_INFO, b->block ? "receiver.held" : "receiver.released",
                   RBK_FZ("host", dsn.host_lower), RBK_F("port", dsn.port));
 }

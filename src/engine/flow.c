@@ -241,9 +241,8 @@ static void settle_change(rbk_flow *f, rbk_ticket *t)
     rbk_engine *e = f->e;
     switch (t->op) {
     case RBK_OP_REDRIVE:
-        atomic_fetch_add(&e->pending, 1);
-        /* fallthrough */
     case RBK_OP_PARK:
+        atomic_fetch_add(&e->pending, t->op == RBK_OP_REDRIVE);
         wait_in_store(f, t->job);
         rbk_couriers_hurry(e->couriers, t->job->lane);
         break;
@@ -291,8 +290,9 @@ void rbk_flow_settled(rbk_flow *f)
 /* What has become of the job that a waiter wanted cancelled. */
 static int verdict_of(const rbk_ticket *t)
 {
-    bool yes = t->op == RBK_OP_RESULT || (t->op == RBK_OP_DONE && t->job->state == RBK_JOB_CANCELLED);
-    return yes ? 0 : t->op == RBK_OP_DONE ? RBK_E_STATE : RBK_E_BUSY;
+    if (t->op == RBK_OP_DONE)
+        return t->job->state == RBK_JOB_CANCELLED ? 0 : RBK_E_STATE;
+    return t->op == RBK_OP_RESULT ? 0 : RBK_E_BUSY;
 }
 
 /* --- Each ------------------------------------------------------------------------------- */

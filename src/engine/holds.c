@@ -18,7 +18,7 @@
 
 static const char send_prefix[] = "send:";
 
-/* --- Hold and resume -------------------------------------------------------------------------- */
+/* --- Hold and resume -------------------------------------------------------------------- */
 
 typedef struct hold_order {
     rbk_store_order order; /* first */
@@ -119,7 +119,7 @@ int rbk_holds_recover(rbk_engine *e, const rbk_store_ops *ops, rbk_store *st, rb
     return n < 0 ? n : 0;
 }
 
-/* --- Which there are ---------------------------------------------------------------------------- */
+/* --- Which there are -------------------------------------------------------------------- */
 
 typedef struct survey {
     rbk_tour tour; /* first */

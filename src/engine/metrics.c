@@ -7,6 +7,7 @@
 #include "engine/courier.h"
 #include "engine/execute.h"
 #include "engine/numbers.h"
+#include "net/resolver.h"
 
 #include <math.h>
 
@@ -127,6 +128,7 @@ void rbk_engine_metrics(const rbk_engine *e, rbk_metrics *ret)
         .due = LOAD(e->due),
         .kept_done = LOAD(e->kept_done),
         .kept_dead = LOAD(e->kept_dead),
+        .lookups = rbk_resolver_lookups(),
     };
     rbk_couriers_numbers(e->couriers, ret, &due);
     add_ages(e, waiting < due ? waiting : due, ret);

@@ -147,7 +147,8 @@ int rbk_reader_job(rbk_reader *r, rbk_id id, rbk_job_fn fn, void *user)
     job_question *j = calloc(1, sizeof *j);
     if (j == NULL)
         return RBK_E_NOMEM;
-    *j = (job_question){.q = {.look = look_up, .tell = tell_info}, .id = id, .fn = fn, .user = user};
+    *j = (job_question){
+        .q = {.look = look_up, .tell = tell_info}, .id = id, .fn = fn, .user = user};
     int e = rbk_reader_ask(r, &j->q);
     if (e < 0)
         free(j);

@@ -26,12 +26,8 @@ enum {
     HOLD_MS = 250,          /* between tries when the disk is full, or a claim failed */
     CHANGES_ALONE = 500,    /* of operators, in one commit */
     CHANGES_BESIDE = 100,   /* the same when others wait for it */
-    SWEEP_ROWS = 500,
-    SWEEP_MS = 1000,
-    SWEEP_ON_MS = 25,       /* the same while there is more */
     FULL_MS = 1000,         /* no new jobs so long after a write found no room */
     LOOK_MS = 100,          /* between looks at the free space */
-    STATS_MS = 1000,
     UNKNOWN_TRIES = 10,
     UNKNOWN_WAIT_MS = 100,
 };
@@ -241,6 +237,13 @@ static rbk_mono_ms sleep_end(const rbk_store_thread *s, rbk_mono_ms now)
     return page_in < end ? page_in : end;
 }
 
+/* With the lock held. */
+static bool has_work(const rbk_store_thread *s, bool holding)
+{
+    return s->admissions.head || s->changes.head || s->pulls.head || s->orders.head ||
+           (s->progress.head && !holding);
+}
+
 /* What the next commit holds: progress first, but never all of it while new jobs wait.
  * With a full disk only what was held, when its time has come, and the new jobs, to be
  * refused. False when the thread may end. */
@@ -251,8 +254,7 @@ static bool take_work(rbk_store_thread *s, rbk_list *work)
     rbk_mono_ms now = rbk_mono_now(), until = sleep_end(s, now);
     bool holding = s->held.head != NULL && now < s->hold_until;
     pthread_mutex_lock(&s->lock);
-    if (s->admissions.head == NULL && s->changes.head == NULL && (s->progress.head == NULL || holding) &&
-        s->pulls.head == NULL && s->orders.head == NULL && !s->stopping)
+    if (!has_work(s, holding) && !s->stopping)
         sleep_for_work(s, until);
     move_changes(s, work, &bytes);
     if (!holding || s->stopping) {
@@ -291,6 +293,7 @@ static size_t fill_ops(rbk_store_thread *s, rbk_list *work)
 {
     size_t n = 0;
     rbk_wall_ms now = rbk_engine_now(s->e);
+    bool keep = s->keeps && !atomic_load(&s->e->full); /* without room jobs that end make some */
     for (rbk_node *node; (node = rbk_list_pop(work)); n++) {
         rbk_ticket *t = (rbk_ticket *)(void *)node;
         rbk_flow_prepare(s->flow, t, now);
@@ -298,7 +301,7 @@ static size_t fill_ops(rbk_store_thread *s, rbk_list *work)
         s->op[n] = (rbk_store_op){.kind = t->op,
                                   .from = t->from,
                                   .shelf = t->shelf,
-                                  .keep = s->keeps,
+                                  .keep = keep,
                                   .waiting = t->waiting,
                                   .now = now,
                                   .job = t->job};
@@ -318,6 +321,12 @@ static int reopen(rbk_store_thread *s, rbk_error *err)
     int r = open_store(s, err);
     pthread_rwlock_unlock(&s->handle);
     return r;
+}
+
+void rbk_store_distrust(rbk_store_thread *s, rbk_error *err)
+{
+    if (reopen(s, err) < 0)
+        get_ill(s, err);
 }
 
 int rbk_store_apply(rbk_store_thread *s, size_t n, rbk_error *err)
@@ -391,6 +400,7 @@ static size_t end_some(rbk_store_thread *s, size_t n, rbk_error *err)
         rbk_store_op op = s->op[i];
         if (op.kind != RBK_OP_DONE && op.kind != RBK_OP_PURGE)
             continue;
+        op.keep = false;
         s->ticket[i] = s->ticket[ends];
         s->op[i] = s->op[ends];
         s->ticket[ends] = t;
@@ -451,48 +461,6 @@ static void look_at_space(rbk_store_thread *s, rbk_mono_ms now)
         set_full(s, space < s->e->conf.min_free);
 }
 
-static void publish(rbk_engine *e, const rbk_store_stats *stats)
-{
-    atomic_store(&e->pending_bytes, stats->pending_bytes);
-    atomic_store(&e->held, stats->held);
-    atomic_store(&e->queued, stats->queued);
-    atomic_store(&e->due, stats->due);
-    atomic_store(&e->kept_done, stats->done);
-    atomic_store(&e->kept_dead, stats->dead);
-}
-
-/* Since when the first job in the store is due: of some lanes each time, so that many of them
- * cost no more than few. */
-static void look_at_lanes(rbk_store_thread *s)
-{
-    enum { LANES = 64 };
-    rbk_lane_due found[LANES];
-    rbk_error err = {0};
-    int n = s->ops->lanes(s->st, rbk_str_z(s->lane_after), LANES, found, &err);
-    for (int i = 0; i < n; i++)
-        if (found[i].due < s->lane_oldest)
-            s->lane_oldest = found[i].due;
-    if (n == LANES) {
-        memcpy(s->lane_after, found[n - 1].lane, sizeof s->lane_after);
-        return;
-    }
-    atomic_store(&s->e->store_due, s->lane_oldest);
-    s->lane_after[0] = 0;
-    s->lane_oldest = INT64_MAX;
-}
-
-static void look_at_stats(rbk_store_thread *s, rbk_mono_ms now)
-{
-    rbk_store_stats stats;
-    rbk_error err = {0};
-    if (now < s->next_stats || s->st == NULL)
-        return;
-    s->next_stats = now + STATS_MS;
-    if (s->ops->stats(s->st, &stats, &err) == 0)
-        publish(s->e, &stats);
-    look_at_lanes(s);
-}
-
 static void page_in(rbk_store_thread *s)
 {
     rbk_error err = {0};
@@ -505,24 +473,8 @@ static void page_in(rbk_store_thread *s)
         return;
     s->page_in_after = rbk_mono_now() + HOLD_MS;
     rbk_event(RBK_LOG(s->e), RBK_WARN, "store.claim_failed", RBK_FZ("detail", err.detail));
-    if (r == RBK_E_IO && reopen(s, &err) < 0)
-        get_ill(s, &err);
-}
-
-/* Ended jobs that need not be kept any longer go: some at a time, and seldom while others
- * wait for a commit. */
-static void sweep(rbk_store_thread *s, rbk_mono_ms now)
-{
-    rbk_error err = {0};
-    if (now < s->next_sweep || s->st == NULL || atomic_load(&s->e->health))
-        return;
-    int n = s->ops->sweep(s->st, &s->e->conf.keep, rbk_engine_now(s->e), SWEEP_ROWS, &err);
-    s->next_sweep = rbk_mono_now() + (n == SWEEP_ROWS ? SWEEP_ON_MS : SWEEP_MS);
-    if (n >= 0)
-        return;
-    rbk_event(RBK_LOG(s->e), RBK_WARN, "store.sweep_failed", RBK_FZ("detail", err.detail));
-    if (n == RBK_E_IO && reopen(s, &err) < 0)
-        get_ill(s, &err);
+    if (r == RBK_E_IO)
+        rbk_store_distrust(s, &err);
 }
 
 static void *run_store(void *arg)
@@ -537,15 +489,15 @@ static void *run_store(void *arg)
         look_at_space(s, now);
         commit(s, &work);
         page_in(s);
-        sweep(s, now);
-        look_at_stats(s, now);
+        rbk_store_sweep(s, now);
+        rbk_store_look(s, now);
         if (s->st && s->ops->idle && atomic_load(&s->e->health) == 0)
             s->ops->idle(s->st);
     }
     return NULL;
 }
 
-/* --- Start and stop ---------------------------------------------------------------------------- */
+/* --- Start and stop --------------------------------------------------------------------- */
 
 int rbk_store_thread_start(rbk_store_thread *s, rbk_error *err)
 {
@@ -554,12 +506,12 @@ int rbk_store_thread_start(rbk_store_thread *s, rbk_error *err)
     if (r < 0)
         return r;
     atomic_store(&s->e->pending, stats.pending);
-    publish(s->e, &stats);
-    atomic_store(&s->e->store_due, INT64_MAX);
-    s->lane_oldest = INT64_MAX;
-    s->e->clock = rbk_sched_begin(rbk_wall_now(), rbk_mono_now(), rbk_id_ms((uint64_t)stats.max_seq));
+    rbk_store_publish(s, &stats);
+    s->e->clock =
+        rbk_sched_begin(rbk_wall_now(), rbk_mono_now(), rbk_id_ms((uint64_t)stats.max_seq));
     rbk_flow_begin(s->flow, stats.max_seq);
-    if ((r = rbk_holds_recover(s->e, s->ops, s->st, err)) < 0 || (r = rbk_store_recover(s, err)) < 0)
+    if ((r = rbk_holds_recover(s->e, s->ops, s->st, err)) < 0 ||
+        (r = rbk_store_recover(s, err)) < 0)
         return r;
     if (pthread_create(&s->thread, NULL, run_store, s) != 0)
         return rbk_fail(err, RBK_E_SYS, "cannot start the store thread");

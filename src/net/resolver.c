@@ -13,6 +13,7 @@
 
 #include <ares.h>
 #include <arpa/inet.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/error.h"
@@ -408,6 +409,13 @@ static void on_sock_state(void *arg, ares_socket_t fd, int in, int out)
 
 /* --- lookups --- */
 
+static atomic_uint_fast64_t lookups_begun; /* of all resolvers */
+
+uint64_t rbk_resolver_lookups(void)
+{
+    return atomic_load_explicit(&lookups_begun, memory_order_relaxed);
+}
+
 static void start_lookup(entry *e, rbk_share *s)
 {
     static const struct ares_addrinfo_hints hints = {
@@ -420,6 +428,7 @@ static void start_lookup(entry *e, rbk_share *s)
     e->share = s;
     if (s)
         s->lookups++;
+    atomic_fetch_add_explicit(&lookups_begun, 1, memory_order_relaxed);
     ares_getaddrinfo(e->r->channel, e->name.p, NULL, &hints, on_result, e);
 }
 

@@ -35,6 +35,7 @@ int rbk_resolver_set_servers(rbk_resolver *r, const char *servers);
 /* That a name has no address is believed only with an SOA record (RFC 2308), at the price of
  * one more query for such names; else it is RBK_E_CONNECT. Before any lookup. */
 void rbk_resolver_want_proof(rbk_resolver *r);
+uint64_t rbk_resolver_lookups(void); /* begun by all resolvers; any thread */
 void rbk_resolver_free(rbk_resolver *r); /* lookups under way end with RBK_E_CLOSED */
 /* `fn` is called exactly once, perhaps before this returns (a cached answer). */
 void rbk_resolve(rbk_resolver *r, rbk_str name, int64_t timeout_ms, rbk_resolved_fn fn, void *user);

@@ -22,14 +22,15 @@ int rbk_sqlite_find(rbk_store *st, int64_t seq, rbk_sqlite_row *f)
         sqlite3_bind_int64(s, 1, seq);
         int rc = sqlite3_step(s);
         if (rc == SQLITE_ROW)
-            *f = (rbk_sqlite_row){.row = {.found = true,
-                                     .has_lane = sqlite3_column_int(s, 5) != 0,
-                                     .state = (uint8_t)sqlite3_column_int(s, 1),
-                                     .shelf = shelf,
-                                     .rnd = sqlite3_column_int64(s, 0)},
-                             .size = sqlite3_column_int64(s, 2),
-                             .rsize = sqlite3_column_int64(s, 3),
-                             .big = sqlite3_column_int(s, 4)};
+            *f = (rbk_sqlite_row){
+                .row = {.found = true,
+                        .has_lane = sqlite3_column_int(s, 5) != 0,
+                        .state = (uint8_t)sqlite3_column_int(s, 1),
+                        .shelf = shelf,
+                        .rnd = sqlite3_column_int64(s, 0)},
+                .size = sqlite3_column_int64(s, 2),
+                .rsize = sqlite3_column_int64(s, 3),
+                .big = sqlite3_column_int(s, 4)};
         int reset = sqlite3_reset(s);
         if (rc == SQLITE_ROW)
             return SQLITE_OK;

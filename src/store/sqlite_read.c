@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/str.h"
+#include "core/job_state.h"
 
 #include <stdlib.h>
 
@@ -49,6 +50,21 @@ int rbk_sqlite_get(rbk_store *st, int64_t seq, int64_t rnd, rbk_job **ret_job, r
     return 0;
 }
 
+/* A few dead jobs are found at once beside millions of others. */
+static enum rbk_sql_reader pick_scan(uint32_t states)
+{
+    const uint32_t dead = 1u << RBK_JOB_DEAD;
+    const uint32_t done = 1u << RBK_JOB_DELIVERED | 1u << RBK_JOB_CANCELLED |
+                          1u << RBK_JOB_COLLECTED;
+    if (states == 0)
+        return RBK_Q_SCAN;
+    if ((states & (dead | done)) == 0)
+        return RBK_Q_SCAN_PENDING;
+    return (states & ~dead) == 0 ? RBK_Q_SCAN_DEAD
+           : (states & ~done) == 0 ? RBK_Q_SCAN_DONE
+                                   : RBK_Q_SCAN;
+}
+
 /* What RBK_SQL_SCAN gives, but texts that the filter does not ask for. */
 static rbk_job read_head(sqlite3_stmt *s, const rbk_job_filter *f)
 {
@@ -83,7 +99,7 @@ typedef struct search {
 /* One short scan. An SQLite result, SQLITE_OK when there is more to look at, or enough. */
 static int scan_some(rbk_store *st, search *q)
 {
-    sqlite3_stmt *s = st->read[RBK_Q_SCAN];
+    sqlite3_stmt *s = st->read[pick_scan(q->filter->states)];
     rbk_mono_ms end = rbk_mono_now() + RBK_SQLITE_READ_MS;
     int rc = SQLITE_ROW;
     sqlite3_bind_int64(s, 1, q->after);

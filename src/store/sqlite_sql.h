@@ -161,6 +161,9 @@
            "done WHERE seq=?1 AND rnd=?2 LIMIT 1")                                                 \
     X(SCAN, RBK_SQL_SCAN("job") " UNION ALL " RBK_SQL_SCAN("wait") " UNION ALL "                   \
             RBK_SQL_SCAN("dead") " UNION ALL " RBK_SQL_SCAN("done") " ORDER BY seq")               \
+    X(SCAN_PENDING, RBK_SQL_SCAN("job") " UNION ALL " RBK_SQL_SCAN("wait") " ORDER BY seq")        \
+    X(SCAN_DEAD, RBK_SQL_SCAN("dead") " ORDER BY seq")                                             \
+    X(SCAN_DONE, RBK_SQL_SCAN("done") " ORDER BY seq")                                             \
     X(ATTEMPTS, "SELECT number,status,at,ms,reason,host FROM attempt WHERE seq=?1 ORDER BY n "     \
                 "LIMIT ?2")
 

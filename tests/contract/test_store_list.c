@@ -67,6 +67,8 @@ static void test_filters(void **state)
     EXPECT(F(0), 1, 2, 3, 4, 5, 6, 7);
     EXPECT(F(.states = 1u << RBK_JOB_DEAD), 5);
     EXPECT(F(.states = 1u << RBK_JOB_DEAD | 1u << RBK_JOB_DELIVERED), 5, 6);
+    EXPECT(F(.states = 1u << RBK_JOB_DELIVERED | 1u << RBK_JOB_CANCELLED), 6);
+    EXPECT(F(.states = 1u << RBK_JOB_DELIVERED | 1u << QUEUED), 1, 2, 3, 4, 6, 7);
     EXPECT(F(.states = 1u << QUEUED), 1, 2, 3, 4, 7);
     EXPECT(F(.states = 1u << DUE));
     EXPECT(F(.method = RBK_STR("Order.run")), 1, 5, 6, 7);

@@ -23,7 +23,7 @@ static void make_waiting(rbk_server *s, char id[40])
     WAIT_FOR(far_end.attempts > attempts && look_at(s, id).attempts == 1);
 }
 
-/* --- Retry ---------------------------------------------------------------------------------- */
+/* --- Retry --------------------------------------------------------------------------- */
 
 static void test_a_dead_job_is_sent_again_with_its_id(void **state)
 {
@@ -139,7 +139,7 @@ static void test_what_has_nothing_to_send_is_not_retried(void **state)
     rbk_server_free(s);
 }
 
-/* --- Cancel --------------------------------------------------------------------------------- */
+/* --- Cancel -------------------------------------------------------------------------- */
 
 static void test_cancel_of_a_delayed_job(void **state)
 {
@@ -316,7 +316,7 @@ static void test_cancel_of_a_notification_sends_nothing(void **state)
     rbk_server_free(s);
 }
 
-/* --- Many --------------------------------------------------------------------------------------- */
+/* --- Many ---------------------------------------------------------------------------- */
 
 static void test_pages_of_a_filter(void **state)
 {
@@ -381,8 +381,8 @@ static void test_a_great_purge_holds_nobody_up(void **state)
     assert_int_equal(disk_stats().done, BATCH * BATCHES);
     disk.commit_ms = 2;
     disk.most_ended = 0;
-    assert_int_equal(rbk_engine_change(rbk_server_engine(s), &(rbk_change){.kind = RBK_CHANGE_PURGE},
-                                       on_purged, &p, &err), 0);
+    rbk_change first = {.kind = RBK_CHANGE_PURGE};
+    assert_int_equal(rbk_engine_change(rbk_server_engine(s), &first, on_purged, &p, &err), 0);
     while (!p.done) {
         int before = disk.applies;
         assert_int_equal(ask_job(s, "keep", ""), 200);
@@ -398,7 +398,7 @@ static void test_a_great_purge_holds_nobody_up(void **state)
     rbk_server_free(s);
 }
 
-/* --- Lists ---------------------------------------------------------------------------------------- */
+/* --- Lists --------------------------------------------------------------------------- */
 
 typedef struct listing {
     atomic_int count;
@@ -447,7 +447,7 @@ static void test_a_list_goes_on_where_it_ended(void **state)
     rbk_server_free(s);
 }
 
-/* --- Keeping --------------------------------------------------------------------------------------- */
+/* --- Keeping ------------------------------------------------------------------------- */
 
 static void test_nothing_is_kept_without_retention(void **state)
 {

@@ -140,7 +140,7 @@ static void test_only_receivers_are_held(void **state)
     rbk_server_free(s);
 }
 
-/* --- Numbers ----------------------------------------------------------------------------------- */
+/* --- Numbers ------------------------------------------------------------------------- */
 
 static void test_numbers_of_deliveries(void **state)
 {
@@ -156,7 +156,8 @@ static void test_numbers_of_deliveries(void **state)
     make_job(s, "quick", "", id);
     WAIT_FOR(stats_of(s).delivered == 1);
     answer a;
-    ask(s, "{\"id\":1,\"method\":\"quick\",\"params\":{\"$rpc.callback\":\"https://localhost/\"}}", &a);
+    ask(s, "{\"id\":1,\"method\":\"quick\","
+           "\"params\":{\"$rpc.callback\":\"https://localhost/\"}}", &a);
     rbk_metrics m = metrics_of(s);
     assert_int_equal(m.attempts[RBK_ATTEMPT_SERVER_ERROR], failed);
     assert_int_equal(m.attempts[RBK_ATTEMPT_DELIVERED], 1);
