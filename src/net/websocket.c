@@ -6,7 +6,7 @@
  * here, from the frame's own bytes, and those three count.
  *
  * wslay also takes the second byte of a code for text where the bytes of a close come in two
- * pieces (1.1.1 does). So frames are measured here, and it gets heads and control frames
+ * pieces (1.1.1 does). So frames are measured here, and it gets heads, and closes,
  * whole. What is wrong with them is still wslay's to say, but for a close of one byte. */
 #include "net/websocket.h"
 
@@ -225,13 +225,18 @@ static int give(rbk_ws *ws, const void *p, size_t n)
     return r;
 }
 
-/* How many bytes of `head` belong together: the frame's head, of a control frame all of it. */
+static bool is_close(const rbk_ws *ws)
+{
+    return ws->head[0] == (0x80 | WSLAY_CONNECTION_CLOSE);
+}
+
+/* How many bytes of `head` belong together: the frame's head, of a close all of it. */
 static size_t measure(const rbk_ws *ws)
 {
     const uint8_t *h = ws->head;
     size_t n7 = h[1] & 0x7f, n = 2 + (h[1] & 0x80 ? 4 : 0);
     if (n7 <= CONTROL_MAX)
-        return n + (h[0] & 0x08 ? n7 : 0);
+        return n + (is_close(ws) ? n7 : 0);
     return n + (n7 == 126 ? 2 : 8);
 }
 
@@ -239,7 +244,7 @@ static uint64_t payload_of(const rbk_ws *ws)
 {
     uint64_t n = ws->head[1] & 0x7f;
     if (n <= CONTROL_MAX)
-        return ws->head[0] & 0x08 ? 0 : n; /* a control frame's is there already */
+        return is_close(ws) ? 0 : n;
     size_t bytes = n == 126 ? 2 : 8;
     n = 0;
     for (size_t i = 0; i < bytes; i++)
