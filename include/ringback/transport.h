@@ -22,8 +22,9 @@ typedef struct rbk_attempt_result {
                    look-up timed out), _ADDRESS, _CONNECT, _TLS, _TIMEOUT, _CLOSED, _PROTOCOL,
                    _CANCELLED, _NOMEM; or RBK_E_BUSY: there was no place for the attempt on
                    this side, and nothing of it was done */
-    int status; /* the receiver's final status, 0 without one */
-    bool complete;     /* the whole request was written before the status came */
+    int status; /* the receiver's final status, 0 without one: of HTTP, or from 1000 on the
+                   code of a websocket's close. 2xx and 1000 are success, once `complete` */
+    bool complete;     /* the whole response was written before the status came */
     rbk_str retry_after; /* valid in the callback */
     const char *detail;  /* for the operator, never NULL */
 } rbk_attempt_result;
@@ -32,7 +33,7 @@ typedef struct rbk_attempt_result {
 typedef struct rbk_attempt {
     rbk_str dsn;            /* as stored; the engine has checked it by the policy of the day */
     const void *parsed;     /* the engine's parse of it (core/dsn.h) */
-    const char *receiver;   /* "https://host:port" */
+    const char *receiver;   /* "https://host:port", "wss://host:port" */
     rbk_str job;            /* the job id: webhook-id */
     uint32_t number;        /* 1 and up: ringback-attempt */
     rbk_wall_ms now;        /* webhook-timestamp, in ms */
@@ -63,7 +64,7 @@ typedef struct rbk_transport_env {
 
 typedef struct rbk_transport_ops {
     uint32_t abi;       /* RBK_TRANSPORT_ABI */
-    const char *scheme; /* "https" */
+    const char *scheme; /* "https", "wss" */
     /* MUST. */
     int (*open)(const rbk_transport_env *env, rbk_transport **ret, rbk_error *err);
     /* MUST. Ends attempts under way with RBK_E_CLOSED, then frees. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* app/cmd_listen.c - `ringback listen`: an HTTPS receiver that prints each callback. */
+/* app/cmd_listen.c - `ringback listen`: a receiver over https and wss that prints each callback. */
 #include "app/app.h"
 #include "app/receiver.h"
 #include "app/tempdir.h"
@@ -24,7 +24,8 @@ typedef struct listen_conf {
 static bool is_of_interest(rbk_str name)
 {
     static const char *const dull[] = {"host", "user-agent", "content-length", "accept",
-                                       "connection"};
+                                       "connection", "upgrade", "sec-websocket-key",
+                                       "sec-websocket-version"};
     for (size_t i = 0; i < sizeof dull / sizeof dull[0]; i++)
         if (rbk_str_ieqz(name, dull[i]))
             return false;
@@ -54,7 +55,7 @@ static void on_callback(void *user, const rbk_callback *cb)
     rbk_print_peer(&b, cb->path);
     rbk_buf_z(&b, cb->query.n ? "?" : "");
     rbk_print_peer(&b, cb->query);
-    rbk_buf_addf(&b, " -> %d\n", conf->receiver.status);
+    rbk_buf_addf(&b, " -> %d\n", cb->answer);
     for (size_t i = 0; i < cb->n_headers; i++) {
         if (!is_of_interest(cb->headers[i].name))
             continue;
@@ -64,7 +65,10 @@ static void on_callback(void *user, const rbk_callback *cb)
         rbk_print_peer(&b, cb->headers[i].value);
         rbk_buf_c(&b, '\n');
     }
-    add_verdict(&b, conf->keys, cb);
+    if (cb->refused)
+        rbk_buf_lit(&b, "  refused at the handshake: it has no message");
+    else
+        add_verdict(&b, conf->keys, cb);
     rbk_print_peer(&b, cb->body);
     rbk_buf_c(&b, '\n');
     rbk_print(rbk_buf_view(&b));
@@ -76,7 +80,7 @@ static void print_head(const rbk_cert *cert, unsigned port, bool kept)
 {
     char *full = realpath(cert->ca, NULL);
     const char *ca = full ? full : cert->ca;
-    printf("Listening for callbacks on https://127.0.0.1:%u/\n"
+    printf("Listening for callbacks on https://127.0.0.1:%u/ and wss://127.0.0.1:%u/\n"
            "Certificate authority: %s\n%s\n"
            "Start a server that may call it:\n"
            "  ringback serve --set callback.allow=127.0.0.0/8 --set delivery.ca_file=%s\n"
@@ -85,7 +89,7 @@ static void print_head(const rbk_cert *cert, unsigned port, bool kept)
            "  allow = 127.0.0.0/8\n"
            "  [delivery]\n"
            "  ca_file = %s\n",
-           port, ca, kept ? "" : "It goes when this ends; --dir DIR keeps one for the next time.\n", ca,
+           port, port, ca, kept ? "" : "It goes when this ends; --dir DIR keeps one for the next time.\n", ca,
            ca);
     fflush(stdout);
     free(full);

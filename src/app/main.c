@@ -19,11 +19,11 @@ static const rbk_command commands[] = {
              "      --once    end after the callback came\n"},
     {.name = "listen",
      .words = "[--port N] [--dir DIR] [--status CODE] [--delay MS] [--secret-file FILE] [--public-key KEY]",
-     .run = rbk_cmd_listen, .summary = "HTTPS receiver for development: prints callbacks",
+     .run = rbk_cmd_listen, .summary = "HTTPS and wss receiver for development: prints callbacks",
      .help = "  -p, --port N         port on 127.0.0.1 (7643; 0 is a free one)\n"
              "  -d, --dir DIR        where the certificate authority ca.pem is kept (else in a\n"
              "                       temporary folder)\n"
-             "      --status CODE    HTTP status to answer (200)\n"
+             "      --status CODE    HTTP status to answer (200); 300 and up refuses a websocket\n"
              "      --delay MS       wait before each answer\n"
              "      --secret-file FILE   verify signatures by the keys in it (whsec_, whsk_), one\n"
              "                       a line; its owner alone may read it\n"

@@ -8,17 +8,31 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "core/dsn.h"
 #include "core/webhook.h"
 #include "net/http_server.h"
+#include "net/websocket.h"
 
 #include <stdlib.h>
+
+enum { MESSAGE_MAX = 64 << 20, SOCKET_MS = 60000 };
 
 typedef struct answer {
     struct answer *prev, *next;
     uv_timer_t timer;
     rbk_receiver *r;
     rbk_http_request *rq;
+    struct session *session; /* it is a websocket that waits for its close */
 } answer;
+
+/* A websocket; its request is the connection's name. */
+typedef struct session {
+    rbk_receiver *r;
+    rbk_http_request *rq;
+    rbk_ws *ws;
+    answer *waits;
+    bool told; /* the message has come */
+} session;
 
 struct rbk_receiver {
     rbk_receiver_conf conf;
@@ -57,7 +71,19 @@ static void send_answer(const rbk_receiver *r, rbk_http_request *rq)
     rbk_http_reply_send(rq, &(rbk_http_reply){.status = r->conf.status});
 }
 
-static void finish(answer *a)
+/* What the websocket has to say, and its end once both sides have closed. */
+static void send_frames(session *s)
+{
+    rbk_buf *out = rbk_ws_out(s->ws);
+    if (s->waits)
+        return;
+    rbk_http_tunnel_write(s->rq, rbk_buf_view(out));
+    rbk_buf_free(out);
+    if (rbk_ws_closed_by(s->ws) || rbk_ws_fault(s->ws)[0])
+        rbk_http_tunnel_close(s->rq);
+}
+
+static void unlist(answer *a)
 {
     if (a->prev)
         a->prev->next = a->next;
@@ -65,7 +91,17 @@ static void finish(answer *a)
         a->r->waiting = a->next;
     if (a->next)
         a->next->prev = a->prev;
-    send_answer(a->r, a->rq);
+}
+
+static void finish(answer *a)
+{
+    unlist(a);
+    if (a->session) {
+        a->session->waits = NULL;
+        send_frames(a->session);
+    } else {
+        send_answer(a->r, a->rq);
+    }
     uv_close((uv_handle_t *)&a->timer, on_timer_closed);
 }
 
@@ -74,30 +110,132 @@ static void on_timer(uv_timer_t *t)
     finish(t->data);
 }
 
-static void on_request(rbk_http_request *rq, void *user)
+/* Answer after the delay; NULL: at once. */
+static answer *wait_with(rbk_receiver *r, rbk_http_request *rq, session *s)
 {
-    rbk_receiver *r = user;
-    r->conf.fn(r->conf.user, &(rbk_callback){.method = rq->method, .path = rq->path,
-                                             .query = rq->query, .body = rq->body,
-                                             .headers = rq->headers, .n_headers = rq->n_headers});
     answer *a = r->conf.delay_ms > 0 ? calloc(1, sizeof *a) : NULL;
-    if (a == NULL) {
-        send_answer(r, rq);
-        return;
-    }
-    *a = (answer){.r = r, .rq = rq, .next = r->waiting};
+    if (a == NULL)
+        return NULL;
+    *a = (answer){.r = r, .rq = rq, .session = s, .next = r->waiting};
     if (r->waiting)
         r->waiting->prev = a;
     r->waiting = a;
     uv_timer_init(rbk_loop_uv(r->loop), &a->timer);
     a->timer.data = a;
     uv_timer_start(&a->timer, on_timer, (uint64_t)r->conf.delay_ms, 0);
+    return a;
+}
+
+static void tell(const rbk_receiver *r, const rbk_http_request *rq, rbk_callback cb)
+{
+    cb.path = rq->path;
+    cb.query = rq->query;
+    cb.headers = rq->headers;
+    cb.n_headers = rq->n_headers;
+    r->conf.fn(r->conf.user, &cb);
+}
+
+/* --- a websocket --- */
+
+static void on_message(rbk_ws *ws, rbk_str text, void *user)
+{
+    session *s = user;
+    if (s->told)
+        return;
+    s->told = true;
+    tell(s->r, s->rq,
+         (rbk_callback){.method = RBK_STR("WSS"), .body = text, .answer = RBK_WS_NORMAL});
+    s->waits = wait_with(s->r, s->rq, s);
+    rbk_ws_send_close(ws, RBK_WS_NORMAL);
+}
+
+static void on_frames(rbk_http_request *rq, rbk_str bytes, void *user)
+{
+    session *s = user;
+    if (rbk_ws_feed(s->ws, bytes) == RBK_E_NOMEM)
+        rbk_http_tunnel_close(rq);
+    else
+        send_frames(s);
+}
+
+static void on_socket_gone(rbk_http_request *rq, void *user)
+{
+    session *s = user;
+    (void)rq;
+    if (s->waits) {
+        unlist(s->waits);
+        uv_close((uv_handle_t *)&s->waits->timer, on_timer_closed);
+    }
+    rbk_ws_free(s->ws);
+    free(s);
+}
+
+static bool has_token(rbk_str list, const char *word)
+{
+    rbk_str item;
+    while (rbk_list_next(&list, &item))
+        if (rbk_str_ieqz(rbk_str_trim(item), word))
+            return true;
+    return false;
+}
+
+static rbk_str header(const rbk_http_request *rq, const char *name)
+{
+    return rbk_http_find(rq->headers, rq->n_headers, name);
+}
+
+/* RFC 6455 section 4.2.1. */
+static bool asks_for_websocket(const rbk_http_request *rq)
+{
+    return rbk_str_eqz(rq->method, "GET") && has_token(header(rq, "Upgrade"), "websocket") &&
+           has_token(header(rq, "Connection"), "upgrade") &&
+           rbk_str_eqz(header(rq, "Sec-WebSocket-Version"), "13") &&
+           rbk_ws_key_ok(header(rq, "Sec-WebSocket-Key"));
+}
+
+/* 0, or the request must be answered otherwise. */
+static int open_socket(rbk_receiver *r, rbk_http_request *rq)
+{
+    static const rbk_http_tunnel tunnel = {.data = on_frames, .gone = on_socket_gone};
+    char accept[RBK_WS_ACCEPT_MAX];
+    rbk_ws_accept(header(rq, "Sec-WebSocket-Key"), accept);
+    const rbk_http_header headers[] = {{RBK_STR("Upgrade"), RBK_STR("websocket")},
+                                       {RBK_STR("Connection"), RBK_STR("Upgrade")},
+                                       {RBK_STR("Sec-WebSocket-Accept"), rbk_str_z(accept)}};
+    const rbk_http_reply reply = {.headers = headers, .n_headers = 3};
+    session *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return RBK_E_NOMEM;
+    *s = (session){.r = r, .rq = rq};
+    rbk_ws_conf conf = {.server = true, .max_in = MESSAGE_MAX, .message = on_message, .user = s};
+    int e = rbk_ws_new(&conf, &s->ws);
+    if (e == 0)
+        e = rbk_http_upgrade(rq, &reply, &tunnel, s, SOCKET_MS + r->conf.delay_ms);
+    if (e < 0) {
+        rbk_ws_free(s->ws);
+        free(s);
+    }
+    return e;
+}
+
+/* --- requests --- */
+
+static void on_request(rbk_http_request *rq, void *user)
+{
+    rbk_receiver *r = user;
+    bool socket = !rbk_str_eqz(rq->method, "POST");
+    if (socket && r->conf.status < 300 && open_socket(r, rq) == 0)
+        return;
+    tell(r, rq, (rbk_callback){.method = rq->method, .body = rq->body, .answer = r->conf.status,
+                               .refused = socket});
+    if (wait_with(r, rq, NULL) == NULL)
+        send_answer(r, rq);
 }
 
 static int on_head(rbk_http_request *rq, void *user)
 {
     (void)user;
-    return rbk_str_eqz(rq->method, "POST") ? 0 : 405;
+    return rbk_str_eqz(rq->method, "POST") || asks_for_websocket(rq) ? 0 : 405;
 }
 
 static int listen_on(rbk_receiver *r, rbk_error *err)
@@ -109,7 +247,7 @@ static int listen_on(rbk_receiver *r, rbk_error *err)
     int n = rbk_http_listen(rbk_buf_view(&b), 1, &fd, &r->port, err);
     if (n < 0)
         return n;
-    rbk_http_conf conf = {.tls = r->tls, .max_body = 64 << 20, .max_connections = 1000,
+    rbk_http_conf conf = {.tls = r->tls, .max_body = MESSAGE_MAX, .max_connections = 1000,
                           .connections = &r->connections};
     rbk_http_handler handler = {.on_head = on_head, .on_request = on_request, .user = r};
     return rbk_http_server_new(r->loop, fd, &conf, &handler, &r->server, err);

@@ -10,6 +10,9 @@
 
 #define STEP_MAX_MS (INT64_C(30) * 86400 * 1000)
 
+/* Codes of a websocket's close. */
+enum { WS_NORMAL = 1000, WS_GOING_AWAY = 1001, WS_RESTART = 1012, WS_BAD_GATEWAY = 1014 };
+
 static int unit_ms(rbk_str unit, int64_t *ret_ms)
 {
     static const struct {
@@ -63,7 +66,7 @@ rbk_outcome_kind rbk_outcome_of(int status, bool complete)
 {
     if (status == 410)
         return RBK_OUT_GONE;
-    if (status >= 200 && status <= 299 && complete)
+    if (((status >= 200 && status <= 299) || status == WS_NORMAL) && complete)
         return RBK_OUT_DELIVERED;
     return RBK_OUT_FAILED;
 }
@@ -72,7 +75,8 @@ bool rbk_retry_blames_host(int err, int status)
 {
     switch (err) {
     case 0:
-        return status == 429 || (status >= 502 && status <= 504);
+        return status == 429 || (status >= 502 && status <= 504) || status == WS_GOING_AWAY ||
+               (status >= WS_RESTART && status <= WS_BAD_GATEWAY);
     case RBK_E_RESOLVE:
     case RBK_E_CONNECT:
     case RBK_E_TLS:

@@ -26,17 +26,18 @@ int rbk_retry_parse(rbk_str text, rbk_retry_conf *ret);
 
 /* What came of an attempt. */
 typedef enum rbk_outcome_kind {
-    RBK_OUT_DELIVERED, /* 2xx after the whole request was written */
+    RBK_OUT_DELIVERED, /* 2xx, or a websocket's close 1000, after all of it was written */
     RBK_OUT_GONE,      /* 410: the receiver asks never to be called again */
     RBK_OUT_FAILED     /* all else: tried again along the schedule */
 } rbk_outcome_kind;
 
-/* `status` is the HTTP status, 0 when there was none; `complete` says that the
+/* `status` is the HTTP status or the code of a websocket's close, 0 without either; `complete` says that the
  * whole request had been written. */
 rbk_outcome_kind rbk_outcome_of(int status, bool complete);
 
 /* Does the failure speak of the host, and not of the one job? No answer in time, no
- * connection, no TLS; 429, 502, 503, 504. `err` is the attempt's, 0 when it was answered. */
+ * connection, no TLS; 429, 502, 503, 504; a close with 1001 (going away), 1012 (restart), 1013
+ * (try again later) or 1014 (bad gateway). `err` is the attempt's, 0 when it was answered. */
 bool rbk_retry_blames_host(int err, int status);
 
 /* What a Retry-After asks for, in ms from `now` (the real wall clock): 1 s to 24 h. 0: it

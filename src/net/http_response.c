@@ -2,7 +2,7 @@
 /* net/http_response.c - see http_response.h. Wraps llhttp for one request's answer.
  *
  * llhttp knows the grammar; here is what it leaves open: only HTTP/1.0 and 1.1, only
- * statuses 100 to 599, no 101 (nobody asked for another protocol), bounds, and when a
+ * statuses 100 to 599, no 101 where nobody asked for another protocol, bounds, and when a
  * connection is clean enough to be used again. That last is the strictest: an answer
  * that two readers could frame in two ways closes the connection. */
 #include "net/http_response.h"
@@ -26,6 +26,8 @@ static int on_begin(llhttp_t *p)
     r->n_retry_after = r->n_encoding = 0;
     r->retry_after_n = r->encoding_n = 0;
     r->field_n = 0;
+    if (r->upgrade)
+        *r->upgrade = (rbk_response_upgrade){0};
     return 0;
 }
 
@@ -39,6 +41,30 @@ static int on_field(llhttp_t *p, const char *at, size_t n)
             r->field_n++;
     }
     return 0;
+}
+
+static void keep(rbk_response *r, char *value, size_t *n)
+{
+    r->value = value;
+    r->value_n = n;
+    *n = 0;
+}
+
+static void keep_upgrade(rbk_response *r, rbk_response_upgrade *u, rbk_str name)
+{
+    if (rbk_str_eqz(name, "upgrade")) {
+        u->n_upgrade++;
+        keep(r, u->upgrade, &u->upgrade_n);
+    } else if (rbk_str_eqz(name, "connection")) {
+        u->n_connection++;
+        keep(r, u->connection, &u->connection_n);
+    } else if (rbk_str_eqz(name, "sec-websocket-accept")) {
+        u->n_accept++;
+        keep(r, u->accept, &u->accept_n);
+    } else if (rbk_str_eqz(name, "sec-websocket-extensions") ||
+               rbk_str_eqz(name, "sec-websocket-protocol")) {
+        u->n_unasked++;
+    }
 }
 
 static int on_field_end(llhttp_t *p)
@@ -57,6 +83,8 @@ static int on_field_end(llhttp_t *p)
         r->n_encoding++;
         r->value = r->encoding;
         r->value_n = &r->encoding_n;
+    } else if (r->upgrade) {
+        keep_upgrade(r, r->upgrade, name);
     }
     return 0;
 }
@@ -83,8 +111,13 @@ static int on_head(llhttp_t *p)
         return refuse(p, "not HTTP/1.0 or HTTP/1.1");
     if (status < 100 || status > 599)
         return refuse(p, "status out of range");
-    if (status == 101)
+    if (status == 101 && r->upgrade == NULL)
         return refuse(p, "unwanted 101 Switching Protocols");
+    if (status == 101) {
+        r->status = status;
+        r->head_done = true;
+        return 2; /* what follows is no HTTP */
+    }
     if (status < 200) {
         if (++r->n_interim > RBK_RESPONSE_INTERIM_MAX)
             return refuse(p, "too many interim answers");
@@ -139,6 +172,7 @@ void rbk_response_init(rbk_response *r)
     r->head_done = r->done = r->clean = r->request_open = r->early = false;
     r->fault = NULL;
     r->body = NULL;
+    r->upgrade = NULL;
     r->head_n = r->body_n = 0;
     r->n_interim = r->n_retry_after = r->n_encoding = 0;
     r->field_n = r->retry_after_n = r->encoding_n = 0;
@@ -153,7 +187,7 @@ static int parse(rbk_response *r, const char *p, size_t n, size_t *ret_used)
     *ret_used = n;
     if (e == HPE_OK)
         return 0;
-    if (e == HPE_PAUSED && r->done) {
+    if ((e == HPE_PAUSED || e == HPE_PAUSED_UPGRADE) && r->done) {
         *ret_used = (size_t)(llhttp_get_error_pos(&r->parser) - p);
         return 0;
     }
@@ -201,7 +235,9 @@ int rbk_response_feed(rbk_response *r, const char *p, size_t n)
         p += used;
         n -= used;
     }
-    if (n > 0 && r->fault == NULL)
+    if (r->upgrade && r->done && r->status == 101)
+        r->upgrade->rest = (rbk_str){p, n};
+    else if (n > 0 && r->fault == NULL)
         r->fault = "more than an answer"; /* nobody knows whose it is */
     r->clean = r->clean && r->fault == NULL;
     return 0;

@@ -18,6 +18,15 @@ enum {
     RBK_RESPONSE_FIELD_MAX = 64 /* of a header value that is kept */
 };
 
+/* What a 101 says, where it was asked for. */
+typedef struct rbk_response_upgrade {
+    char upgrade[RBK_RESPONSE_FIELD_MAX], connection[RBK_RESPONSE_FIELD_MAX],
+        accept[RBK_RESPONSE_FIELD_MAX]; /* Sec-WebSocket-Accept */
+    size_t upgrade_n, connection_n, accept_n;
+    unsigned n_upgrade, n_connection, n_accept, n_unasked; /* how often: extensions, protocol */
+    rbk_str rest; /* what follows the head; valid until feed's bytes go */
+} rbk_response_upgrade;
+
 typedef struct rbk_response {
     llhttp_t parser;
     int status;        /* the final one, once `head_done` */
@@ -31,10 +40,13 @@ typedef struct rbk_response {
 
     rbk_buf *body; /* NULL: the body is dropped; else it is added here; set by the caller */
 
+    rbk_response_upgrade *upgrade; /* NULL: a 101 is refused; else it is a final answer and fills
+                                      this; set by the caller, who clears it */
+
     size_t head_n, body_n; /* bytes */
     unsigned n_interim;
     unsigned n_retry_after, n_encoding; /* how often the header came */
-    char field[20];                     /* name of the header being read, lower case */
+    char field[24];                     /* name of the header being read, lower case */
     size_t field_n;
     char *value; /* where the value goes: one of the two below, or NULL */
     size_t *value_n;

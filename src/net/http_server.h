@@ -83,6 +83,22 @@ int rbk_http_server_new(rbk_loop *l, int fd, const rbk_http_conf *conf,
                         const rbk_http_handler *handler, rbk_http_server **ret, rbk_error *err);
 /* Answer `rq`, which is gone after it. */
 void rbk_http_reply_send(rbk_http_request *rq, const rbk_http_reply *reply);
+/* Another protocol on the connection of a request. */
+typedef struct rbk_http_tunnel {
+    void (*data)(rbk_http_request *rq, rbk_str bytes, void *user);
+    void (*gone)(rbk_http_request *rq, void *user); /* the last; the request goes after it */
+} rbk_http_tunnel;
+
+/* Answer `rq` with 101 and these headers; from then on what the peer sends is the tunnel's,
+ * and `rq` lives until `gone`. The connection is closed after `max_ms`. 0; or RBK_E_CLOSED
+ * (the peer has gone), RBK_E_STATE (other requests of the connection wait), RBK_E_NOMEM:
+ * then nothing happened, and the request must be answered otherwise. */
+int rbk_http_upgrade(rbk_http_request *rq, const rbk_http_reply *reply, const rbk_http_tunnel *t,
+                     void *user, int64_t max_ms);
+void rbk_http_tunnel_write(rbk_http_request *rq, rbk_str bytes);
+/* Send what was written, then close. `gone` comes later. */
+void rbk_http_tunnel_close(rbk_http_request *rq);
+
 /* Stop accepting, close idle connections, let answers go out with `Connection: close`. */
 void rbk_http_server_drain(rbk_http_server *s);
 /* Connections that are open. */

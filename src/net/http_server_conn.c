@@ -234,6 +234,9 @@ static size_t consume(rbk_http_conn *c, rbk_str in)
             used += read_body(c, left);
         } else if (c->stage == RBK_HTTP_CHUNKS) {
             used += read_chunks(c, left);
+        } else if (c->stage == RBK_HTTP_TUNNEL) {
+            rbk_http_tunnel_feed(c, left);
+            used = in.n;
         } else {
             discard(c, left.n);
             used = in.n;
@@ -259,7 +262,7 @@ static void arm(rbk_http_conn *c)
         c->timer_due = due;
 }
 
-static void close_in_order(rbk_http_conn *c)
+void rbk_http_conn_end(rbk_http_conn *c)
 {
     c->stage = RBK_HTTP_CLOSING;
     c->read_by = 0;
@@ -302,10 +305,10 @@ void rbk_http_conn_settle(rbk_http_conn *c)
     try_continue(c);
     if (c->stage == RBK_HTTP_DISCARD && c->first == NULL) {
         if (c->write_by == 0) /* all has gone */
-            close_in_order(c);
+            rbk_http_conn_end(c);
     } else if (rbk_http_conn_is_idle(c)) {
         if (c->s->draining)
-            close_in_order(c);
+            rbk_http_conn_end(c);
         else if (c->read_by == 0 && c->write_by == 0) /* idle from now on */
             c->read_by = rbk_loop_now(c->s->loop) + c->s->conf.idle_ms;
     }
@@ -341,7 +344,7 @@ static void on_timer(uv_timer_t *t)
         else if (c->cur)
             refuse(c, 408, "the request came too slowly");
         else
-            close_in_order(c); /* idle */
+            rbk_http_conn_end(c); /* idle */
     }
     if (c->stage == RBK_HTTP_CLOSING)
         arm(c);
@@ -388,12 +391,12 @@ static void on_ended(rbk_stream *st, void *user)
         return;
     if (c->first) {
         rbk_http_conn_orphan(c);
-        close_in_order(c);
+        rbk_http_conn_end(c);
     } else if (c->cur) {
         refuse(c, 400, "the request is not complete");
         rbk_http_conn_settle(c);
     } else {
-        close_in_order(c);
+        rbk_http_conn_end(c);
     }
 }
 
@@ -442,6 +445,7 @@ static void on_closed(rbk_stream *st, int err, const char *detail, void *user)
     c->stage = RBK_HTTP_CLOSING;
     rbk_http_uncharge(c);
     rbk_http_conn_orphan(c);
+    rbk_http_tunnel_end(c);
     uv_close((uv_handle_t *)&c->timer, on_timer_closed);
 }
 
@@ -476,7 +480,7 @@ int rbk_http_conn_accept(rbk_http_server *s, rbk_http_conn **ret)
 void rbk_http_conn_drain(rbk_http_conn *c)
 {
     if (c->stage == RBK_HTTP_OPENING || rbk_http_conn_is_idle(c)) {
-        close_in_order(c);
+        rbk_http_conn_end(c);
     } else if (c->stage == RBK_HTTP_HEAD && c->cur == NULL) {
         c->stage = RBK_HTTP_DISCARD;
         rbk_http_conn_settle(c);

@@ -4,6 +4,7 @@
  *   http_server.c       the listener, the list of connections, drain and close
  *   http_server_conn.c  a connection: bytes in, requests out, deadlines
  *   http_reply.c        answers: composed, put in order, written
+ *   http_upgrade.c      a connection that was handed to another protocol
  *   http_budget.c       bytes held for peers, counted against the budget of all
  *
  * A connection owns its requests in the order in which they came, first to last, from
@@ -16,6 +17,7 @@
 #include "net/stream.h"
 
 typedef struct rbk_http_conn rbk_http_conn;
+typedef struct rbk_http_tunneled rbk_http_tunneled;
 
 typedef struct rbk_http_rq {
     rbk_http_request pub; /* first */
@@ -38,6 +40,7 @@ typedef enum rbk_http_stage {
     RBK_HTTP_HEAD,
     RBK_HTTP_BODY,    /* of a known length */
     RBK_HTTP_CHUNKS,  /* chunked */
+    RBK_HTTP_TUNNEL,  /* another protocol's */
     RBK_HTTP_DISCARD, /* the answers that are owed go out, the last with `close` */
     RBK_HTTP_CLOSING
 } rbk_http_stage;
@@ -52,6 +55,7 @@ struct rbk_http_conn {
     bool wants_continue;
     bool large; /* an answer over RBK_HTTP_FREE was given: one request at a time */
 
+    rbk_http_tunneled *tunnel; /* from an upgrade until the connection is closed */
     rbk_http_rq *cur, *first, *last, *spare;
     unsigned n_open; /* first to last */
     size_t waiting;  /* bytes of answers that wait for their turn */
@@ -87,6 +91,8 @@ struct rbk_http_server {
 /* http_server_conn.c */
 int rbk_http_conn_accept(rbk_http_server *s, rbk_http_conn **ret);
 void rbk_http_conn_drain(rbk_http_conn *c);
+/* Send what is queued, then an orderly end. */
+void rbk_http_conn_end(rbk_http_conn *c);
 /* Close at once. The requests stay until the stream is closed. */
 void rbk_http_conn_abort(rbk_http_conn *c);
 /* Tell the handler that the peer has gone; its requests live on without us. */
@@ -107,6 +113,10 @@ void rbk_http_refuse(rbk_http_rq *r, int status, const char *why);
 void rbk_http_conn_write(rbk_http_conn *c, rbk_str bytes);
 /* What a server over its limit says. */
 void rbk_http_write_busy(rbk_http_conn *c);
+
+/* http_upgrade.c */
+void rbk_http_tunnel_feed(rbk_http_conn *c, rbk_str bytes);
+void rbk_http_tunnel_end(rbk_http_conn *c); /* the stream is closed; none: nothing happens */
 
 /* http_budget.c */
 

@@ -80,8 +80,10 @@ const char *rbk_check_schemes(rbk_str text, char out[160])
     while (next_item(&text, &item)) {
         if (rbk_str_eqz(item, "http"))
             return "http is not encrypted, use https";
-        if (!rbk_str_eqz(item, "https"))
-            return complain(out, "is not a scheme of this version; it has https", item);
+        if (rbk_str_eqz(item, "ws"))
+            return "ws is not encrypted, use wss";
+        if (!rbk_str_eqz(item, "https") && !rbk_str_eqz(item, "wss"))
+            return complain(out, "is not a scheme of this version; it has https, wss", item);
     }
     return NULL;
 }

@@ -52,7 +52,7 @@ const rbk_option rbk_option_table[] = {
     {"store", "min_free", SIZE(min_free, 0, 1024 * TIB), .def = "256M",
      .help = "New jobs are refused while the store's disk has less free space than this."},
 
-    {"callback", "schemes", TEXT(schemes), .def = "https", .check = rbk_check_schemes, .reload = true,
+    {"callback", "schemes", TEXT(schemes), .def = "https,wss", .check = rbk_check_schemes, .reload = true,
      .help = "Schemes that a callback may have."},
     {"callback", "hosts", TEXT(hosts), .def = "", .check = rbk_check_hosts, .reload = true,
      .help = "Hosts that a callback may name: globs, `*` within a label, `**` across labels. "

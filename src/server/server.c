@@ -50,6 +50,7 @@ static void add_backends(void)
     rbk_stores_add(&rbk_store_sqlite);
     rbk_stores_add(&rbk_store_memory);
     rbk_transports_add(&rbk_transport_https);
+    rbk_transports_add(&rbk_transport_wss);
 }
 
 const char *rbk_version(void)

@@ -6,5 +6,6 @@
 #include "ringback/transport.h"
 
 extern const rbk_transport_ops rbk_transport_https;
+extern const rbk_transport_ops rbk_transport_wss;
 
 #endif

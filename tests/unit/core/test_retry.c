@@ -86,14 +86,15 @@ static void test_most_steps(void **state)
 static void test_outcome(void **state)
 {
     (void)state;
-    for (int status = 0; status < 1000; status++) {
-        bool ok = status >= 200 && status < 300;
+    for (int status = 0; status < 5000; status++) {
+        bool ok = (status >= 200 && status < 300) || status == 1000;
         assert_int_equal(rbk_outcome_of(status, true), ok              ? RBK_OUT_DELIVERED
                                                        : status == 410 ? RBK_OUT_GONE
                                                                        : RBK_OUT_FAILED);
     }
     /* An answer before the whole request was written is no success. */
     assert_int_equal(rbk_outcome_of(200, false), RBK_OUT_FAILED);
+    assert_int_equal(rbk_outcome_of(1000, false), RBK_OUT_FAILED);
     assert_int_equal(rbk_outcome_of(410, false), RBK_OUT_GONE);
     assert_int_equal(rbk_outcome_of(-1, true), RBK_OUT_FAILED);
 }
@@ -194,9 +195,10 @@ static void test_no_attempt_no_schedule(void **state)
 static void test_blames_host(void **state)
 {
     (void)state;
-    for (int status = 0; status < 600; status++)
+    for (int status = 0; status < 5000; status++)
         assert_int_equal(rbk_retry_blames_host(0, status),
-                         status == 429 || status == 502 || status == 503 || status == 504);
+                         status == 429 || status == 502 || status == 503 || status == 504 ||
+                             status == 1001 || (status >= 1012 && status <= 1014));
     static const int host[] = {RBK_E_CONNECT, RBK_E_TLS, RBK_E_TIMEOUT, RBK_E_RESOLVE};
     static const int other[] = {RBK_E_CLOSED, RBK_E_PROTOCOL, RBK_E_ADDRESS, RBK_E_BUSY,
                                 RBK_E_NOMEM};

@@ -85,7 +85,7 @@ static void test_defaults(void **state)
     assert_string_equal(opts->store_dsn, "sqlite:ringback.db");
     assert_int_equal(opts->max_pending_bytes, INT64_C(10) << 30);
     assert_int_equal(opts->min_free, 256 << 20);
-    assert_string_equal(opts->schemes, "https");
+    assert_string_equal(opts->schemes, "https,wss");
     assert_string_equal(opts->hosts, "");
     assert_string_equal(opts->schedule, "5s,30s,2m,15m,1h,6h,12h,24h,24h");
     assert_true(opts->jitter == 0.2);
@@ -212,7 +212,10 @@ static void test_texts(void **state)
         {"store.dsn", "sqlite:", "is neither sqlite:FILE nor memory:"},
         {"store.dsn", "redis:1", "is neither sqlite:FILE nor memory:"},
         {"callback.schemes", "https", NULL},
-        {"callback.schemes", "https,wss", "'wss' is not a scheme of this version"},
+        {"callback.schemes", "https,wss", NULL},
+        {"callback.schemes", "wss", NULL},
+        {"callback.schemes", "https,sqs", "'sqs' is not a scheme of this version"},
+        {"callback.schemes", "ws", "ws is not encrypted, use wss"},
         {"callback.schemes", "http", "http is not encrypted, use https"},
         {"callback.schemes", "", "'' is not a scheme"},
         {"callback.hosts", "*.example.com,**.example.org", NULL},
