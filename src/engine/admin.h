@@ -43,13 +43,13 @@ typedef struct rbk_change {
     rbk_str to;                   /* RETRY: another callback; absent: the job's own */
 } rbk_change;
 
-/* A cancel that meets an attempt under way is answered when that has ended: changed, unless it was
- * a 2xx. What is left at a stop is answered RBK_E_BUSY.
+/* A cancel that meets an attempt under way is answered when that has ended: changed, unless it
+ * was a 2xx. What is left at a stop is answered RBK_E_BUSY.
  *
  * `changed` jobs were changed, durably; `skipped` were in a state that the change does not know,
  * or are busy. `next` as for lists. With an id: err is RBK_E_NOTFOUND when it is unknown,
- * RBK_E_STATE when its state does not allow the change, RBK_E_BUSY when the store has no room or the
- * job does not stand still. */
+ * RBK_E_STATE when its state does not allow the change, RBK_E_BUSY when the store has no room or
+ * the job does not stand still. */
 typedef struct rbk_changed {
     int err;
     size_t changed, skipped;
