@@ -57,8 +57,8 @@ typedef struct rbk_changed {
 } rbk_changed;
 typedef void (*rbk_changed_fn)(void *user, const rbk_changed *changed);
 /* As rbk_engine_list(); at most 16 requests at one time, then RBK_E_BUSY. RBK_E_INVAL: no job id,
- * or `to` with another change than RETRY. RBK_E_PARAMS with err->text = the reason when `to` is refused by the
- * callback policy: it is checked like any callback. */
+ * or `to` with another change than RETRY. RBK_E_PARAMS with err->text = the reason when `to` is
+ * refused by the callback policy: it is checked like any callback. */
 int rbk_engine_change(rbk_engine *e, const rbk_change *change, rbk_changed_fn fn, void *user,
                       rbk_error *err);
 
