@@ -16,7 +16,7 @@
 
 #include <stdlib.h>
 
-enum { HEAD_MAX = 128 * 1024, IN_MAX = 64 * 1024 };
+enum { HEAD_MAX = 128 * 1024, IN_MAX = 64 * 1024, ENDING_MAX = 256 };
 
 typedef enum stage { CONNECTING, ASKING, SAYING, OVER } stage;
 
@@ -31,6 +31,7 @@ typedef struct call {
     rbk_mono_ms deadline;
     size_t next_addr;
     bool any_sent;
+    bool ending; /* its stream ends in order */
     bool late; /* the connection took too long: its end is a time-out */
     int err;   /* what it ends with in the next turn, 0: nothing */
     const char *detail;
@@ -45,6 +46,7 @@ struct rbk_ws_client {
     rbk_tls *tls;
     rbk_link calls;
     size_t n_calls; /* those that are OVER included */
+    size_t n_ending;
     bool freed;
 };
 
@@ -86,11 +88,16 @@ static void finish(call *k, const rbk_http_result *result)
     post->done(post, result);
 }
 
-/* `now`: without the orderly end. */
+/* `now`: without the orderly end, which takes the peer's time: only so many do. */
 static void drop_stream(call *k, bool now)
 {
-    if (k->s)
-        rbk_stream_close(k->s, now);
+    if (k->s == NULL)
+        return;
+    if (!now && !k->ending && k->c->n_ending < ENDING_MAX) {
+        k->ending = true;
+        k->c->n_ending++;
+    }
+    rbk_stream_close(k->s, now || !k->ending);
 }
 
 static void fail(call *k, int err, const char *detail)
@@ -325,6 +332,9 @@ static void on_closed(rbk_stream *s, int err, const char *detail, void *user)
     call *k = user;
     (void)s;
     k->s = NULL;
+    if (k->ending)
+        k->c->n_ending--;
+    k->ending = false;
     if (k->stage == OVER) {
         reap(k);
         return;
