@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* net/http_client.c - posts: from send to `done`; see http_client.h.
  *
- * A post takes a kept connection or opens one, address after address; its connection
+ * A post takes a kept connection or opens one (net/connect.h); its connection
  * (http_client_conn.c) reports back by the rbk_http_call_* functions. One timer serves
  * all deadlines: it is armed for the earliest one known and then looks at every active
  * connection, at most each TICK_MS, so the hot path touches no timer at all. */
@@ -51,27 +51,18 @@ static void fail_soon(rbk_http_call *call, int err, const char *detail)
 
 /* --- connecting --- */
 
-/* Start on the next address. 0; RBK_E_CONNECT when there is none; RBK_E_NOMEM. */
-static int open_next(rbk_http_call *call)
+/* A new connection. 0; RBK_E_CONNECT when there is no address; RBK_E_NOMEM. */
+static int open_new(rbk_http_call *call)
 {
-    rbk_http_post *post = call->post;
-    if (call->next_addr >= post->n_addrs || call->next_addr >= RBK_ADDRS_MAX)
-        return RBK_E_CONNECT;
-    return rbk_http_conn_open(call, &post->addrs[call->next_addr++]);
-}
-
-void rbk_http_call_next(rbk_http_call *call, int err, const char *detail)
-{
-    bool last = err == RBK_E_ADDRESS || err == RBK_E_NOMEM || call->c->freed ||
-                rbk_loop_now(call->c->loop) >= call->deadline;
-    if (last || open_next(call) < 0)
-        rbk_http_call_fail(call, err, detail);
+    return call->post->n_addrs > 0 ? rbk_http_conn_open(call) : RBK_E_CONNECT;
 }
 
 void rbk_http_call_again(rbk_http_call *call, int err, const char *detail)
 {
-    call->next_addr = 0; /* never a kept connection this time: so it happens but once */
-    rbk_http_call_next(call, err, detail);
+    /* Never a kept connection this time: so it happens but once. */
+    bool last = call->c->freed || rbk_loop_now(call->c->loop) >= call->deadline;
+    if (last || open_new(call) < 0)
+        rbk_http_call_fail(call, err, detail);
 }
 
 static int start(rbk_http_call *call, const char **ret_detail)
@@ -88,7 +79,7 @@ static int start(rbk_http_call *call, const char **ret_detail)
     }
     if (rbk_http_conn_reuse(call))
         return 0;
-    int r = open_next(call);
+    int r = open_new(call);
     if (r < 0)
         *ret_detail = r == RBK_E_NOMEM ? "out of memory" : "no address";
     return r;

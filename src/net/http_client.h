@@ -17,6 +17,8 @@ typedef struct rbk_http_client rbk_http_client;
 
 typedef struct rbk_http_client_conf {
     rbk_tls *tls;               /* for https calls; the caller's, outlives the client */
+    struct sockaddr_storage proxy; /* every connection goes through its CONNECT; AF_UNSPEC
+                                      (all zero): straight */
     unsigned idle_per_receiver; /* kept connections of one receiver (16) */
     unsigned idle_max;          /* kept connections in all (1,024) */
     int64_t idle_ms;            /* closed after that long unused (30 s) */
@@ -24,7 +26,7 @@ typedef struct rbk_http_client_conf {
 
 typedef struct rbk_http_result {
     int err;              /* 0 when a status line and head came; RBK_E_TIMEOUT, _CONNECT,
-                             _TLS, _CLOSED, _PROTOCOL, _ADDRESS, _NOMEM */
+                             _TLS, _SYS (the proxy failed), _CLOSED, _PROTOCOL, _ADDRESS, _NOMEM */
     int status;           /* 100-599 final status, 0 without one */
     bool complete;        /* the whole request had been written before the status came */
     bool any_sent;        /* at least one byte of the request left */
@@ -46,9 +48,9 @@ typedef struct rbk_http_post {
                              up to the buffer's max (then `err` is set there), and `done` is
                              called after the body's end */
     uint16_t port;
-    rbk_addr addrs[RBK_ADDRS_MAX]; /* tried in turn until one connects */
+    rbk_addr addrs[RBK_ADDRS_MAX]; /* the first that connects: net/connect.h */
     size_t n_addrs;
-    int64_t connect_ms;   /* for each connection, TLS handshake included */
+    int64_t connect_ms;   /* until it is open, all addresses and TLS included */
     int64_t total_ms;     /* for all of it */
     bool (*allow)(const struct sockaddr *addr, void *user); /* asked before connect(2), and
                              again before a kept connection is reused */

@@ -97,10 +97,28 @@ static rbk_http_call *detach(rbk_http_conn *conn)
     return call;
 }
 
+/* Out of all lists and counters, and gone. */
+static void drop(rbk_http_conn *conn)
+{
+    rbk_http_client *c = conn->c;
+    set_state(conn, RBK_CONN_CLOSING);
+    rbk_link_remove(&conn->link);
+    conn->receiver->n_closing--;
+    conn->receiver->n_conns--;
+    put_receiver(c, conn->receiver);
+    free(conn);
+    c->n_conns--;
+}
+
 void rbk_http_conn_close(rbk_http_conn *conn, bool now)
 {
     if (conn->state == RBK_CONN_CLOSING)
         return;
+    if (conn->s == NULL) { /* not open yet: there is nothing to wait for */
+        rbk_dial_cancel(conn->dial);
+        drop(conn);
+        return;
+    }
     if (conn->receiver->n_closing >= conn->c->conf.idle_per_receiver)
         now = true; /* an orderly end takes the peer's time, which is not trusted */
     set_state(conn, RBK_CONN_CLOSING);
@@ -208,7 +226,7 @@ static void report_lost(rbk_http_call *call, rbk_conn_state state, bool again, i
                         const char *detail)
 {
     if (state == RBK_CONN_OPENING)
-        rbk_http_call_next(call, err ? err : RBK_E_CONNECT, detail);
+        rbk_http_call_fail(call, err, detail);
     else if (again && (err == 0 || err == RBK_E_CLOSED))
         rbk_http_call_again(call, RBK_E_CLOSED, detail);
     else
@@ -228,17 +246,6 @@ static void give_up(rbk_http_conn *conn, int err, const char *detail)
     rbk_http_conn_close(conn, true);
     if (call)
         report_lost(call, state, again, err, detail);
-}
-
-static void on_opened(rbk_stream *s, void *user)
-{
-    rbk_http_conn *conn = user;
-    (void)s;
-    if (conn->state != RBK_CONN_OPENING)
-        return;
-    int r = ask(conn);
-    if (r < 0)
-        give_up(conn, r, "the request could not be written");
 }
 
 static void keep(rbk_http_conn *conn)
@@ -334,13 +341,7 @@ static void on_closed(rbk_stream *s, int err, const char *detail, void *user)
     rbk_http_call *call = detach(conn);
     bool again = may_repeat(conn);
     (void)s;
-    set_state(conn, RBK_CONN_CLOSING);
-    rbk_link_remove(&conn->link);
-    conn->receiver->n_closing--;
-    conn->receiver->n_conns--;
-    put_receiver(c, conn->receiver);
-    free(conn);
-    c->n_conns--;
+    drop(conn);
     if (call)
         report_lost(call, state, again, err, detail ? detail : "");
     else
@@ -359,10 +360,27 @@ void rbk_http_conn_expire(rbk_http_conn *conn)
 
 /* --- opening --- */
 
-int rbk_http_conn_open(rbk_http_call *call, const rbk_addr *addr)
+/* The race for a connection has ended. */
+static void on_dialled(void *user, const rbk_dialled *r)
 {
-    static const rbk_stream_cb cb = {
-        .opened = on_opened, .data = on_data, .ended = on_ended, .closed = on_closed};
+    static const rbk_stream_cb cb = {.data = on_data, .ended = on_ended, .closed = on_closed};
+    rbk_http_conn *conn = user;
+    conn->dial = NULL;
+    if (r->err < 0) {
+        give_up(conn, r->err, r->detail);
+        return;
+    }
+    conn->s = r->s;
+    conn->addr = r->addr;
+    rbk_addr_to_sockaddr(&r->addr, conn->call->post->port, &conn->sa);
+    rbk_stream_take(r->s, &cb, conn);
+    int e = ask(conn);
+    if (e < 0)
+        give_up(conn, e, "the request could not be written");
+}
+
+int rbk_http_conn_open(rbk_http_call *call)
+{
     rbk_http_client *c = call->c;
     rbk_http_post *post = call->post;
     rbk_http_conn *conn = calloc(1, sizeof *conn);
@@ -376,16 +394,19 @@ int rbk_http_conn_open(rbk_http_call *call, const rbk_addr *addr)
     conn->c = c;
     conn->receiver = rc;
     conn->tls = post->tls ? c->conf.tls : NULL;
-    conn->addr = *addr;
-    rbk_addr_to_sockaddr(addr, post->port, &conn->sa);
-    rbk_connect how = {
-        .addr = (const struct sockaddr *)&conn->sa,
+    rbk_dial_conf how = {
+        .addrs = post->addrs,
+        .n_addrs = post->n_addrs < RBK_ADDRS_MAX ? post->n_addrs : RBK_ADDRS_MAX,
+        .port = post->port,
         .tls = conn->tls,
         .name = post->name,
+        .proxy = c->conf.proxy.ss_family != AF_UNSPEC ? &c->conf.proxy : NULL,
         .allow = post->allow,
         .allow_user = post->allow_user,
+        .done = on_dialled,
+        .user = conn,
     };
-    int r = rbk_stream_connect(c->loop, &how, &cb, conn, &conn->s);
+    int r = rbk_dial_start(c->loop, &how, &conn->dial);
     if (r < 0) {
         put_receiver(c, rc);
         free(conn);

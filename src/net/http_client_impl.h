@@ -10,6 +10,7 @@
 
 #include "base/map.h"
 #include "base/ring.h"
+#include "net/connect.h"
 #include "net/http_client.h"
 #include "net/http_response.h"
 #include "net/stream.h"
@@ -24,7 +25,6 @@ typedef struct rbk_http_call {
     rbk_http_post *post;
     rbk_http_conn *conn;
     rbk_mono_ms deadline;
-    size_t next_addr;
     bool any_sent;
     int err;            /* in `soon`: what it ends with */
     const char *detail; /* static text */
@@ -51,7 +51,8 @@ struct rbk_http_conn {
     rbk_http_client *c;
     rbk_http_receiver *receiver;
     rbk_http_call *call;
-    rbk_stream *s;
+    rbk_dial *dial; /* while OPENING */
+    rbk_stream *s;  /* then */
     rbk_tls *tls;
     rbk_addr addr;
     struct sockaddr_storage sa;
@@ -79,7 +80,7 @@ struct rbk_http_client {
 /* http_client_conn.c */
 
 /* Connect for `call`. 0, or RBK_E_NOMEM. */
-int rbk_http_conn_open(rbk_http_call *call, const rbk_addr *addr);
+int rbk_http_conn_open(rbk_http_call *call);
 /* The kept connection that fits, with `call` written to it, or false. */
 bool rbk_http_conn_reuse(rbk_http_call *call);
 /* Its deadline has passed. */
@@ -91,8 +92,6 @@ void rbk_http_conn_abandon(rbk_http_call *call);
 
 /* http_client.c */
 
-/* The connection of `call` failed before it was open: on to the next address. Or `err`. */
-void rbk_http_call_next(rbk_http_call *call, int err, const char *detail);
 /* A kept connection had been closed by the peer: once more on a new one. Or `err`. */
 void rbk_http_call_again(rbk_http_call *call, int err, const char *detail);
 void rbk_http_call_finish(rbk_http_call *call, const rbk_http_result *result);

@@ -111,7 +111,7 @@ static int on_head(llhttp_t *p)
         return refuse(p, "not HTTP/1.0 or HTTP/1.1");
     if (status < 100 || status > 599)
         return refuse(p, "status out of range");
-    if (status == 101 && r->upgrade == NULL)
+    if (status == 101 && (r->upgrade == NULL || llhttp_get_http_minor(p) == 0))
         return refuse(p, "unwanted 101 Switching Protocols");
     if (status == 101) {
         r->status = status;

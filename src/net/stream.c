@@ -374,6 +374,27 @@ static void on_connected(uv_connect_t *req, int status)
         begin(s, false);
 }
 
+void rbk_stream_take(rbk_stream *s, const rbk_stream_cb *cb, void *user)
+{
+    s->cb = *cb;
+    s->user = user;
+}
+
+int rbk_stream_start_tls(rbk_stream *s, rbk_tls *tls, const char *name, uint16_t port)
+{
+    if (rbk_stream_tls_name(s, name, port) < 0)
+        return RBK_E_NOMEM;
+    s->tls = rbk_tls_ref(tls);
+    begin(s, false);
+    return 0;
+}
+
+static uint16_t port_of(const struct sockaddr *addr)
+{
+    const struct sockaddr_in *v4 = (const void *)addr; /* at the same place in IPv6's */
+    return ntohs(v4->sin_port);
+}
+
 static void name_peer(rbk_stream *s, const struct sockaddr *addr)
 {
     char ip[INET6_ADDRSTRLEN] = "";
@@ -425,7 +446,7 @@ int rbk_stream_connect(rbk_loop *l, const rbk_connect *c, const rbk_stream_cb *c
     if (s == NULL)
         return RBK_E_NOMEM;
     name_peer(s, c->addr);
-    if (c->tls && rbk_stream_tls_name(s, c->name) < 0) {
+    if (c->tls && rbk_stream_tls_name(s, c->name, port_of(c->addr)) < 0) {
         uv_close((uv_handle_t *)&s->tcp, on_abandoned);
         return RBK_E_NOMEM;
     }

@@ -42,6 +42,11 @@ typedef struct rbk_connect {
 /* 0 and a stream that is connecting, or RBK_E_NOMEM and no callback. */
 int rbk_stream_connect(rbk_loop *l, const rbk_connect *c, const rbk_stream_cb *cb, void *user,
                        rbk_stream **ret);
+/* The callbacks and `user` of an open stream are these from now on. */
+void rbk_stream_take(rbk_stream *s, const rbk_stream_cb *cb, void *user);
+/* Under an open plain stream of rbk_stream_connect(): TLS from here on; `opened` comes again.
+ * `name` as in rbk_connect, `port` is of the name. 0, or RBK_E_NOMEM and nothing was done. */
+int rbk_stream_start_tls(rbk_stream *s, rbk_tls *tls, const char *name, uint16_t port);
 /* Take one connection from `listener` (in its connection callback). `opened` comes for it
  * too. 0; RBK_E_NOMEM or RBK_E_SYS (it was not there any more), and no callback. */
 int rbk_stream_accept(rbk_loop *l, uv_stream_t *listener, rbk_tls *tls, const rbk_stream_cb *cb,

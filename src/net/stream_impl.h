@@ -69,8 +69,8 @@ void rbk_stream_flush_soon(rbk_stream *s);
 /* stream_tls.c: nothing of it is called on a plain stream. Each may end in
  * rbk_stream_fail(), and so leave the stream in state CLOSING. */
 
-/* Whom the certificate must name (copied; after s->peer is set). 0, or RBK_E_NOMEM. */
-int rbk_stream_tls_name(rbk_stream *s, const char *name);
+/* Whom the certificate must name (copied). 0, or RBK_E_NOMEM. */
+int rbk_stream_tls_name(rbk_stream *s, const char *name, uint16_t port);
 /* The socket is connected: begin the handshake. */
 void rbk_stream_tls_start(rbk_stream *s, bool server);
 /* These bytes came, or with n = 0: go on with what is held. */

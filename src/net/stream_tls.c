@@ -197,16 +197,15 @@ void rbk_stream_tls_end(rbk_stream *s)
 
 /* --- beginning and end --- */
 
-int rbk_stream_tls_name(rbk_stream *s, const char *name)
+int rbk_stream_tls_name(rbk_stream *s, const char *name, uint16_t port)
 {
-    const char *port = strrchr(s->peer, ':');
-    if (name == NULL || port == NULL)
+    if (name == NULL)
         return 0; /* the handshake will not begin */
     s->name = strdup(name);
-    s->key = malloc(strlen(name) + strlen(port) + 1);
+    s->key = malloc(strlen(name) + sizeof ":65535");
     if (s->name == NULL || s->key == NULL)
         return RBK_E_NOMEM;
-    sprintf(s->key, "%s%s", name, port);
+    sprintf(s->key, "%s:%u", name, port);
     return 0;
 }
 

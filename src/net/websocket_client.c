@@ -3,20 +3,20 @@
  *
  *   CONNECTING -> ASKING (the handshake was sent) -> SAYING (message and close were) -> OVER
  *
- * A call owns one stream at a time: the next address is tried when the stream of the last
- * one is closed. OVER is reached once, in finish(), which tells the owner; the call itself
- * lives until its stream and its timer are closed. Loop thread. */
+ * OVER is reached once, in finish(), which tells the owner; the call itself lives until its
+ * stream and its timer are closed. Loop thread. */
 #include "net/websocket_client.h"
 
 #include "base/error.h"
 #include "base/ring.h"
+#include "net/connect.h"
 #include "net/http_response.h"
 #include "net/stream.h"
 #include "net/websocket.h"
 
 #include <stdlib.h>
 
-enum { HEAD_MAX = 128 * 1024, IN_MAX = 64 * 1024 };
+enum { HEAD_MAX = 128 * 1024, IN_MAX = 64 * 1024, ENDING_MAX = 256 };
 
 typedef enum stage { CONNECTING, ASKING, SAYING, OVER } stage;
 
@@ -25,13 +25,13 @@ typedef struct call {
     rbk_ws_client *c;
     rbk_http_post *post; /* NULL once OVER */
     stage stage;
-    rbk_stream *s;    /* NULL: between two addresses, or closed */
+    rbk_dial *dial;   /* while CONNECTING */
+    rbk_stream *s;    /* then; NULL: closed */
     uv_timer_t timer; /* of the next deadline */
     bool timer_closed;
     rbk_mono_ms deadline;
-    size_t next_addr;
     bool any_sent;
-    bool late; /* the connection took too long: its end is a time-out */
+    bool ending; /* its stream ends in order */
     int err;   /* what it ends with in the next turn, 0: nothing */
     const char *detail;
     rbk_response rsp;
@@ -45,6 +45,7 @@ struct rbk_ws_client {
     rbk_tls *tls;
     rbk_link calls;
     size_t n_calls; /* those that are OVER included */
+    size_t n_ending;
     bool freed;
 };
 
@@ -86,11 +87,18 @@ static void finish(call *k, const rbk_http_result *result)
     post->done(post, result);
 }
 
-/* `now`: without the orderly end. */
+/* `now`: without the orderly end, which takes the peer's time: only so many do. */
 static void drop_stream(call *k, bool now)
 {
-    if (k->s)
-        rbk_stream_close(k->s, now);
+    rbk_dial_cancel(k->dial);
+    k->dial = NULL;
+    if (k->s == NULL)
+        return;
+    if (!now && !k->ending && k->c->n_ending < ENDING_MAX) {
+        k->ending = true;
+        k->c->n_ending++;
+    }
+    rbk_stream_close(k->s, now || !k->ending);
 }
 
 static void fail(call *k, int err, const char *detail)
@@ -119,15 +127,11 @@ static void fail_soon(call *k, int err, const char *detail)
 static void on_timer(uv_timer_t *t)
 {
     call *k = t->data;
-    if (k->err) {
+    if (k->err)
         fail(k, k->err, k->detail);
-    } else if (k->stage == CONNECTING && k->s && rbk_loop_now(k->c->loop) < k->deadline) {
-        k->late = true; /* on_closed() goes on with the next address */
-        rbk_stream_close(k->s, true);
-    } else {
+    else
         fail(k, RBK_E_TIMEOUT,
              k->stage == CONNECTING ? "no connection in time" : "no answer in time");
-    }
 }
 
 /* --- the message --- */
@@ -282,22 +286,6 @@ static int write_request(call *k)
 
 /* --- the stream --- */
 
-static void on_opened(rbk_stream *s, void *user)
-{
-    call *k = user;
-    (void)s;
-    if (k->stage != CONNECTING)
-        return;
-    k->stage = ASKING;
-    k->any_sent = true;
-    set_deadline(k, k->deadline);
-    rbk_response_init(&k->rsp);
-    k->rsp.upgrade = &k->up;
-    int r = write_request(k);
-    if (r < 0)
-        fail(k, r, "the request could not be written");
-}
-
 static void on_data(rbk_stream *s, const char *p, size_t n, void *user)
 {
     call *k = user;
@@ -318,49 +306,62 @@ static void on_ended(rbk_stream *s, void *user)
         fail(k, RBK_E_CLOSED, "closed by the receiver");
 }
 
-static int open_next(call *k);
-
 static void on_closed(rbk_stream *s, int err, const char *detail, void *user)
 {
     call *k = user;
     (void)s;
     k->s = NULL;
-    if (k->stage == OVER) {
+    if (k->ending)
+        k->c->n_ending--;
+    k->ending = false;
+    if (k->stage == OVER)
         reap(k);
-        return;
-    }
-    bool again = k->stage == CONNECTING && err != RBK_E_ADDRESS && err != RBK_E_NOMEM &&
-                 rbk_loop_now(k->c->loop) < k->deadline;
-    bool late = k->late;
-    k->late = false;
-    if (again && open_next(k) == 0)
-        return;
-    if (late)
-        fail(k, RBK_E_TIMEOUT, "no connection in time");
     else
         fail(k, err ? err : RBK_E_CLOSED, detail ? detail : "");
 }
 
-/* Start on the next address. 0; RBK_E_CONNECT when there is none; RBK_E_NOMEM. */
-static int open_next(call *k)
+/* The race for a connection has ended. */
+static void on_dialled(void *user, const rbk_dialled *r)
 {
-    static const rbk_stream_cb cb = {
-        .opened = on_opened, .data = on_data, .ended = on_ended, .closed = on_closed};
+    static const rbk_stream_cb cb = {.data = on_data, .ended = on_ended, .closed = on_closed};
+    call *k = user;
+    k->dial = NULL;
+    if (r->err < 0) {
+        fail(k, r->err, r->detail);
+        return;
+    }
+    k->s = r->s;
+    rbk_stream_take(k->s, &cb, k);
+    k->stage = ASKING;
+    k->any_sent = true;
+    set_deadline(k, k->deadline);
+    rbk_response_init(&k->rsp);
+    k->rsp.upgrade = &k->up;
+    int e = write_request(k);
+    if (e < 0)
+        fail(k, e, "the request could not be written");
+}
+
+/* 0, or RBK_E_NOMEM. */
+static int dial(call *k)
+{
     const rbk_http_post *post = k->post;
-    struct sockaddr_storage sa;
-    if (k->next_addr >= post->n_addrs || k->next_addr >= RBK_ADDRS_MAX)
-        return RBK_E_CONNECT;
-    rbk_addr_to_sockaddr(&post->addrs[k->next_addr++], post->port, &sa);
-    rbk_connect how = {
-        .addr = (const struct sockaddr *)&sa,
+    rbk_dial_conf how = {
+        .addrs = post->addrs,
+        .n_addrs = post->n_addrs < RBK_ADDRS_MAX ? post->n_addrs : RBK_ADDRS_MAX,
+        .port = post->port,
         .tls = k->c->tls,
         .name = post->name,
         .allow = post->allow,
         .allow_user = post->allow_user,
+        .done = on_dialled,
+        .user = k,
     };
-    int r = rbk_stream_connect(k->c->loop, &how, &cb, k, &k->s);
     rbk_mono_ms by = rbk_loop_now(k->c->loop) + post->connect_ms;
-    if (r == 0)
+    int r = rbk_dial_start(k->c->loop, &how, &k->dial);
+    if (r < 0)
+        k->dial = NULL; /* it may have been there for a moment */
+    else
         set_deadline(k, by < k->deadline ? by : k->deadline);
     return r;
 }
@@ -385,10 +386,9 @@ int rbk_ws_client_send(rbk_ws_client *c, rbk_http_post *post)
         fail_soon(k, RBK_E_CLOSED, "the client is closed");
         return 0;
     }
-    int r = c->tls ? open_next(k) : RBK_E_TLS;
+    int r = c->tls ? dial(k) : RBK_E_TLS;
     if (r < 0)
-        fail_soon(k, r, r == RBK_E_NOMEM ? "out of memory" : r == RBK_E_TLS ? "no TLS settings"
-                                                                            : "no address");
+        fail_soon(k, r, r == RBK_E_NOMEM ? "out of memory" : "no TLS settings");
     return 0;
 }
 

@@ -21,7 +21,6 @@
 enum {
     TEXT_MAX = 64 * 1024,
     AUTHORITY_MAX = RBK_HOST_MAX + 10,
-    TRIED_MAX = 4, /* addresses of one attempt: the next attempt asks for them anew */
 };
 
 typedef struct work {
@@ -143,28 +142,6 @@ static bool may_use(const struct sockaddr *addr, void *user)
     return !w->busy;
 }
 
-/* Index of the next address of family `v6` at or behind `i`, `n` when there is none. */
-static size_t next_of(const rbk_addr *addrs, size_t n, size_t i, bool v6)
-{
-    while (i < n && addrs[i].v6 != v6)
-        i++;
-    return i;
-}
-
-/* IPv6 and IPv4 in turn, each in the order of the answer: one dead family costs one
- * connect time-out, not all of them. */
-static size_t interleave(const rbk_addr *addrs, size_t n, rbk_addr ret[RBK_ADDRS_MAX])
-{
-    size_t six = next_of(addrs, n, 0, true), four = next_of(addrs, n, 0, false), k = 0;
-    while ((six < n || four < n) && k < TRIED_MAX) {
-        bool v6 = six < n && (k % 2 == 0 || four == n);
-        size_t *i = v6 ? &six : &four;
-        ret[k++] = addrs[*i];
-        *i = next_of(addrs, n, *i + 1, v6);
-    }
-    return k;
-}
-
 /* --- one attempt --- */
 
 /* Host: the port only where it is not the scheme's own. */
@@ -238,7 +215,8 @@ static void connect_to(work *w, const rbk_addr *addrs, size_t n)
     }
     rbk_transport *t = w->t;
     int64_t left = w->deadline - rbk_loop_now(t->env.loop);
-    w->post.n_addrs = interleave(addrs, n, w->post.addrs);
+    w->post.n_addrs = n < RBK_ADDRS_MAX ? n : RBK_ADDRS_MAX;
+    memcpy(w->post.addrs, addrs, w->post.n_addrs * sizeof *addrs);
     w->post.total_ms = left > 0 ? left : 0;
     w->post.connect_ms = t->env.connect_ms;
     if (t->how->send(t->client, &w->post) < 0)

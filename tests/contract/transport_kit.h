@@ -2,6 +2,7 @@
 /* tests/contract/transport_kit.h - a transport on a loop, a receiver that speaks https and
  * wss, and one attempt that says how it ended. For the one program that includes it. */
 #include "core/dsn.h"
+#include "net/connect.h"
 #include "net/loop.h"
 #include "net/tls.h"
 #include "seam/transports.h"

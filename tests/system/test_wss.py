@@ -5,6 +5,8 @@ import json
 import os
 import pathlib
 import shutil
+import socket
+import ssl
 import subprocess
 import time
 
@@ -275,6 +277,56 @@ def test_listen_with_a_delay(make_server, listener):
     done(server)
     assert time.monotonic() - began > 0.6
     assert r.end() == 0
+
+
+SAMPLE = ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13",
+          "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="]  # RFC 6455 section 1.3
+MASK = b"\x01\x02\x03\x04"
+
+
+def masked(opcode, text):
+    body = bytes(c ^ MASK[i % 4] for i, c in enumerate(text))
+    return bytes([0x80 | opcode, 0x80 | len(text)]) + MASK + body
+
+
+def knock(r, lines=SAMPLE, data=b"", step=1 << 20):
+    """Everything that listen says to this handshake and these frames, until it closes."""
+    context = ssl.create_default_context(cafile=str(r.ca))
+    with socket.create_connection(("127.0.0.1", r.port), 20) as raw:
+        with context.wrap_socket(raw, server_hostname="127.0.0.1") as s:
+            s.sendall("\r\n".join(["GET /hand HTTP/1.1", "Host: x", *lines, "", ""]).encode())
+            said = b""
+            while b"\r\n\r\n" not in said:
+                said += s.recv(4096)
+            if said.startswith(b"HTTP/1.1 101"):
+                for i in range(0, len(data), step):
+                    s.sendall(data[i:i + step])
+            while piece := s.recv(4096):
+                said += piece
+            return said
+
+
+def test_listen_and_other_clients(listener):
+    r = listener()
+    talk = masked(1, b'{"by":"hand"}') + masked(8, b"\x03\xe8")
+    for step in (1, 3, 1 << 20):
+        said = knock(r, data=talk, step=step)
+        head, frames = said.split(b"\r\n\r\n", 1)
+        assert head.split(b"\r\n") == [b"HTTP/1.1 101 Switching Protocols", b"Upgrade: websocket", b"Connection: Upgrade",
+                                       b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="]
+        assert frames == close(1000)
+    assert knock(r, data=b"\x81\x02{}").endswith(close(1002)), "not masked"
+    assert knock(r, data=masked(1, b"\xff")).endswith(close(1007)), "not UTF-8"
+    for i, line in enumerate(["Upgrade: h2c", "Connection: close", "Sec-WebSocket-Version: 8", "Sec-WebSocket-Key: x"]):
+        said = knock(r, [*SAMPLE[:i], line, *SAMPLE[i + 1:]])
+        assert said.startswith(b"HTTP/1.1 405 "), said
+    assert r.text().count("WSS /hand -> 1000\n") == 3 and r.text().count('{"by":"hand"}') == 3
+    context = ssl.create_default_context(cafile=str(r.ca))
+    with socket.create_connection(("127.0.0.1", r.port), 20) as raw:
+        with context.wrap_socket(raw, server_hostname="127.0.0.1") as s:
+            s.sendall("\r\n".join(["GET /open HTTP/1.1", "Host: x", *SAMPLE, "", ""]).encode())
+            assert s.recv(4096).startswith(b"HTTP/1.1 101")
+            assert r.end() == 0, "it ends with a websocket open"
 
 
 # --- an implementation of other people's -------------------------------------------------

@@ -121,6 +121,58 @@ static void test_answers(void **state)
     }
 }
 
+/* Where an upgrade was asked for: the 101 is the answer, its lines are kept, and not a byte
+ * behind it is taken for HTTP, however the bytes are split. */
+static void test_upgrade(void **state)
+{
+    static const char text[] =
+        "HTTP/1.1 103 Early Hints\r\nUpgrade: wrong\r\n\r\n"
+        "HTTP/1.1 101 Switching Protocols\r\nUPGRADE:  websocket\r\nConnection: x, Upgrade\r\n"
+        "Content-Length: 3\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
+        "Sec-WebSocket-Extensions: a\r\nSec-WebSocket-Protocol: b\r\n\r\n\x88\x02\x03\xe8";
+    (void)state;
+    for (size_t step = 1; step < sizeof text; step++) {
+        rbk_response r;
+        rbk_response_upgrade up = {0};
+        size_t rest = 0;
+        rbk_response_init(&r);
+        r.upgrade = &up;
+        for (size_t i = 0; i < sizeof text - 1; i += step) {
+            size_t n = step < sizeof text - 1 - i ? step : sizeof text - 1 - i;
+            if (r.done) {
+                rest += n; /* the owner's from now on */
+                continue;
+            }
+            assert_int_equal(rbk_response_feed(&r, text + i, n), 0);
+            if (r.done && up.rest.n)
+                assert_memory_equal(up.rest.p, "\x88\x02\x03\xe8", up.rest.n);
+            rest += r.done ? up.rest.n : 0;
+        }
+        assert_int_equal(r.status, 101);
+        assert_int_equal(rest, 4);
+        assert_int_equal(up.n_upgrade, 1);
+        assert_int_equal(up.upgrade_n, 9);
+        assert_memory_equal(up.upgrade, "websocket", 9);
+        assert_int_equal(up.n_connection, 1);
+        assert_memory_equal(up.connection, "x, Upgrade", 10);
+        assert_int_equal(up.n_accept, 1);
+        assert_int_equal(up.accept_n, 28);
+        assert_int_equal(up.n_unasked, 2);
+    }
+}
+
+static void test_upgrade_of_http10(void **state)
+{
+    static const char text[] = "HTTP/1.0 101 X\r\nUpgrade: websocket\r\n\r\n";
+    rbk_response r;
+    rbk_response_upgrade up = {0};
+    (void)state;
+    rbk_response_init(&r);
+    r.upgrade = &up;
+    assert_int_equal(rbk_response_feed(&r, text, sizeof text - 1), RBK_E_PROTOCOL);
+    assert_false(r.head_done);
+}
+
 /* NUL has no place in a C string, so it is not in the table. */
 static void test_nul(void **state)
 {
@@ -248,7 +300,9 @@ static void test_early(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_answers),     cmocka_unit_test(test_nul),
+        cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_upgrade),
+        cmocka_unit_test(test_upgrade_of_http10),     cmocka_unit_test(test_nul),
         cmocka_unit_test(test_head_limit),  cmocka_unit_test(test_body_limit),
         cmocka_unit_test(test_retry_after), cmocka_unit_test(test_retry_after_elsewhere),
         cmocka_unit_test(test_early),
