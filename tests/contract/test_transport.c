@@ -379,8 +379,8 @@ static void test_few_addresses_tried(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof backends / sizeof *backends; i++) {
-        check_addresses(backends[i], 4, 0);
-        check_addresses(backends[i], 5, RBK_E_CONNECT);
+        check_addresses(backends[i], 8, 0);
+        check_addresses(backends[i], 9, RBK_E_CONNECT);
     }
 }
 
