@@ -253,15 +253,10 @@ static int make_engine(rbk_server *s, rbk_error *err)
         .couriers = threads > 1 ? threads / 2 : 1,
         .forward_headers = rbk_str_z(o->forward_headers),
         .tls = {.ca_file = o->ca_file && o->ca_file[0] ? o->ca_file : NULL,
-<<<<<<< HEAD
-                .ca_only = o->ca_only},
-        .name_servers = o->name_servers[0] ? o->name_servers : NULL,
-=======
                 .ca_only = o->ca_only,
                 .cert_file = o->client_cert && o->client_cert[0] ? o->client_cert : NULL,
                 .key_file = o->client_key && o->client_key[0] ? o->client_key : NULL},
-        .policy = s->policy,
->>>>>>> w-net
+        .name_servers = o->name_servers[0] ? o->name_servers : NULL,
         .methods = s->methods,
         .log = &s->log,
     };

@@ -196,13 +196,8 @@ static void test_few_addresses_tried(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof backends / sizeof *backends; i++) {
-<<<<<<< HEAD
         check_addresses(backends[i], RBK_DIAL_MAX, 0);
         check_addresses(backends[i], RBK_DIAL_MAX + 1, RBK_E_CONNECT);
-=======
-        check_addresses(backends[i], 8, 0);
-        check_addresses(backends[i], 9, RBK_E_CONNECT);
->>>>>>> w-net
     }
 }
 
