@@ -382,8 +382,12 @@ void rbk_stream_take(rbk_stream *s, const rbk_stream_cb *cb, void *user)
 
 int rbk_stream_start_tls(rbk_stream *s, rbk_tls *tls, const char *name, uint16_t port)
 {
-    if (rbk_stream_tls_name(s, name, port) < 0)
+    if (rbk_stream_tls_name(s, name, port) < 0) {
+        free(s->name);
+        free(s->key);
+        s->name = s->key = NULL;
         return RBK_E_NOMEM;
+    }
     s->tls = rbk_tls_ref(tls);
     begin(s, false);
     return 0;

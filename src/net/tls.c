@@ -18,6 +18,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -241,6 +242,28 @@ static void trust_system(SSL_CTX *ctx)
     ERR_clear_error();
 }
 
+static int load_pair(SSL_CTX *ctx, const char *cert_file, const char *key_file, rbk_error *err)
+{
+    if (SSL_CTX_use_certificate_chain_file(ctx, cert_file) != 1)
+        return fail_config(err, cert_file);
+    if (SSL_CTX_use_PrivateKey_file(ctx, key_file, SSL_FILETYPE_PEM) != 1 ||
+        SSL_CTX_check_private_key(ctx) != 1)
+        return fail_config(err, key_file);
+    return 0;
+}
+
+/* The client's own. A key that others may read is no proof of who we are. */
+static int load_own(SSL_CTX *ctx, const rbk_tls_client_conf *conf, rbk_error *err)
+{
+    struct stat st;
+    if (stat(conf->key_file, &st) < 0)
+        return rbk_fail(err, RBK_E_CONFIG, "%s: %s", conf->key_file, strerror(errno));
+    if (st.st_mode & (S_IRWXG | S_IRWXO))
+        return rbk_fail(err, RBK_E_CONFIG, "%s: others than its owner may use it; chmod 600 it",
+                        conf->key_file);
+    return load_pair(ctx, conf->cert_file, conf->key_file, err);
+}
+
 int rbk_tls_client_new(const rbk_tls_client_conf *conf, rbk_tls **ret, rbk_error *err)
 {
     rbk_tls *t = new_tls(true);
@@ -265,6 +288,11 @@ int rbk_tls_client_new(const rbk_tls_client_conf *conf, rbk_tls **ret, rbk_error
         rbk_tls_free(t);
         return r;
     }
+    int r = conf->cert_file && conf->key_file ? load_own(t->ctx, conf, err) : 0;
+    if (r < 0) {
+        rbk_tls_free(t);
+        return r;
+    }
     *ret = t;
     return 0;
 }
@@ -279,16 +307,6 @@ static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_n,
         return SSL_TLSEXT_ERR_ALERT_FATAL;
     *out = p;
     return SSL_TLSEXT_ERR_OK;
-}
-
-static int load_pair(SSL_CTX *ctx, const char *cert_file, const char *key_file, rbk_error *err)
-{
-    if (SSL_CTX_use_certificate_chain_file(ctx, cert_file) != 1)
-        return fail_config(err, cert_file);
-    if (SSL_CTX_use_PrivateKey_file(ctx, key_file, SSL_FILETYPE_PEM) != 1 ||
-        SSL_CTX_check_private_key(ctx) != 1)
-        return fail_config(err, key_file);
-    return 0;
 }
 
 int rbk_tls_server_new(const char *cert_file, const char *key_file, rbk_tls **ret, rbk_error *err)

@@ -12,6 +12,8 @@ typedef struct rbk_tls rbk_tls;
 typedef struct rbk_tls_client_conf {
     const char *ca_file; /* PEM, added to the system's; NULL: none */
     bool ca_only;        /* `ca_file` alone, without the system's */
+    const char *cert_file, *key_file; /* PEM, shown to peers that ask for a certificate; both
+                                         or NULL. Others may not read the key's file */
 } rbk_tls_client_conf;
 
 /* Certificates and names are always verified; only subjectAltName counts, and a wildcard

@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "net/tls.h"
+
 #define ENV_PREFIX "RINGBACK_"
 
 rbk_options *rbk_options_new(void)
@@ -202,6 +204,9 @@ int rbk_options_check(const rbk_options *o, rbk_error *err)
 {
     if (o->ca_only && o->ca_file[0] == 0)
         return rbk_fail(err, RBK_E_CONFIG, "delivery.ca_only: needs delivery.ca_file");
+    if ((o->client_cert[0] == 0) != (o->client_key[0] == 0))
+        return rbk_fail(err, RBK_E_CONFIG,
+                        "delivery.client_cert: goes with delivery.client_key, one needs the other");
     if (o->per_receiver > o->in_flight)
         return rbk_fail(err, RBK_E_CONFIG,
                         "delivery.per_receiver: is greater than delivery.in_flight");
@@ -232,6 +237,12 @@ int rbk_options_check_files(const rbk_options *o, rbk_error *err)
     const char *wrong = o->ca_file[0] ? cannot_read(o->ca_file) : NULL;
     if (wrong)
         return rbk_fail(err, RBK_E_CONFIG, "delivery.ca_file: %s: %s", o->ca_file, wrong);
+    rbk_tls *tls = NULL; /* by making them, since pair and mode have to fit */
+    rbk_tls_client_conf own = {.cert_file = o->client_cert, .key_file = o->client_key};
+    int r = o->client_cert[0] ? rbk_tls_client_new(&own, &tls, err) : 0;
+    rbk_tls_free(tls);
+    if (r < 0)
+        return r;
     for (size_t i = 0; i < o->n_rules; i++) {
         const rbk_method_rule *rule = &o->rules[i];
         wrong = rule->module && strchr(rule->module, '/') ? cannot_read(rule->module) : NULL;

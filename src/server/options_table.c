@@ -86,6 +86,10 @@ const rbk_option rbk_option_table[] = {
      .help = "PEM file of certificate authorities, trusted besides the system's."},
     {"delivery", "ca_only", .kind = RBK_OPT_BOOL, AT(ca_only), .def = "no",
      .help = "Trust `delivery.ca_file` alone, without the system's authorities."},
+    {"delivery", "client_cert", TEXT(client_cert), .def = "",
+     .help = "PEM file of the certificate, and its chain, for receivers that ask for one."},
+    {"delivery", "client_key", TEXT(client_key), .def = "",
+     .help = "PEM file of its key, without a password. Mode 0600."},
 
     {"signing", "key_file", TEXT(key_file), .def = "", .check = rbk_check_key_path,
      .help = "File of the ed25519 key (`whsk_`) that signs deliveries, made when it is not there. "
