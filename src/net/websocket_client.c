@@ -42,7 +42,7 @@ typedef struct call {
 
 struct rbk_ws_client {
     rbk_loop *loop;
-    rbk_tls *tls;
+    rbk_ws_client_conf conf;
     rbk_link calls;
     size_t n_calls; /* those that are OVER included */
     size_t n_ending;
@@ -350,8 +350,9 @@ static int dial(call *k)
         .addrs = post->addrs,
         .n_addrs = post->n_addrs < RBK_ADDRS_MAX ? post->n_addrs : RBK_ADDRS_MAX,
         .port = post->port,
-        .tls = k->c->tls,
+        .tls = k->c->conf.tls,
         .name = post->name,
+        .proxy = k->c->conf.proxy.ss_family != AF_UNSPEC ? &k->c->conf.proxy : NULL,
         .allow = post->allow,
         .allow_user = post->allow_user,
         .done = on_dialled,
@@ -386,19 +387,20 @@ int rbk_ws_client_send(rbk_ws_client *c, rbk_http_post *post)
         fail_soon(k, RBK_E_CLOSED, "the client is closed");
         return 0;
     }
-    int r = c->tls ? dial(k) : RBK_E_TLS;
+    int r = c->conf.tls ? dial(k) : RBK_E_TLS;
     if (r < 0)
         fail_soon(k, r, r == RBK_E_NOMEM ? "out of memory" : "no TLS settings");
     return 0;
 }
 
-int rbk_ws_client_new(rbk_loop *l, rbk_tls *tls, rbk_ws_client **ret, rbk_error *err)
+int rbk_ws_client_new(rbk_loop *l, const rbk_ws_client_conf *conf, rbk_ws_client **ret,
+                      rbk_error *err)
 {
     rbk_ws_client *c = calloc(1, sizeof *c);
     if (c == NULL)
         return rbk_fail(err, RBK_E_NOMEM, "websocket client");
     c->loop = l;
-    c->tls = tls;
+    c->conf = *conf;
     rbk_link_init(&c->calls);
     *ret = c;
     return 0;

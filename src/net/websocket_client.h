@@ -12,8 +12,13 @@
 
 typedef struct rbk_ws_client rbk_ws_client;
 
-/* `tls` is the caller's, and outlives the client. */
-int rbk_ws_client_new(rbk_loop *l, rbk_tls *tls, rbk_ws_client **ret, rbk_error *err);
+typedef struct rbk_ws_client_conf {
+    rbk_tls *tls;                  /* the caller's, outlives the client */
+    struct sockaddr_storage proxy; /* as of the HTTP client: AF_UNSPEC goes straight */
+} rbk_ws_client_conf;
+
+int rbk_ws_client_new(rbk_loop *l, const rbk_ws_client_conf *conf, rbk_ws_client **ret,
+                      rbk_error *err);
 /* 0, and `done` comes exactly once, never from within the call; or RBK_E_NOMEM and no
  * callback. `receiver`, `tls` and `want_body` of the order do not count.
  *

@@ -12,8 +12,9 @@
 
 static int client_open(const rbk_transport_env *env, void **ret, rbk_error *err)
 {
+    rbk_ws_client_conf conf = {.tls = env->tls};
     rbk_ws_client *client = NULL;
-    int r = rbk_ws_client_new(env->loop, env->tls, &client, err);
+    int r = rbk_ws_client_new(env->loop, &conf, &client, err);
     *ret = client;
     return r;
 }
