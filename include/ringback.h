@@ -107,7 +107,7 @@ typedef struct rbk_job_info {
     rbk_str method, callback, response, reason; /* absent: p is NULL */
 } rbk_job_info;
 
-/* `info` is NULL when there is no such job (delivered ones are gone). Runs on the
+/* `info` is NULL when there is no such job (ended ones are kept for store.retention). Runs on the
  * reader thread; what `info` points to is valid in the call alone. */
 typedef void (*rbk_job_fn)(void *user, const rbk_job_info *info);
 

@@ -147,11 +147,13 @@ static void admit_job(admission *a, uint32_t item, const rbk_rpc_item *it,
     if (fault != RBK_DSN_OK) {
         char reason[160];
         rbk_dsn_reason(fault, it->svc.callback, rbk_netpolicy_schemes(a->e->conf.policy), reason);
+        atomic_fetch_add_explicit(&a->e->refused, 1, memory_order_relaxed);
         rbk_exchange_refuse(a->ex, item, "$rpc.callback", reason);
         return;
     }
     rbk_ticket *t = has_room(a->e) ? make_ticket(a, item, it, method) : NULL;
     if (t == NULL) {
+        atomic_fetch_add_explicit(&a->e->refused, 1, memory_order_relaxed);
         rbk_exchange_fault(a->ex, item, RBK_E_BUSY, RBK_STR_NONE);
         return;
     }
@@ -215,6 +217,7 @@ static void hand_over(admission *a)
         return;
     atomic_fetch_sub(&a->e->pending, n);
     atomic_fetch_sub(&a->e->pending_bytes, (int64_t)a->bytes);
+    atomic_fetch_add_explicit(&a->e->refused, (uint64_t)n, memory_order_relaxed);
     for (rbk_node *node; (node = rbk_list_pop(&a->jobs));) {
         rbk_ticket *t = (rbk_ticket *)(void *)node;
         rbk_exchange_fault(a->ex, t->item, RBK_E_BUSY, RBK_STR_NONE);

@@ -150,19 +150,33 @@ static void park_to_run_again(const rbk_engine *e, rbk_ticket *t, const rbk_meth
     t->job->lane = method->lane;
 }
 
-/* `text` is the response object; it goes to the store with the ticket. */
+/* A job of which nothing is sent ends when it has run, or is cancelled. */
+static void end_silent(rbk_ticket *t, bool cancelled)
+{
+    if (!cancelled) {
+        rbk_ticket_move(t, RBK_EV_DONE, RBK_OP_DONE);
+        return;
+    }
+    rbk_ticket_move(t, RBK_EV_CANCEL, RBK_OP_DONE);
+    uint8_t from = t->from;
+    rbk_ticket_move(t, RBK_EV_CANCEL, RBK_OP_DONE);
+    t->from = from;
+}
+
+/* `text` is the response object; it goes to the store with the ticket. Who waits for a job
+ * that has not been answered wants it cancelled. */
 static void give_to_store(rbk_engine *e, rbk_ticket *t, const rbk_method_entry *method,
                           rbk_buf *text)
 {
     bool silent = (t->job->flags & RBK_JOB_NOTIFICATION) != 0;
     if (silent) {
         rbk_buf_free(text);
-        rbk_ticket_move(t, RBK_EV_DONE, RBK_OP_DONE);
+        end_silent(t, t->waiter != NULL);
     } else if (text->err || text->p == NULL) {
         rbk_buf_free(text);
         park_to_run_again(e, t, method);
     } else {
-        rbk_ticket_move(t, RBK_EV_RESULT, RBK_OP_RESULT);
+        rbk_ticket_move(t, t->waiter ? RBK_EV_CANCEL : RBK_EV_RESULT, RBK_OP_RESULT);
         t->job->response = rbk_buf_view(text);
         t->job->mem[1] = text->p;
     }
@@ -210,6 +224,15 @@ void rbk_call_expire(rbk_call *c)
 {
     if (take_answer(c, EXPIRED))
         finish_fault(c, RBK_E_TIMEOUT);
+}
+
+bool rbk_call_cancel(rbk_call *c, rbk_waiter *waiter)
+{
+    if (!take_answer(c, EXPIRED))
+        return false;
+    c->ticket->waiter = waiter;
+    finish_fault(c, RBK_E_CANCELLED);
+    return true;
 }
 
 void rbk_call_drop(rbk_call *c)

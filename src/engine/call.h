@@ -44,6 +44,9 @@ rbk_call *rbk_call_new_job(rbk_engine *e, rbk_ticket *t);
 bool rbk_call_fail(rbk_call *c, int err);
 /* The time is up: -32002. Later answers count as late. */
 void rbk_call_expire(rbk_call *c);
+/* An operator cancels the job: -32005; the method's own answer is late. Its ticket takes the
+ * waiter to the store. False when there was an answer already: nothing is taken then. */
+bool rbk_call_cancel(rbk_call *c, rbk_waiter *waiter);
 /* The call will not run, or nobody waits for it any more: a synchronous one is answered
  * BUSY, a job stays as the store has it. */
 void rbk_call_drop(rbk_call *c);

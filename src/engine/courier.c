@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { LOOK_EVERY_MS = 250 };
+
 /* Tickets for one loop, posted as one task. */
 typedef struct parcel {
     rbk_task task; /* first */
@@ -21,30 +23,41 @@ typedef struct parcel {
 
 /* --- Whose turn it is ------------------------------------------------------------------- */
 
-static void on_timer(uv_timer_t *timer)
+static void look(rbk_courier *c, rbk_mono_ms now)
 {
-    rbk_courier *c = timer->data;
-    rbk_list old = {0};
-    c->armed = INT64_MAX;
-    if (!c->draining)
-        rbk_receivers_expire(c->receivers, rbk_engine_now(c->e), &old);
-    for (rbk_node *n; (n = rbk_list_pop(&old));)
-        rbk_delivery_expire(c, (rbk_ticket *)(void *)n);
-    rbk_receivers_tick(c->receivers, rbk_loop_now(c->loop));
-    rbk_courier_pump(c);
+    if (c->look_at > now)
+        return;
+    c->look_at = INT64_MAX;
+    atomic_store_explicit(&c->numbers.receivers, (int64_t)rbk_receivers_count(c->receivers),
+                          memory_order_relaxed);
+    atomic_store_explicit(&c->numbers.paused, (int64_t)rbk_receivers_paused(c->receivers),
+                          memory_order_relaxed);
+    atomic_store_explicit(&c->numbers.oldest_due, rbk_receivers_oldest(c->receivers),
+                          memory_order_relaxed);
 }
+
+/* The timer. */
+static void on_timer(uv_timer_t *timer);
 
 static void arm(rbk_courier *c)
 {
     rbk_mono_ms now = rbk_loop_now(c->loop), wake = rbk_receivers_wake(c->receivers, now);
+    wake = c->look_at < wake ? c->look_at : wake;
     if (wake >= c->armed || c->draining)
         return;
     c->armed = wake;
     uv_timer_start(&c->timer, on_timer, wake > now ? (uint64_t)(wake - now) : 0, 0);
 }
 
+/* Something has happened: the gauges are no longer so. */
+static void touch(rbk_courier *c)
+{
+    if (c->look_at == INT64_MAX)
+        c->look_at = rbk_loop_now(c->loop) + LOOK_EVERY_MS;
+}
+
 /* Until no slot is free or nobody may be sent to. */
-void rbk_courier_pump(rbk_courier *c)
+static void pump(rbk_courier *c)
 {
     rbk_receiver *r;
     rbk_ticket *t;
@@ -52,10 +65,34 @@ void rbk_courier_pump(rbk_courier *c)
         return;
     c->pumping = true;
     while (!c->draining &&
-           (t = rbk_receivers_next(c->receivers, rbk_loop_now(c->loop), &r)) != NULL)
+           (t = rbk_receivers_next(c->receivers, rbk_loop_now(c->loop), &r)) != NULL) {
+        touch(c);
         rbk_delivery_start(c, r, t);
+    }
     c->pumping = false;
     arm(c);
+}
+
+void rbk_courier_pump(rbk_courier *c)
+{
+    touch(c);
+    pump(c);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    rbk_courier *c = timer->data;
+    rbk_list old = {0};
+    c->armed = INT64_MAX;
+    if (!c->draining)
+        rbk_receivers_expire(c->receivers, rbk_engine_now(c->e), &old);
+    if (old.head)
+        touch(c);
+    for (rbk_node *n; (n = rbk_list_pop(&old));)
+        rbk_delivery_expire(c, (rbk_ticket *)(void *)n);
+    rbk_receivers_tick(c->receivers, rbk_loop_now(c->loop));
+    look(c, rbk_loop_now(c->loop));
+    pump(c);
 }
 
 /* --- In ---------------------------------------------------------------------------------------- */
@@ -123,7 +160,8 @@ static int make_courier(rbk_couriers *all, rbk_courier *c, size_t i, rbk_error *
     const rbk_engine_conf *conf = &all->e->conf;
     c->e = all->e;
     c->all = all;
-    c->armed = INT64_MAX;
+    c->armed = c->look_at = INT64_MAX;
+    atomic_init(&c->numbers.oldest_due, INT64_MAX);
     c->receivers = rbk_receivers_new(&(rbk_receivers_conf){
         .slots = conf->in_flight > all->n ? conf->in_flight / all->n : 1,
         .per_receiver = conf->per_receiver,
@@ -193,6 +231,12 @@ void rbk_couriers_drain(rbk_couriers *all)
 size_t rbk_couriers_in_flight(const rbk_couriers *all)
 {
     return atomic_load(&all->in_flight);
+}
+
+void rbk_couriers_numbers(const rbk_couriers *all, rbk_metrics *ret, rbk_wall_ms *due)
+{
+    for (size_t i = 0; i < all->n; i++)
+        rbk_numbers_sum(&all->list[i].numbers, ret, due);
 }
 
 static void close_one(void *arg)

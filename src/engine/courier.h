@@ -8,6 +8,9 @@
 #define RBK_ENGINE_COURIER_H
 
 #include "engine/engine_impl.h"
+#include "engine/metrics.h"
+#include "engine/receiver.h"
+#include "net/loop.h"
 
 int rbk_couriers_new(rbk_engine *e, rbk_couriers **ret, rbk_error *err);
 int rbk_couriers_start(rbk_couriers *c, rbk_error *err);
@@ -17,9 +20,40 @@ int rbk_couriers_start(rbk_couriers *c, rbk_error *err);
 void rbk_couriers_send(rbk_couriers *c, rbk_ticket *t);
 void rbk_couriers_flush(rbk_couriers *c);
 
+/* A change (engine/change.h) of a job that is DUE in memory: retry, or cancel; takes it. Any
+ * thread. */
+void rbk_couriers_change(rbk_couriers *c, rbk_ticket *change);
+/* An operator wants something sent on this lane: a paused receiver may be probed now. Any
+ * thread. */
+void rbk_couriers_hurry(rbk_couriers *c, rbk_str lane);
+
+/* Calls `fn` on each loop, one after the other, and then `last` on the last; `task` is theirs.
+ * Any thread. */
+typedef struct rbk_tour {
+    rbk_task task; /* first */
+    rbk_couriers *all;
+    size_t at;
+    void (*fn)(struct rbk_tour *t, rbk_receivers *receivers);
+    void (*last)(struct rbk_tour *t);
+} rbk_tour;
+void rbk_couriers_tour(rbk_couriers *c, rbk_tour *tour);
+
+/* An operator holds the receiver of a lane, or resumes it; `task` runs on its loop. */
+typedef struct rbk_block {
+    rbk_task task; /* first */
+    rbk_couriers *all;
+    bool block;
+    char lane[RBK_LANE_MAX + 1];
+    void (*done)(struct rbk_block *b, int err); /* it is so now; frees it */
+} rbk_block;
+void rbk_couriers_block(rbk_couriers *c, rbk_block *b);
+
 /* Begin no more attempts; what waits stays as the store has it. */
 void rbk_couriers_drain(rbk_couriers *c);
 size_t rbk_couriers_in_flight(const rbk_couriers *c); /* any thread */
+/* Adds what the loops have counted to `ret`, and lowers *due to the oldest job that they have
+ * and that is not under way. Any thread. */
+void rbk_couriers_numbers(const rbk_couriers *c, rbk_metrics *ret, rbk_wall_ms *due);
 /* End attempts under way; the store has their jobs as DUE. The loops go on. */
 void rbk_couriers_end(rbk_couriers *c);
 /* End the loops. Nothing may be sent to them any more: the store thread has ended. */

@@ -5,6 +5,7 @@
 #define RBK_ENGINE_COURIER_IMPL_H
 
 #include "engine/courier.h"
+#include "engine/numbers.h"
 #include "engine/receiver.h"
 #include "engine/shares.h"
 #include "net/loop.h"
@@ -23,6 +24,8 @@ struct rbk_courier {
     rbk_receivers *receivers;
     uv_timer_t timer;  /* of holds, probes and ages */
     rbk_mono_ms armed; /* INT64_MAX: not armed */
+    rbk_mono_ms look_at; /* when the gauges are to be looked at again; INT64_MAX: all is as it was */
+    rbk_numbers numbers;
     bool has_timer;
     rbk_delivery *spare;
     size_t n_spare;
@@ -48,6 +51,11 @@ void rbk_courier_pump(rbk_courier *c);
 void rbk_delivery_start(rbk_courier *c, rbk_receiver *r, rbk_ticket *t);
 /* Too old, and its receiver is paused: dead. Takes the ticket. */
 void rbk_delivery_expire(rbk_courier *c, rbk_ticket *t);
+/* The ticket of an attempt under way at the receiver, by the seq of its job; NULL: none. */
+rbk_ticket *rbk_delivery_find(const rbk_receiver *r, int64_t seq);
+/* The operator who waits for the ticket wants the job cancelled, and no attempt is under way:
+ * done. Takes the ticket. */
+void rbk_delivery_cancel(rbk_courier *c, rbk_ticket *t);
 /* Without memory for more: it waits in the store and comes back in a while. Takes it. */
 void rbk_delivery_park(rbk_courier *c, rbk_ticket *t);
 void rbk_delivery_free_spare(rbk_courier *c);

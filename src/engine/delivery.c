@@ -16,6 +16,7 @@
 #include "seam/transports.h"
 
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { SPARE_MAX = 256, LINES_MAX = 16 << 10 };
@@ -23,6 +24,7 @@ enum { SPARE_MAX = 256, LINES_MAX = 16 << 10 };
 struct rbk_delivery {
     rbk_attempt a; /* first */
     struct rbk_delivery *next_spare;
+    rbk_link flight; /* among those of its receiver */
     rbk_courier *c;
     rbk_receiver *to;
     rbk_ticket *t;
@@ -31,6 +33,7 @@ struct rbk_delivery {
     rbk_buf lines; /* header lines of the attempt, its signature among them */
     rbk_mono_ms began;
     rbk_addr_key address; /* counted in the addresses' shares */
+    rbk_addr_key used;    /* where the attempt went */
     bool caller;          /* counted in the callers' */
 };
 
@@ -59,6 +62,28 @@ static bool find_next(const rbk_delivery *d, const rbk_attempt_result *res, rbk_
     return rbk_retry_next(conf, job->attempts, job->first_attempt, now, random, ret_due);
 }
 
+static void write_host(const rbk_addr_key *k, char out[64])
+{
+    if (k->n)
+        rbk_format_addr(k->n < 16 ? RBK_HOST_IPV4 : RBK_HOST_IPV6, (const uint8_t *)k->bytes, out);
+}
+
+/* For the operator who asks what became of it. Without memory there is none. */
+static rbk_attempt_note *make_note(const rbk_delivery *d, const rbk_attempt_result *res,
+                                   const char *why)
+{
+    rbk_attempt_note *note = calloc(1, sizeof *note);
+    if (note == NULL)
+        return NULL;
+    note->number = d->t->job->attempts;
+    note->status = res->status;
+    note->at = rbk_sched_at(d->c->e->clock, d->began);
+    note->ms = rbk_mono_now() - d->began;
+    snprintf(note->reason, sizeof note->reason, "%s", why);
+    write_host(&d->used, note->host);
+    return note;
+}
+
 /* Tried again, or dead. */
 static void settle_failure(rbk_delivery *d, const rbk_attempt_result *res, bool gone)
 {
@@ -66,7 +91,9 @@ static void settle_failure(rbk_delivery *d, const rbk_attempt_result *res, bool 
     rbk_job *job = t->job;
     const char *why = gone ? "GONE" : res->err ? rbk_err_name(res->err) : "STATUS";
     rbk_wall_ms due = 0;
-    job->reason = rbk_str_z(gone ? "gone" : res->err ? rbk_err_name(res->err) : "status");
+    job->reason = rbk_str_z(why);
+    free(t->note);
+    t->note = make_note(d, res, why);
     if (!gone && find_next(d, res, &due)) {
         job->due = due;
         rbk_ticket_move(t, RBK_EV_RETRY, RBK_OP_RETRY);
@@ -85,10 +112,16 @@ static void settle(rbk_delivery *d, const rbk_attempt_result *res)
         job->first_attempt = rbk_sched_at(d->c->e->clock, d->began);
     job->last_status = res->status;
     atomic_fetch_add_explicit(&d->c->e->attempts, 1, memory_order_relaxed);
+    rbk_numbers_attempt(&d->c->numbers, rbk_attempt_outcome_of(res->err, res->status,
+                                                               kind == RBK_OUT_DELIVERED));
     if (kind == RBK_OUT_DELIVERED) {
+        rbk_numbers_latency(&d->c->numbers, rbk_engine_now(d->c->e) - job->created);
         rbk_ticket_move(d->t, RBK_EV_ACK, RBK_OP_DONE);
         if (RBK_LOG(d->c->e)->level <= RBK_DEBUG)
             log_outcome(d, RBK_DEBUG, "job.delivered", res, "OK");
+    } else if (d->t->waiter) {
+        rbk_ticket_move(d->t, RBK_EV_CANCEL, RBK_OP_DONE); /* now that it is over */
+        rbk_ticket_move(d->t, RBK_EV_ACK_CANCELLED, RBK_OP_DONE);
     } else {
         settle_failure(d, res, kind == RBK_OUT_GONE);
     }
@@ -141,10 +174,37 @@ static void leave_shares(rbk_delivery *d)
     d->caller = false;
 }
 
+rbk_ticket *rbk_delivery_find(const rbk_receiver *r, int64_t seq)
+{
+    for (rbk_link *l = r->flight.next; l != &r->flight; l = l->next) {
+        rbk_delivery *d = RBK_OF_LINK(l, rbk_delivery, flight);
+        if (d->t->job->seq == seq)
+            return d->t;
+    }
+    return NULL;
+}
+
+void rbk_delivery_cancel(rbk_courier *c, rbk_ticket *t)
+{
+    rbk_ticket_move(t, RBK_EV_CANCEL, RBK_OP_DONE);
+    rbk_store_push(c->e->store, t);
+}
+
+/* For the operator who lists receivers. */
+static void note_why(rbk_receiver *r, const rbk_attempt_result *res)
+{
+    if (res->err)
+        snprintf(r->why, sizeof r->why, "%s", rbk_err_name(res->err));
+    else
+        snprintf(r->why, sizeof r->why, "STATUS %d", res->status);
+}
+
 /* The receiver is as good as its last answers. */
 static void tell_receiver(rbk_delivery *d, const rbk_attempt_result *res, rbk_str lane)
 {
     rbk_courier *c = d->c;
+    if (news_of(res) == RBK_HOST_FAILS)
+        note_why(d->to, res);
     switch (rbk_receivers_done(c->receivers, d->to, news_of(res), rbk_loop_now(c->loop))) {
     case RBK_PAUSE_BEGINS:
         rbk_event(RBK_LOG(c->e), RBK_WARN, "receiver.paused", RBK_FZ("host", d->dsn.host_lower),
@@ -165,9 +225,14 @@ static void on_done(rbk_attempt *a, const rbk_attempt_result *res)
     rbk_delivery *d = (rbk_delivery *)(void *)a;
     rbk_courier *c = d->c;
     leave_shares(d);
+    rbk_link_remove(&d->flight);
     if (c->closing) {
         rbk_receivers_skip(c->receivers, d->to, rbk_loop_now(c->loop));
         rbk_ticket_free(d->t); /* ended by the stop: the store still has it as DUE */
+    } else if (d->t->waiter && (res->err == RBK_E_BUSY || res->err == RBK_E_NOMEM)) {
+        rbk_receivers_skip(c->receivers, d->to, rbk_loop_now(c->loop));
+        rbk_ticket_move(d->t, RBK_EV_LEASE_LOST, RBK_OP_PARK);
+        rbk_delivery_cancel(c, d->t);
     } else if (res->err == RBK_E_BUSY) {
         /* Nothing was done: too many attempts at the address, or too many look-ups. */
         rbk_ticket_move(d->t, RBK_EV_LEASE_LOST, RBK_OP_PARK);
@@ -244,6 +309,7 @@ static bool enter_address(rbk_delivery *d, const rbk_addr_key *k)
 static bool on_enter(const struct sockaddr *addr, void *user)
 {
     rbk_addr_key k = key_of(addr);
+    ((rbk_delivery *)user)->used = k;
     return enter_address(user, &k);
 }
 
@@ -319,6 +385,8 @@ static void begin_attempt(rbk_courier *c, rbk_delivery *d)
 {
     size_t at = transport_at(d->dsn.scheme_lower);
     rbk_ticket_move(d->t, RBK_EV_SEND, RBK_OP_DONE);
+    rbk_link_init(&d->flight);
+    rbk_link_append(&d->to->flight, &d->flight);
     atomic_fetch_add(&c->all->in_flight, 1);
     rbk_transports_at(at)->send(c->transports[at], &d->a);
 }
@@ -336,7 +404,7 @@ void rbk_delivery_start(rbk_courier *c, rbk_receiver *r, rbk_ticket *t)
     d->c = c;
     d->t = t;
     d->to = r;
-    d->address.n = 0;
+    d->address.n = d->used.n = 0;
     d->caller = false;
     rbk_dsn_fault fault = rbk_netpolicy_check(c->e->conf.policy, t->job->callback, &d->dsn);
     if (fault == RBK_DSN_OK && transport_at(d->dsn.scheme_lower) == RBK_TRANSPORTS_MAX)

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/id.h"
+#include "engine/change.h"
 #include "engine/courier.h"
 #include "engine/execute.h"
 #include "engine/reader.h"
@@ -26,6 +27,8 @@ int rbk_engine_new(const rbk_engine_conf *conf, rbk_engine **ret, rbk_error *err
     e->conf = *conf;
     atomic_init(&e->refs, 1);
     pthread_mutex_init(&e->keys_lock, NULL);
+    pthread_mutex_init(&e->changes_lock, NULL);
+    rbk_link_init(&e->changes);
     int r;
     if ((r = rbk_store_thread_new(e, &e->store, err)) < 0 ||
         (r = rbk_runs_open(e->conf.log, rbk_store_path(e->store), &e->runs, err)) < 0 ||
@@ -80,8 +83,10 @@ int rbk_engine_stop(rbk_engine *e, int64_t drain_ms)
     rbk_couriers_end(e->couriers);
     size_t stuck = rbk_execute_stop(e->execute);
     size_t cut = rbk_reaper_stop(e->reaper);
+    rbk_reader_stop(e->reader);
     rbk_store_thread_close(e->store);
     rbk_couriers_stop(e->couriers);
+    rbk_changes_end(e);
     if (stuck)
         rbk_event(RBK_LOG(e), RBK_WARN, "stop.methods_stuck", RBK_F("threads", stuck));
     e->stuck = stuck > 0;
@@ -112,6 +117,7 @@ void rbk_engine_unref(rbk_engine *e)
         return;
     rbk_sign_keys_unref(e->keys);
     pthread_mutex_destroy(&e->keys_lock);
+    pthread_mutex_destroy(&e->changes_lock);
     free(e);
 }
 

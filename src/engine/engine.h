@@ -13,6 +13,7 @@
 #include "core/sign.h"
 #include "net/tls.h"
 #include "ringback.h"
+#include "ringback/store.h"
 #include "seam/methods.h"
 
 typedef struct rbk_engine rbk_engine;
@@ -23,6 +24,7 @@ typedef struct rbk_engine_conf {
     size_t max_body, max_result;
     const char *store_dsn;
     int64_t max_pending, max_pending_bytes, min_free;
+    rbk_store_keep keep; /* of ended jobs; done_ms or done_bytes 0: delivered ones go at once */
     size_t method_threads;
     int64_t method_ms, max_timeout_ms;
     uint32_t max_runs;

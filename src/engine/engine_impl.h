@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 
 #include "base/clock.h"
+#include "base/ring.h"
 #include "engine/engine.h"
 #include "engine/ticket.h"
 
@@ -31,6 +32,9 @@ struct rbk_engine {
     rbk_runs *runs;
     pthread_mutex_t keys_lock;
     rbk_sign_keys *keys; /* that attempts are signed with now */
+    pthread_mutex_t changes_lock;
+    rbk_link changes; /* requests for changes that are not answered yet */
+    size_t n_changes;
     atomic_bool refusing; /* draining: nothing is accepted */
     atomic_bool full;     /* the store has no room: nothing is accepted */
     atomic_int health;    /* 0, or RBK_E_IO */
@@ -43,6 +47,11 @@ struct rbk_engine {
     atomic_int_fast64_t refused_at;    /* the last line about a refused notification */
     atomic_uint_fast64_t refused_more; /* refused since, without a line */
     atomic_uint_fast64_t accepted, delivered, dead, attempts, late, sync_calls;
+    atomic_uint_fast64_t cancelled, refused;
+    /* The store thread's: what the store said last. */
+    atomic_int_fast64_t held, queued, due, kept_done, kept_dead;
+    atomic_int_fast64_t store_due; /* of what waits in the store, the earliest; INT64_MAX: none */
+    atomic_int_fast64_t moved_at;  /* when a job last made progress, on the schedule clock */
 };
 
 void rbk_engine_unref(rbk_engine *e);

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "engine/call.h"
+#include "engine/change.h"
 #include "engine/reaper.h"
 #include "engine/runs.h"
 #include "engine/store_thread.h"
@@ -262,6 +263,105 @@ void rbk_execute_job(rbk_execute *x, rbk_ticket *t)
         let_go(c); /* the store has it as QUEUED */
 }
 
+/* --- Cancel ------------------------------------------------------------------------- */
+
+enum { HUNTED = 512 };
+
+/* Changes in the order of their jobs, and the calls that were found for them. */
+typedef struct hunt {
+    rbk_ticket *want[HUNTED];
+    rbk_call *found[HUNTED];
+    bool queued[HUNTED]; /* and taken from its queue */
+    size_t n;
+} hunt;
+
+static int by_seq(const void *a, const void *b)
+{
+    int64_t x = (*(rbk_ticket *const *)a)->job->seq, y = (*(rbk_ticket *const *)b)->job->seq;
+    return (x > y) - (x < y);
+}
+
+/* The place of the call's job among those wanted, or h->n. A job is wanted by one. */
+static size_t place_of(const hunt *h, const rbk_call *c)
+{
+    size_t lo = 0, hi = h->n;
+    while (c->request && lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        int64_t seq = h->want[mid]->job->seq;
+        if (seq == c->request->seq)
+            return h->found[mid] ? h->n : mid;
+        if (seq < c->request->seq)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return h->n;
+}
+
+/* Under the reaper's lock. */
+static void find_running(rbk_call *c, void *user)
+{
+    hunt *h = user;
+    size_t at = place_of(h, c);
+    if (at == h->n)
+        return;
+    rbk_call_keep(c);
+    h->found[at] = c;
+}
+
+static void find_queued(rbk_execute *x, hunt *h)
+{
+    pthread_mutex_lock(&x->lock);
+    for (size_t i = 0; x->jobs_waiting && i < x->n_pools; i++) {
+        rbk_list left = {0};
+        for (rbk_node *n; (n = rbk_list_pop(&x->pools[i].jobs));) {
+            rbk_call *c = (rbk_call *)(void *)n;
+            size_t at = place_of(h, c);
+            if (at == h->n) {
+                rbk_list_push(&left, n);
+                continue;
+            }
+            rbk_call_keep(c);
+            h->found[at] = c;
+            h->queued[at] = true;
+            x->jobs_waiting--;
+        }
+        x->pools[i].jobs = left;
+    }
+    pthread_mutex_unlock(&x->lock);
+}
+
+static void end_hunt(hunt *h)
+{
+    for (size_t i = 0; i < h->n; i++) {
+        rbk_ticket *t = h->want[i];
+        rbk_call *c = h->found[i];
+        if (c && rbk_call_cancel(c, t->waiter)) {
+            t->waiter = NULL;
+            rbk_ticket_free(t);
+        } else {
+            rbk_change_again(t); /* it is on its way to a thread, or from one */
+        }
+        if (c && h->queued[i])
+            rbk_call_unref(c);
+        if (c)
+            rbk_call_release(c);
+    }
+}
+
+void rbk_execute_cancel(rbk_execute *x, rbk_list *changes)
+{
+    while (changes->head) {
+        hunt h = {.n = 0};
+        while (changes->head && h.n < HUNTED)
+            h.want[h.n++] = (rbk_ticket *)(void *)rbk_list_pop(changes);
+        qsort(h.want, h.n, sizeof *h.want, by_seq); /* of pointers */
+        find_queued(x, &h);
+        rbk_reaper_each(x->e->reaper, find_running, &h);
+        end_hunt(&h);
+    }
+}
+
 /* --- Stop --------------------------------------------------------------------------- */
 
 void rbk_execute_drain(rbk_execute *x)
@@ -277,6 +377,19 @@ size_t rbk_execute_busy(rbk_execute *x)
     size_t n = x->busy + x->sync_waiting;
     pthread_mutex_unlock(&x->lock);
     return n;
+}
+
+rbk_wall_ms rbk_execute_oldest(rbk_execute *x)
+{
+    rbk_wall_ms oldest = INT64_MAX;
+    pthread_mutex_lock(&x->lock);
+    for (size_t i = 0; x->jobs_waiting && i < x->n_pools; i++) {
+        const rbk_call *c = (const rbk_call *)(void *)x->pools[i].jobs.head;
+        if (c && c->request->due < oldest)
+            oldest = c->request->due;
+    }
+    pthread_mutex_unlock(&x->lock);
+    return oldest;
 }
 
 static void drop_waiting(rbk_execute *x)

@@ -23,6 +23,12 @@ void rbk_execute_job(rbk_execute *x, rbk_ticket *t);
 void rbk_execute_drain(rbk_execute *x);
 /* Calls that run or, being synchronous, wait to. */
 size_t rbk_execute_busy(rbk_execute *x);
+/* Cancel jobs whose calls wait or run; takes the changes (engine/change.h) of all of them. Store
+ * thread. */
+void rbk_execute_cancel(rbk_execute *x, rbk_list *changes);
+
+/* Since when the first job that waits for a thread is due; INT64_MAX: none waits. Any thread. */
+rbk_wall_ms rbk_execute_oldest(rbk_execute *x);
 /* End the threads. Threads stuck in a method are left behind: returns how many. */
 size_t rbk_execute_stop(rbk_execute *x);
 /* Only when rbk_execute_stop() returned 0. */

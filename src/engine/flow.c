@@ -20,6 +20,7 @@
 #include "base/error.h"
 #include "base/id.h"
 #include "engine/call.h"
+#include "engine/change.h"
 #include "engine/courier.h"
 #include "engine/execute.h"
 #include "engine/lanes.h"
@@ -48,6 +49,7 @@ struct rbk_flow {
     rbk_mono_ms next_scan; /* not before this */
     bool scanning;
     rbk_pulls pulls;
+    rbk_list in_memory; /* changes of jobs that are not in the store alone */
     rbk_lane_due found[SCAN_LANES];
     char after[RBK_LANE_MAX + 1]; /* the last lane that the scan saw */
 };
@@ -69,6 +71,8 @@ void rbk_flow_free(rbk_flow *f)
     if (f == NULL)
         return;
     rbk_lanes_free(f->lanes);
+    for (rbk_node *n; (n = rbk_list_pop(&f->in_memory));)
+        rbk_ticket_free((rbk_ticket *)(void *)n);
     free(f);
 }
 
@@ -118,7 +122,7 @@ static void prepare_result(rbk_flow *f, rbk_ticket *t, rbk_wall_ms now)
 
 void rbk_flow_prepare(rbk_flow *f, rbk_ticket *t, rbk_wall_ms now)
 {
-    if (t->prepared)
+    if (t->prepared || t->waiting)
         return;
     t->prepared = true;
     if (t->op == RBK_OP_PUT)
@@ -222,22 +226,82 @@ static void settle_end(rbk_flow *f, rbk_ticket *t)
     atomic_fetch_sub(&e->pending, 1);
     if (t->op == RBK_OP_DEAD)
         atomic_fetch_add(&e->dead, 1);
+    else if (t->job->state == RBK_JOB_CANCELLED)
+        atomic_fetch_add(&e->cancelled, 1);
     else if (!(t->job->flags & RBK_JOB_NOTIFICATION))
         atomic_fetch_add(&e->delivered, 1);
     forget(f, t);
 }
 
-void rbk_flow_settle(rbk_flow *f, rbk_ticket *t, rbk_op_outcome outcome)
+/* --- Operators' changes ----------------------------------------------------------------- */
+
+/* It is made, of a job in the store alone. */
+static void settle_change(rbk_flow *f, rbk_ticket *t)
 {
-    if (outcome != RBK_OUTCOME_OK) {
-        if (t->op == RBK_OP_DEAD) /* it has gone by another way */
-            atomic_fetch_sub(&f->e->pending, 1);
-        rbk_runs_end(f->e->runs, t->run_slot);
-        rbk_event(RBK_LOG(f->e), RBK_WARN, "store.outcome", RBK_F("op", t->op),
-                  RBK_F("outcome", outcome), RBK_FS("method", t->job->method));
-        rbk_flow_fail(f, t);
-        return;
+    rbk_engine *e = f->e;
+    switch (t->op) {
+    case RBK_OP_REDRIVE:
+        atomic_fetch_add(&e->pending, 1);
+        /* fallthrough */
+    case RBK_OP_PARK:
+        wait_in_store(f, t->job);
+        rbk_couriers_hurry(e->couriers, t->job->lane);
+        break;
+    case RBK_OP_RESULT:
+        wait_in_store(f, t->job);
+        break;
+    case RBK_OP_DONE:
+        atomic_fetch_sub(&e->pending, 1);
+        atomic_fetch_add(&e->cancelled, 1);
+        break;
+    default:
+        break;
     }
+    rbk_changing *c = rbk_changing_of(t);
+    t->waiter = NULL;
+    rbk_ticket_free(t);
+    rbk_changing_tell(c, 0);
+}
+
+static void settle_waiting(rbk_flow *f, rbk_ticket *t, rbk_op_outcome outcome)
+{
+    if (outcome == RBK_OUTCOME_OK)
+        settle_change(f, t);
+    else if (outcome == RBK_OUTCOME_IN_MEMORY)
+        rbk_list_push(&f->in_memory, &t->node);
+    else if (outcome == RBK_OUTCOME_STALE)
+        rbk_change_again(t);
+    else
+        rbk_ticket_free(t);
+}
+
+void rbk_flow_settled(rbk_flow *f)
+{
+    rbk_list calls = {0};
+    for (rbk_node *n; (n = rbk_list_pop(&f->in_memory));) {
+        rbk_ticket *t = (rbk_ticket *)(void *)n;
+        if (t->from == RBK_JOB_DUE)
+            rbk_couriers_change(f->e->couriers, t);
+        else
+            rbk_list_push(&calls, n);
+    }
+    rbk_execute_cancel(f->e->execute, &calls);
+}
+
+/* What has become of the job that a waiter wanted cancelled. */
+static int verdict_of(const rbk_ticket *t)
+{
+    if (t->op == RBK_OP_DONE)
+        return t->job->state == RBK_JOB_CANCELLED ? 0 : RBK_E_STATE;
+    return t->op == RBK_OP_RESULT ? 0 : RBK_E_BUSY;
+}
+
+/* --- Each ------------------------------------------------------------------------------- */
+
+static void settle_ok(rbk_flow *f, rbk_ticket *t)
+{
+    if (t->op == RBK_OP_RESULT || t->op == RBK_OP_DONE || t->op == RBK_OP_RETRY)
+        atomic_store_explicit(&f->e->moved_at, rbk_engine_now(f->e), memory_order_relaxed);
     switch (t->op) {
     case RBK_OP_PUT:
         settle_put(f, t);
@@ -266,13 +330,38 @@ void rbk_flow_settle(rbk_flow *f, rbk_ticket *t, rbk_op_outcome outcome)
     }
 }
 
+void rbk_flow_settle(rbk_flow *f, rbk_ticket *t, rbk_op_outcome outcome)
+{
+    if (t->waiting) {
+        settle_waiting(f, t, outcome);
+        return;
+    }
+    if (outcome != RBK_OUTCOME_OK) {
+        if (t->op == RBK_OP_DEAD) /* it has gone by another way */
+            atomic_fetch_sub(&f->e->pending, 1);
+        rbk_runs_end(f->e->runs, t->run_slot);
+        rbk_event(RBK_LOG(f->e), RBK_WARN, "store.outcome", RBK_F("op", t->op),
+                  RBK_F("outcome", outcome), RBK_FS("method", t->job->method));
+        rbk_flow_fail(f, t);
+        return;
+    }
+    rbk_changing *waiting = rbk_changing_of(t);
+    int verdict = verdict_of(t);
+    t->waiter = NULL;
+    settle_ok(f, t);
+    if (waiting)
+        rbk_changing_tell(waiting, verdict);
+}
+
 void rbk_flow_fail(rbk_flow *f, rbk_ticket *t)
 {
     rbk_exchange *ex = t->ex;
     if (t->next_lane)
         rbk_lanes_leave(f->lanes, t->next_lane, rbk_job_bytes(t->job));
-    if (t->op == RBK_OP_PUT)
+    if (t->op == RBK_OP_PUT) {
         atomic_fetch_sub(&f->e->pending, 1);
+        atomic_fetch_add(&f->e->refused, 1);
+    }
     if (ex) {
         rbk_exchange_fault(ex, t->item, RBK_E_BUSY, RBK_STR_NONE);
         rbk_exchange_unref(ex);

@@ -15,6 +15,8 @@ void rbk_flow_free(rbk_flow *f);
 void rbk_flow_prepare(rbk_flow *f, rbk_ticket *t, rbk_wall_ms now);
 /* After it: acknowledge, run, send, or let go. Takes the ticket. */
 void rbk_flow_settle(rbk_flow *f, rbk_ticket *t, rbk_op_outcome outcome);
+/* All of a commit are settled: operators' changes of jobs that are in memory go there. */
+void rbk_flow_settled(rbk_flow *f);
 /* The commit failed for good: a new job is refused, another leaves memory. Takes it. */
 void rbk_flow_fail(rbk_flow *f, rbk_ticket *t);
 

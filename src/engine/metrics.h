@@ -23,7 +23,8 @@ enum { RBK_LATENCY_BUCKETS = 16 };
 extern const double rbk_latency_bounds[RBK_LATENCY_BUCKETS]; /* seconds; the last is +Inf */
 
 typedef struct rbk_metrics {
-    uint64_t accepted, delivered, dead, cancelled, refused, sync_calls, late;
+    uint64_t accepted, delivered, dead, cancelled, sync_calls, late;
+    uint64_t refused; /* calls with a callback that became no job: busy, or not allowed */
     uint64_t attempts[RBK_ATTEMPT_OUTCOMES];
     /* Seconds from acceptance to the receiver's 2xx, of delivered jobs. */
     uint64_t latency[RBK_LATENCY_BUCKETS]; /* each bucket alone, not cumulative */
@@ -33,7 +34,7 @@ typedef struct rbk_metrics {
     int64_t held, queued, due;             /* pending by stored state */
     int64_t kept_done, kept_dead;          /* finished jobs that the store still has */
     int64_t oldest_due_ms;    /* how long the job that is due longest is overdue; 0: none is */
-    int64_t stalled_ms;       /* since a job last made progress while some are due; 0: none is due */
+    int64_t stalled_ms;       /* since a job last made progress while some are due; 0: none is */
     int64_t receivers, receivers_paused;
     uint64_t lookups;
 } rbk_metrics;

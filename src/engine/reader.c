@@ -9,14 +9,6 @@
 
 enum { WAITING_MAX = 1024 };
 
-typedef struct question {
-    rbk_node node; /* first */
-    rbk_id id;
-    rbk_job *job; /* what was found */
-    rbk_job_fn fn;
-    void *user;
-} question;
-
 struct rbk_reader {
     rbk_engine *e;
     pthread_mutex_t lock;
@@ -38,38 +30,10 @@ int rbk_reader_new(rbk_engine *e, rbk_reader **ret, rbk_error *err)
     return 0;
 }
 
-static void look_up(const rbk_store_ops *ops, rbk_store *st, void *arg)
+static void read_it(const rbk_store_ops *ops, rbk_store *st, void *arg)
 {
-    question *q = arg;
-    rbk_error err = {0};
-    if (st == NULL || ops->get(st, (int64_t)q->id.seq, (int64_t)q->id.rnd, &q->job, &err) < 0)
-        q->job = NULL;
-}
-
-/* The embedder's function runs without a lock: it may take its time. */
-static void tell(question *q)
-{
-    const rbk_job *job = q->job;
-    if (job == NULL) {
-        q->fn(q->user, NULL);
-        return;
-    }
-    char id[RBK_ID_TEXT + 1];
-    rbk_id_format(q->id, id);
-    q->fn(q->user, &(rbk_job_info){
-                       .id = id,
-                       .state = rbk_job_state_name((rbk_job_state)job->state),
-                       .runs = job->runs,
-                       .attempts = job->attempts,
-                       .last_status = job->last_status,
-                       .created = job->created,
-                       .due = job->due,
-                       .method = job->method,
-                       .callback = job->callback,
-                       .response = job->response,
-                       .reason = job->reason,
-                   });
-    rbk_job_free(q->job);
+    rbk_question *q = arg;
+    q->look(q, ops, st);
 }
 
 static void *run_reader(void *arg)
@@ -78,7 +42,7 @@ static void *run_reader(void *arg)
     pthread_setname_np(pthread_self(), "rbk-reader");
     pthread_mutex_lock(&r->lock);
     for (;;) {
-        question *q = (question *)(void *)rbk_list_pop(&r->list);
+        rbk_question *q = (rbk_question *)(void *)rbk_list_pop(&r->list);
         if (q == NULL) {
             if (r->ending)
                 break;
@@ -86,9 +50,8 @@ static void *run_reader(void *arg)
             continue;
         }
         pthread_mutex_unlock(&r->lock);
-        rbk_store_read(r->e->store, look_up, q);
-        tell(q);
-        free(q);
+        rbk_store_read(r->e->store, read_it, q);
+        q->tell(q); /* without a lock: it may take its time */
         pthread_mutex_lock(&r->lock);
     }
     pthread_mutex_unlock(&r->lock);
@@ -103,34 +66,91 @@ int rbk_reader_start(rbk_reader *r, rbk_error *err)
     return 0;
 }
 
-int rbk_reader_job(rbk_reader *r, rbk_id id, rbk_job_fn fn, void *user)
+int rbk_reader_ask(rbk_reader *r, rbk_question *q)
 {
-    question *q = calloc(1, sizeof *q);
-    if (q == NULL)
-        return RBK_E_NOMEM;
-    *q = (question){.id = id, .fn = fn, .user = user};
     pthread_mutex_lock(&r->lock);
     bool full = r->list.n >= WAITING_MAX || r->ending;
     if (!full)
         rbk_list_push(&r->list, &q->node);
     pthread_cond_signal(&r->wake);
     pthread_mutex_unlock(&r->lock);
-    if (full)
-        free(q);
     return full ? RBK_E_BUSY : 0;
 }
 
-void rbk_reader_free(rbk_reader *r)
+void rbk_reader_stop(rbk_reader *r)
 {
-    if (r == NULL)
-        return;
     pthread_mutex_lock(&r->lock);
     r->ending = true;
     pthread_cond_signal(&r->wake);
     pthread_mutex_unlock(&r->lock);
     if (r->started)
         pthread_join(r->thread, NULL);
+    r->started = false;
+}
+
+void rbk_reader_free(rbk_reader *r)
+{
+    if (r == NULL)
+        return;
+    rbk_reader_stop(r);
     pthread_mutex_destroy(&r->lock);
     pthread_cond_destroy(&r->wake);
     free(r);
+}
+
+/* --- One job, for the public side -------------------------------------------------------- */
+
+typedef struct job_question {
+    rbk_question q; /* first */
+    rbk_id id;
+    rbk_job *job; /* what was found */
+    rbk_job_fn fn;
+    void *user;
+} job_question;
+
+static void look_up(rbk_question *q, const rbk_store_ops *ops, rbk_store *st)
+{
+    job_question *j = (job_question *)(void *)q;
+    rbk_error err = {0};
+    if (st == NULL || ops->get(st, (int64_t)j->id.seq, (int64_t)j->id.rnd, &j->job, &err) < 0)
+        j->job = NULL;
+}
+
+static void tell_info(rbk_question *q)
+{
+    job_question *j = (job_question *)(void *)q;
+    const rbk_job *job = j->job;
+    char id[RBK_ID_TEXT + 1];
+    rbk_id_format(j->id, id);
+    if (job)
+        j->fn(j->user, &(rbk_job_info){
+                           .id = id,
+                           .state = rbk_job_state_name((rbk_job_state)job->state),
+                           .runs = job->runs,
+                           .attempts = job->attempts,
+                           .last_status = job->last_status,
+                           .created = job->created,
+                           .due = job->due,
+                           .method = job->method,
+                           .callback = job->callback,
+                           .response = job->response,
+                           .reason = job->reason,
+                       });
+    else
+        j->fn(j->user, NULL);
+    rbk_job_free(j->job);
+    free(j);
+}
+
+int rbk_reader_job(rbk_reader *r, rbk_id id, rbk_job_fn fn, void *user)
+{
+    job_question *j = calloc(1, sizeof *j);
+    if (j == NULL)
+        return RBK_E_NOMEM;
+    *j = (job_question){
+        .q = {.look = look_up, .tell = tell_info}, .id = id, .fn = fn, .user = user};
+    int e = rbk_reader_ask(r, &j->q);
+    if (e < 0)
+        free(j);
+    return e;
 }

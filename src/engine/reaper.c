@@ -169,6 +169,14 @@ size_t rbk_reaper_armed(rbk_reaper *r)
     return n;
 }
 
+void rbk_reaper_each(rbk_reaper *r, void (*fn)(rbk_call *call, void *user), void *user)
+{
+    pthread_mutex_lock(&r->lock);
+    for (size_t i = 1; i <= r->n; i++)
+        fn(r->heap[i], user);
+    pthread_mutex_unlock(&r->lock);
+}
+
 size_t rbk_reaper_stop(rbk_reaper *r)
 {
     size_t cut = 0;

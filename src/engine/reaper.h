@@ -13,6 +13,8 @@ int rbk_reaper_start(rbk_reaper *r, rbk_error *err);
 size_t rbk_reaper_stop(rbk_reaper *r);
 /* Calls that are armed: synchronous ones that are not answered, jobs that run. */
 size_t rbk_reaper_armed(rbk_reaper *r);
+/* Calls `fn` for each call that is armed, in no order; under the reaper's lock. */
+void rbk_reaper_each(rbk_reaper *r, void (*fn)(rbk_call *call, void *user), void *user);
 void rbk_reaper_free(rbk_reaper *r); /* stops first; NULL is legal */
 
 /* rbk_call_expire(call) happens c->timeout_ms from now, unless it is disarmed first.

@@ -16,6 +16,7 @@ struct rbk_receivers {
     rbk_map *map;
     rbk_link ring, held, idle;  /* by `turn` */
     rbk_link paused, probable;  /* by `pause` */
+    rbk_link blocked;           /* by `block` */
     size_t in_flight, n_idle, n_paused;
 };
 
@@ -32,6 +33,7 @@ rbk_receivers *rbk_receivers_new(const rbk_receivers_conf *conf)
     rbk_link_init(&s->idle);
     rbk_link_init(&s->paused);
     rbk_link_init(&s->probable);
+    rbk_link_init(&s->blocked);
     return s;
 }
 
@@ -67,6 +69,8 @@ static rbk_receiver *find_or_make(rbk_receivers *s, rbk_str name)
     if (r) {
         rbk_link_init(&r->turn);
         rbk_link_init(&r->pause);
+        rbk_link_init(&r->block);
+        rbk_link_init(&r->flight);
         r->window = s->conf.per_receiver;
         r->first_end = INT64_MAX;
     }
@@ -78,7 +82,7 @@ static rbk_receiver *find_or_make(rbk_receivers *s, rbk_str name)
 static bool may_start(const rbk_receivers *s, const rbk_receiver *r)
 {
     size_t limit = r->window < s->conf.per_receiver ? r->window : s->conf.per_receiver;
-    return r->queue.head && !r->held && (!r->paused || r->may_probe) && r->in_flight < limit &&
+    return r->queue.head && !r->held && !r->blocked && (!r->paused || r->may_probe) && r->in_flight < limit &&
            r->in_flight < rbk_share_of(s->conf.slots, s->in_flight - r->in_flight);
 }
 
@@ -86,6 +90,7 @@ static void forget(rbk_receivers *s, rbk_receiver *r)
 {
     rbk_link_remove(&r->turn);
     rbk_link_remove(&r->pause);
+    rbk_link_remove(&r->block);
     s->n_idle -= r->idle;
     s->n_paused -= r->paused;
     rbk_map_remove(s->map, r->name);
@@ -111,7 +116,7 @@ static void rest(rbk_receivers *s, rbk_receiver *r, rbk_mono_ms now)
 static void place(rbk_receivers *s, rbk_receiver *r, rbk_mono_ms now)
 {
     bool works = r->queue.head || r->in_flight;
-    if (!works && !r->held) {
+    if (!works && !r->held && !r->blocked) {
         rest(s, r, now);
         return;
     }
@@ -222,6 +227,7 @@ static rbk_pause_change hear(rbk_receivers *s, rbk_receiver *r, rbk_host_news ne
     if (news == RBK_HOST_SILENT)
         return RBK_PAUSE_SAME;
     r->fails = 0;
+    r->why[0] = 0;
     if (r->paused) {
         resume(s, r);
         return RBK_PAUSE_ENDS;
@@ -272,6 +278,90 @@ void rbk_receivers_hold(rbk_receivers *s, rbk_receiver *r, rbk_ticket *t, rbk_mo
     r->held = true;
     r->until = now + RBK_RECEIVER_HOLD_MS;
     rbk_link_append(&s->held, &r->turn);
+}
+
+/* --- Operators -------------------------------------------------------------------------- */
+
+rbk_receiver *rbk_receivers_find(const rbk_receivers *s, rbk_str lane)
+{
+    return rbk_map_get(s->map, lane);
+}
+
+static rbk_ticket *take_seq(rbk_list *queue, int64_t seq)
+{
+    rbk_list left = {0};
+    rbk_ticket *found = NULL;
+    for (rbk_node *n; (n = rbk_list_pop(queue));) {
+        rbk_ticket *t = (rbk_ticket *)(void *)n;
+        if (t->job->seq == seq)
+            found = t;
+        else
+            rbk_list_push(&left, n);
+    }
+    *queue = left;
+    return found;
+}
+
+rbk_ticket *rbk_receivers_take(rbk_receivers *s, rbk_receiver *r, int64_t seq, rbk_mono_ms now)
+{
+    rbk_ticket *t = take_seq(&r->queue, seq);
+    if (t)
+        place(s, r, now);
+    return t;
+}
+
+bool rbk_receivers_prefer(rbk_receiver *r, int64_t seq)
+{
+    rbk_ticket *t = take_seq(&r->queue, seq);
+    if (t)
+        push_front(&r->queue, &t->node);
+    return t != NULL;
+}
+
+void rbk_receivers_hurry(rbk_receivers *s, rbk_receiver *r, rbk_mono_ms now)
+{
+    if (!r->paused || r->may_probe)
+        return;
+    allow_probe(s, r);
+    place(s, r, now);
+}
+
+int rbk_receivers_block(rbk_receivers *s, rbk_str lane, bool block, rbk_mono_ms now)
+{
+    rbk_receiver *r = block ? find_or_make(s, lane) : rbk_receivers_find(s, lane);
+    if (r == NULL)
+        return block ? RBK_E_NOMEM : 0;
+    bool changes = r->blocked != block || (!block && r->paused);
+    r->blocked = block;
+    if (block) {
+        rbk_link_append(&s->blocked, &r->block);
+    } else {
+        rbk_link_remove(&r->block);
+        r->fails = 0;
+        if (r->paused)
+            resume(s, r);
+    }
+    place(s, r, now);
+    return changes;
+}
+
+typedef struct visit {
+    void (*fn)(const rbk_receiver *r, void *user);
+    void *user;
+} visit;
+
+static void visit_one(rbk_str name, void *value, void *user)
+{
+    const visit *v = user;
+    (void)name;
+    v->fn(value, v->user);
+}
+
+void rbk_receivers_each(const rbk_receivers *s, void (*fn)(const rbk_receiver *r, void *user),
+                        void *user)
+{
+    visit v = {fn, user};
+    rbk_map_each(s->map, visit_one, &v);
 }
 
 /* --- Time -------------------------------------------------------------------------------- */
@@ -327,6 +417,8 @@ void rbk_receivers_expire(rbk_receivers *s, rbk_wall_ms wall, rbk_list *ret)
 {
     expire_ring(s, &s->paused, wall, ret);
     expire_ring(s, &s->probable, wall, ret);
+    for (rbk_link *l = s->blocked.next; l != &s->blocked; l = l->next)
+        expire_one(s, RBK_OF_LINK(l, rbk_receiver, block), wall, ret);
 }
 
 static rbk_mono_ms earlier(rbk_mono_ms a, rbk_mono_ms b)
@@ -336,7 +428,8 @@ static rbk_mono_ms earlier(rbk_mono_ms a, rbk_mono_ms b)
 
 rbk_mono_ms rbk_receivers_wake(const rbk_receivers *s, rbk_mono_ms now)
 {
-    rbk_mono_ms wake = s->n_paused ? now + RBK_EXPIRE_EVERY_MS : INT64_MAX;
+    bool behind = s->n_paused || !rbk_link_empty(&s->blocked);
+    rbk_mono_ms wake = behind ? now + RBK_EXPIRE_EVERY_MS : INT64_MAX;
     if (!rbk_link_empty(&s->held))
         wake = earlier(wake, RBK_OF_LINK(s->held.next, rbk_receiver, turn)->until);
     if (!rbk_link_empty(&s->paused))
@@ -354,4 +447,24 @@ size_t rbk_receivers_count(const rbk_receivers *s)
 size_t rbk_receivers_paused(const rbk_receivers *s)
 {
     return s->n_paused;
+}
+
+/* Each queue stands in the order in which its jobs became due, more or less. */
+static void note_oldest(rbk_str name, void *value, void *user)
+{
+    const rbk_receiver *r = value;
+    rbk_wall_ms *oldest = user;
+    (void)name;
+    if (r->queue.head == NULL)
+        return;
+    const rbk_ticket *t = (const rbk_ticket *)(const void *)r->queue.head;
+    if (t->job->due < *oldest)
+        *oldest = t->job->due;
+}
+
+rbk_wall_ms rbk_receivers_oldest(const rbk_receivers *s)
+{
+    rbk_wall_ms oldest = INT64_MAX;
+    rbk_map_each(s->map, note_oldest, &oldest);
+    return oldest;
 }

@@ -6,9 +6,11 @@
  *   - `per_receiver` attempts, or its share of the slots, are in flight to it;
  *   - it is held for a moment, because its address, or the caller of its next job, has
  *     its share already;
+ *   - an operator has blocked it, until it is released;
  *   - it is paused: `breaker` failures in a row spoke of the host. Then one job goes out
  *     each `probe_ms`; the first answer ends the pause. What waits goes out with a window
- *     that doubles with each answer. What waits behind a pause until its max_age is given up.
+ *     that doubles with each answer. What waits behind a pause or a block until its
+ *     max_age is given up.
  * A receiver without work is forgotten, but for RBK_RECEIVERS_IDLE of those that failed
  * last, for RBK_RECEIVER_IDLE_MS. No socket, no clock: times are parameters. Loop thread. */
 #ifndef RBK_ENGINE_RECEIVER_H
@@ -35,11 +37,14 @@ typedef struct rbk_addr_key {
 typedef struct rbk_receiver {
     rbk_link turn;  /* in the ring, among the held, or among the idle; else alone */
     rbk_link pause; /* among the paused, or those that may be probed; else alone */
+    rbk_link block; /* among the blocked; else alone */
+    rbk_link flight; /* the courier's: attempts under way */
     rbk_str name;   /* its lane: "send:https://host:port" */
     rbk_list queue;
     size_t in_flight, window;
     unsigned fails;   /* in a row, that speak of the host */
-    bool paused, may_probe, held, idle;
+    bool paused, may_probe, held, idle, blocked;
+    char why[48];     /* the courier's: the last failure that speaks of the host */
     rbk_mono_ms until;    /* held or idle: when that ends */
     rbk_mono_ms probe_at; /* paused */
     rbk_wall_ms first_end; /* no job of the queue is too old before this */
@@ -78,14 +83,32 @@ void rbk_receivers_skip(rbk_receivers *s, rbk_receiver *r, rbk_mono_ms now);
  * caller has its share. */
 void rbk_receivers_hold(rbk_receivers *s, rbk_receiver *r, rbk_ticket *t, rbk_mono_ms now);
 
+/* The receiver of a lane, or NULL. */
+rbk_receiver *rbk_receivers_find(const rbk_receivers *s, rbk_str lane);
+/* Take the job with this seq out of the receiver's queue; NULL: it is not there. The receiver may
+ * be gone after that. */
+rbk_ticket *rbk_receivers_take(rbk_receivers *s, rbk_receiver *r, int64_t seq, rbk_mono_ms now);
+/* The job with this seq goes to the head of the queue. False: it is not there. */
+bool rbk_receivers_prefer(rbk_receiver *r, int64_t seq);
+/* One that is paused may be probed now. */
+void rbk_receivers_hurry(rbk_receivers *s, rbk_receiver *r, rbk_mono_ms now);
+/* Block the receiver of a lane, known or not, or release it; that ends a pause too. 1 when
+ * that changed something, 0, or RBK_E_NOMEM. */
+int rbk_receivers_block(rbk_receivers *s, rbk_str lane, bool block, rbk_mono_ms now);
+/* Calls `fn` for each, in no order. */
+void rbk_receivers_each(const rbk_receivers *s, void (*fn)(const rbk_receiver *r, void *user),
+                        void *user);
+
 /* Time goes on: holds end, probes are due, the idle are forgotten. */
 void rbk_receivers_tick(rbk_receivers *s, rbk_mono_ms now);
-/* Move to `ret` what is too old at `wall` and waits behind a pause. */
+/* Move to `ret` what is too old at `wall` and waits behind a pause or a block. */
 void rbk_receivers_expire(rbk_receivers *s, rbk_wall_ms wall, rbk_list *ret);
 /* When one of the two has something to do; INT64_MAX: never. */
 rbk_mono_ms rbk_receivers_wake(const rbk_receivers *s, rbk_mono_ms now);
 
 size_t rbk_receivers_count(const rbk_receivers *s); /* that are remembered */
 size_t rbk_receivers_paused(const rbk_receivers *s);
+/* Since when the first job that waits in a queue is due; INT64_MAX: none waits. */
+rbk_wall_ms rbk_receivers_oldest(const rbk_receivers *s);
 
 #endif

@@ -14,17 +14,20 @@
 #include "base/error.h"
 #include "base/id.h"
 #include "engine/courier.h"
+#include "engine/holds.h"
 #include "seam/stores.h"
 
 #include <stdlib.h>
 #include <time.h>
 
 enum {
+    ORDERS_MAX = 64,        /* of operators, in the inbox */
     ADMIT_MAX = 16384,      /* new jobs in the inbox */
     HOLD_MS = 250,          /* between tries when the disk is full, or a claim failed */
+    CHANGES_ALONE = 500,    /* of operators, in one commit */
+    CHANGES_BESIDE = 100,   /* the same when others wait for it */
     FULL_MS = 1000,         /* no new jobs so long after a write found no room */
     LOOK_MS = 100,          /* between looks at the free space */
-    STATS_MS = 1000,
     UNKNOWN_TRIES = 10,
     UNKNOWN_WAIT_MS = 100,
 };
@@ -49,6 +52,7 @@ int rbk_store_thread_new(rbk_engine *e, rbk_store_thread **ret, rbk_error *err)
     if (s == NULL)
         return rbk_fail(err, RBK_E_NOMEM, "store thread");
     s->e = e;
+    s->keeps = e->conf.keep.done_ms > 0 && e->conf.keep.done_bytes > 0;
     s->ops = rbk_stores_find(rbk_str_z(e->conf.store_dsn));
     int r = 0;
     if (s->ops == NULL)
@@ -121,6 +125,15 @@ void rbk_store_push(rbk_store_thread *s, rbk_ticket *t)
     rbk_store_push_list(s, &one);
 }
 
+void rbk_store_push_change(rbk_store_thread *s, rbk_ticket *t)
+{
+    pthread_mutex_lock(&s->lock);
+    rbk_list_push(&s->changes, &t->node);
+    if (s->asleep)
+        pthread_cond_signal(&s->wake);
+    pthread_mutex_unlock(&s->lock);
+}
+
 typedef struct pull_order {
     rbk_node node; /* first */
     char lane[RBK_LANE_MAX + 1];
@@ -137,6 +150,27 @@ void rbk_store_pull(rbk_store_thread *s, rbk_str lane)
     if (s->asleep)
         pthread_cond_signal(&s->wake);
     pthread_mutex_unlock(&s->lock);
+}
+
+int rbk_store_order_push(rbk_store_thread *s, rbk_store_order *o)
+{
+    pthread_mutex_lock(&s->lock);
+    bool ok = !s->stopping && s->orders.n < ORDERS_MAX;
+    if (ok)
+        rbk_list_push(&s->orders, &o->node);
+    if (ok && s->asleep)
+        pthread_cond_signal(&s->wake);
+    pthread_mutex_unlock(&s->lock);
+    return ok ? 0 : RBK_E_BUSY;
+}
+
+static void run_orders(rbk_store_thread *s, rbk_list *orders)
+{
+    rbk_store *st = atomic_load(&s->e->health) ? NULL : s->st;
+    for (rbk_node *n; (n = rbk_list_pop(orders));) {
+        rbk_store_order *o = (rbk_store_order *)(void *)n;
+        o->run(o, s->ops, st);
+    }
 }
 
 static void take_pulls(rbk_store_thread *s, rbk_list *pulls)
@@ -175,12 +209,25 @@ static void move_some(rbk_list *from, rbk_list *to, size_t *bytes, size_t quarte
     }
 }
 
+/* Few at a time while others wait for the commit. */
+static void move_changes(rbk_store_thread *s, rbk_list *work, size_t *bytes)
+{
+    size_t max = s->admissions.head || s->progress.head ? CHANGES_BESIDE : CHANGES_ALONE;
+    while (s->changes.head && work->n < max) {
+        rbk_ticket *t = (rbk_ticket *)(void *)rbk_list_pop(&s->changes);
+        *bytes += rbk_job_bytes(t->job);
+        rbk_list_push(work, &t->node);
+    }
+}
+
 /* How long the thread may sleep when its inbox is empty. */
 static rbk_mono_ms sleep_end(const rbk_store_thread *s, rbk_mono_ms now)
 {
     rbk_mono_ms end = s->next_look > now ? s->next_look : now + LOOK_MS;
     if (s->held.head && s->hold_until < end)
         end = s->hold_until;
+    if (s->next_sweep < end)
+        end = s->next_sweep;
     if (atomic_load(&s->e->health) || s->st == NULL)
         return end;
     int64_t wait = rbk_flow_wait_ms(s->flow);
@@ -190,19 +237,26 @@ static rbk_mono_ms sleep_end(const rbk_store_thread *s, rbk_mono_ms now)
     return page_in < end ? page_in : end;
 }
 
+/* With the lock held. */
+static bool has_work(const rbk_store_thread *s, bool holding)
+{
+    return s->admissions.head || s->changes.head || s->pulls.head || s->orders.head ||
+           (s->progress.head && !holding);
+}
+
 /* What the next commit holds: progress first, but never all of it while new jobs wait.
  * With a full disk only what was held, when its time has come, and the new jobs, to be
  * refused. False when the thread may end. */
 static bool take_work(rbk_store_thread *s, rbk_list *work)
 {
     size_t bytes = 0;
-    rbk_list pulls = {0};
+    rbk_list pulls = {0}, orders = {0};
     rbk_mono_ms now = rbk_mono_now(), until = sleep_end(s, now);
     bool holding = s->held.head != NULL && now < s->hold_until;
     pthread_mutex_lock(&s->lock);
-    if (s->admissions.head == NULL && (s->progress.head == NULL || holding) &&
-        s->pulls.head == NULL && !s->stopping)
+    if (!has_work(s, holding) && !s->stopping)
         sleep_for_work(s, until);
+    move_changes(s, work, &bytes);
     if (!holding || s->stopping) {
         size_t quarters = s->admissions.head ? 3 : 4;
         move_some(&s->held, work, &bytes, quarters);
@@ -213,8 +267,10 @@ static bool take_work(rbk_store_thread *s, rbk_list *work)
     s->admit_bytes = s->admissions.head ? s->admit_bytes - (bytes - before) : 0;
     bool more = !s->stopping || work->head;
     rbk_list_join(&pulls, &s->pulls);
+    rbk_list_join(&orders, &s->orders);
     pthread_mutex_unlock(&s->lock);
     take_pulls(s, &pulls);
+    run_orders(s, &orders);
     return more;
 }
 
@@ -241,8 +297,15 @@ static size_t fill_ops(rbk_store_thread *s, rbk_list *work)
         rbk_ticket *t = (rbk_ticket *)(void *)node;
         rbk_flow_prepare(s->flow, t, now);
         s->ticket[n] = t;
-        s->op[n] = (rbk_store_op){
-            .kind = t->op, .from = t->from, .shelf = t->shelf, .now = now, .job = t->job};
+        s->op[n] = (rbk_store_op){.kind = t->op,
+                                  .from = t->from,
+                                  .shelf = t->shelf,
+                                  .keep = s->keeps,
+                                  .waiting = t->waiting,
+                                  .now = now,
+                                  .job = t->job};
+        if (t->note)
+            s->op[n].note = *t->note;
     }
     return n;
 }
@@ -257,6 +320,12 @@ static int reopen(rbk_store_thread *s, rbk_error *err)
     int r = open_store(s, err);
     pthread_rwlock_unlock(&s->handle);
     return r;
+}
+
+void rbk_store_distrust(rbk_store_thread *s, rbk_error *err)
+{
+    if (reopen(s, err) < 0)
+        get_ill(s, err);
 }
 
 int rbk_store_apply(rbk_store_thread *s, size_t n, rbk_error *err)
@@ -276,12 +345,19 @@ int rbk_store_apply(rbk_store_thread *s, size_t n, rbk_error *err)
     return r == RBK_E_UNKNOWN ? RBK_E_IO : r;
 }
 
+/* What needs room and nobody has a right to. */
+static bool is_refused(const rbk_ticket *t)
+{
+    bool ends = t->op == RBK_OP_DONE || t->op == RBK_OP_PURGE;
+    return t->op == RBK_OP_PUT || (t->waiting && !ends);
+}
+
 /* New jobs are refused; what is left in the arrays is progress. Returns how many. */
 static size_t refuse_new(rbk_store_thread *s, size_t n)
 {
     size_t left = 0;
     for (size_t i = 0; i < n; i++) {
-        if (s->ticket[i]->op == RBK_OP_PUT) {
+        if (is_refused(s->ticket[i])) {
             rbk_flow_fail(s->flow, s->ticket[i]);
         } else {
             s->ticket[left] = s->ticket[i];
@@ -294,8 +370,12 @@ static size_t refuse_new(rbk_store_thread *s, size_t n)
 static void hold(rbk_store_thread *s, size_t n)
 {
     rbk_list l = {0};
-    for (size_t i = 0; i < n; i++)
-        rbk_list_push(&l, &s->ticket[i]->node);
+    for (size_t i = 0; i < n; i++) {
+        if (s->ticket[i]->waiting)
+            rbk_flow_fail(s->flow, s->ticket[i]); /* its operator may ask again */
+        else
+            rbk_list_push(&l, &s->ticket[i]->node);
+    }
     rbk_list_join(&l, &s->held);
     s->held = l;
     s->hold_until = rbk_mono_now() + HOLD_MS;
@@ -305,6 +385,7 @@ static void settle_all(rbk_store_thread *s, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         rbk_flow_settle(s->flow, s->ticket[i], s->op[i].outcome);
+    rbk_flow_settled(s->flow);
     rbk_couriers_flush(s->e->couriers);
 }
 
@@ -316,7 +397,7 @@ static size_t end_some(rbk_store_thread *s, size_t n, rbk_error *err)
     for (size_t i = 0; i < n; i++) {
         rbk_ticket *t = s->ticket[i];
         rbk_store_op op = s->op[i];
-        if (op.kind != RBK_OP_DONE)
+        if (op.kind != RBK_OP_DONE && op.kind != RBK_OP_PURGE)
             continue;
         s->ticket[i] = s->ticket[ends];
         s->op[i] = s->op[ends];
@@ -378,17 +459,6 @@ static void look_at_space(rbk_store_thread *s, rbk_mono_ms now)
         set_full(s, space < s->e->conf.min_free);
 }
 
-static void look_at_stats(rbk_store_thread *s, rbk_mono_ms now)
-{
-    rbk_store_stats stats;
-    rbk_error err = {0};
-    if (now < s->next_stats || s->st == NULL)
-        return;
-    s->next_stats = now + STATS_MS;
-    if (s->ops->stats(s->st, &stats, &err) == 0)
-        atomic_store(&s->e->pending_bytes, stats.pending_bytes);
-}
-
 static void page_in(rbk_store_thread *s)
 {
     rbk_error err = {0};
@@ -401,8 +471,8 @@ static void page_in(rbk_store_thread *s)
         return;
     s->page_in_after = rbk_mono_now() + HOLD_MS;
     rbk_event(RBK_LOG(s->e), RBK_WARN, "store.claim_failed", RBK_FZ("detail", err.detail));
-    if (r == RBK_E_IO && reopen(s, &err) < 0)
-        get_ill(s, &err);
+    if (r == RBK_E_IO)
+        rbk_store_distrust(s, &err);
 }
 
 static void *run_store(void *arg)
@@ -417,14 +487,15 @@ static void *run_store(void *arg)
         look_at_space(s, now);
         commit(s, &work);
         page_in(s);
-        look_at_stats(s, now);
+        rbk_store_sweep(s, now);
+        rbk_store_look(s, now);
         if (s->st && s->ops->idle && atomic_load(&s->e->health) == 0)
             s->ops->idle(s->st);
     }
     return NULL;
 }
 
-/* --- Start and stop ---------------------------------------------------------------------------- */
+/* --- Start and stop --------------------------------------------------------------------- */
 
 int rbk_store_thread_start(rbk_store_thread *s, rbk_error *err)
 {
@@ -433,10 +504,12 @@ int rbk_store_thread_start(rbk_store_thread *s, rbk_error *err)
     if (r < 0)
         return r;
     atomic_store(&s->e->pending, stats.pending);
-    atomic_store(&s->e->pending_bytes, stats.pending_bytes);
-    s->e->clock = rbk_sched_begin(rbk_wall_now(), rbk_mono_now(), rbk_id_ms((uint64_t)stats.max_seq));
+    rbk_store_publish(s, &stats);
+    s->e->clock =
+        rbk_sched_begin(rbk_wall_now(), rbk_mono_now(), rbk_id_ms((uint64_t)stats.max_seq));
     rbk_flow_begin(s->flow, stats.max_seq);
-    if ((r = rbk_store_recover(s, err)) < 0)
+    if ((r = rbk_holds_recover(s->e, s->ops, s->st, err)) < 0 ||
+        (r = rbk_store_recover(s, err)) < 0)
         return r;
     if (pthread_create(&s->thread, NULL, run_store, s) != 0)
         return rbk_fail(err, RBK_E_SYS, "cannot start the store thread");
@@ -478,6 +551,7 @@ void rbk_store_thread_free(rbk_store_thread *s)
     free_tickets(&s->held);
     free_tickets(&s->progress);
     free_tickets(&s->admissions);
+    free_tickets(&s->changes);
     take_pulls(s, &s->pulls);
     rbk_flow_free(s->flow);
     pthread_mutex_destroy(&s->lock);

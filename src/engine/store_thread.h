@@ -27,6 +27,18 @@ bool rbk_store_admit(rbk_store_thread *s, rbk_list *tickets, size_t bytes);
 void rbk_store_push(rbk_store_thread *s, rbk_ticket *t);
 void rbk_store_push_list(rbk_store_thread *s, rbk_list *tickets);
 
+/* A change that an operator wants (engine/change.h). Any thread. */
+void rbk_store_push_change(rbk_store_thread *s, rbk_ticket *t);
+
+/* Something for the store thread to do between two commits. */
+typedef struct rbk_store_order {
+    rbk_node node; /* first */
+    /* `st` is NULL when the store cannot be used. The order is then the function's to free. */
+    void (*run)(struct rbk_store_order *o, const rbk_store_ops *ops, rbk_store *st);
+} rbk_store_order;
+/* 0, or RBK_E_BUSY: too many wait, or the thread ends. Any thread. */
+int rbk_store_order_push(rbk_store_thread *s, rbk_store_order *o);
+
 /* The receiver of this lane takes deliveries again: what waits for it in the store is pulled
  * forward, some at a time. Any thread. */
 void rbk_store_pull(rbk_store_thread *s, rbk_str lane);

@@ -7,7 +7,7 @@
 #include "engine/flow.h"
 #include "engine/store_thread.h"
 
-enum { RBK_COMMIT_OPS = 1024 };
+enum { RBK_COMMIT_OPS = 1024, RBK_LOOK_LANES = 256 };
 
 struct rbk_store_thread {
     rbk_engine *e;
@@ -20,7 +20,7 @@ struct rbk_store_thread {
 
     pthread_mutex_t lock; /* guards the inbox */
     pthread_cond_t wake;
-    rbk_list admissions, progress, pulls;
+    rbk_list admissions, progress, changes, pulls, orders;
     size_t admit_bytes;
     bool asleep;
     atomic_bool stopping;
@@ -28,8 +28,13 @@ struct rbk_store_thread {
     /* The thread's own. */
     rbk_list held; /* progress that the disk had no room for */
     rbk_mono_ms hold_until, next_look, next_stats;
+    bool keeps; /* delivered and cancelled jobs */
+    rbk_mono_ms next_sweep;
     rbk_mono_ms full_until;    /* free space is not believed before: there are quotas */
     rbk_mono_ms page_in_after; /* after a failure */
+    char lane_after[RBK_LANE_MAX + 1]; /* the last lane whose age was looked at */
+    rbk_wall_ms lane_oldest;
+    rbk_lane_due lane_found[RBK_LOOK_LANES];
     rbk_store_op op[RBK_COMMIT_OPS];
     rbk_ticket *ticket[RBK_COMMIT_OPS];
 };
@@ -37,6 +42,18 @@ struct rbk_store_thread {
 /* Apply the first `n` of s->op until the outcome is known. 0, RBK_E_DISK_FULL, RBK_E_BUSY,
  * RBK_E_NOMEM, or RBK_E_IO. */
 int rbk_store_apply(rbk_store_thread *s, size_t n, rbk_error *err);
+
+/* Nothing on the handle may be trusted: reopen it; if that does not help, the engine is ill. */
+void rbk_store_distrust(rbk_store_thread *s, rbk_error *err);
+
+/* store_upkeep.c */
+
+/* Before the thread starts: what the store holds. */
+void rbk_store_publish(rbk_store_thread *s, const rbk_store_stats *stats);
+/* The same, when it is time. */
+void rbk_store_look(rbk_store_thread *s, rbk_mono_ms now);
+/* Ended jobs that need not be kept any longer go, some at a time, when it is time. */
+void rbk_store_sweep(rbk_store_thread *s, rbk_mono_ms now);
 
 /* Bring back what was in memory when the last process ended. Before the thread starts. */
 int rbk_store_recover(rbk_store_thread *s, rbk_error *err);

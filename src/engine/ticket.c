@@ -18,7 +18,10 @@ void rbk_ticket_free(rbk_ticket *t)
 {
     if (t == NULL)
         return;
+    if (t->waiter)
+        t->waiter->dropped(t->waiter);
     rbk_job_free(t->job);
+    free(t->note);
     free(t);
 }
 

@@ -17,25 +17,35 @@ struct rbk_exchange;
 
 #define RBK_NO_SLOT UINT32_MAX
 
+/* Somebody who waits for what comes of a ticket's change (engine/change.h). */
+typedef struct rbk_waiter {
+    void (*dropped)(struct rbk_waiter *w); /* nothing does: the ticket has gone */
+} rbk_waiter;
+
 typedef struct rbk_ticket {
     rbk_node node; /* first */
     rbk_job *job;  /* the ticket's own */
     rbk_op_kind op; /* the change that the store is asked for */
     uint8_t from;   /* stored state that it starts from */
     rbk_shelf shelf;
+    bool waiting;      /* of an operator: only if the job is in the store alone */
+    uint8_t tries;     /* the same: how often it was not where it had been read */
     bool prepared;     /* shelf and lane are chosen for `op` */
     rbk_lane *lane;      /* the lane whose place in memory it takes; store thread only */
     rbk_lane *next_lane; /* the place that it takes once `op` is committed */
     size_t lane_bytes;   /* what it was counted with in `lane` */
+    rbk_waiter *waiter; /* is told what comes of `op`; NULL: nobody is */
     struct rbk_exchange *ex; /* PUT: whom to acknowledge; a reference */
     uint32_t item;     /* PUT: which member of the exchange */
     uint32_t run_slot; /* its row in the table of running methods */
+    rbk_attempt_note *note; /* RETRY, DEAD: the attempt that failed, malloc'ed; or NULL */
     const rbk_method_entry *method; /* NULL: not known (any more) */
 } rbk_ticket;
 
 /* Takes `job`; NULL when memory is out: the job is then still the caller's. */
 rbk_ticket *rbk_ticket_new(rbk_job *job);
-void rbk_ticket_free(rbk_ticket *t); /* the job too */
+/* The job too; a waiter is told. */
+void rbk_ticket_free(rbk_ticket *t);
 
 /* The one mover: `event` happens to the job. Sets job->state by the state table and
  * asks the store for `op`. An impossible move is RBK_E_STATE and changes nothing. */

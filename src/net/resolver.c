@@ -13,6 +13,7 @@
 
 #include <ares.h>
 #include <arpa/inet.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/error.h"
@@ -373,6 +374,13 @@ static void on_sock_state(void *arg, ares_socket_t fd, int in, int out)
 
 /* --- lookups --- */
 
+static atomic_uint_fast64_t lookups_begun; /* of all resolvers */
+
+uint64_t rbk_resolver_lookups(void)
+{
+    return atomic_load_explicit(&lookups_begun, memory_order_relaxed);
+}
+
 static void start_lookup(entry *e)
 {
     static const struct ares_addrinfo_hints hints = {
@@ -382,6 +390,7 @@ static void start_lookup(entry *e)
     e->n = 0;
     e->pending = true;
     e->r->n_pending++;
+    atomic_fetch_add_explicit(&lookups_begun, 1, memory_order_relaxed);
     ares_getaddrinfo(e->r->channel, e->name.p, NULL, &hints, on_result, e);
 }
 

@@ -31,6 +31,7 @@ int rbk_resolver_new(rbk_loop *l, rbk_resolver **ret, rbk_error *err);
 /* Ask these ("127.0.0.1:5353,[::1]:53") in place of the system's; before any lookup. 0,
  * or RBK_E_CONFIG. For tests and odd set-ups. */
 int rbk_resolver_set_servers(rbk_resolver *r, const char *servers);
+uint64_t rbk_resolver_lookups(void); /* begun by all resolvers; any thread */
 void rbk_resolver_free(rbk_resolver *r); /* lookups under way end with RBK_E_CLOSED */
 /* `fn` is called exactly once, perhaps before this returns (a cached answer). */
 void rbk_resolve(rbk_resolver *r, rbk_str name, int64_t timeout_ms, rbk_resolved_fn fn, void *user);

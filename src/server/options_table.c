@@ -42,6 +42,13 @@ const rbk_option rbk_option_table[] = {
      .help = "Most unfinished jobs; past it new ones are refused with 503."},
     {"store", "max_pending_bytes", SIZE(max_pending_bytes, MIB, 1024 * TIB), .def = "10G",
      .help = "Most bytes of unfinished jobs; past it new ones are refused with 503."},
+    {"store", "retention", MS(retention_ms, 0, 3650 * DAY), .def = "24h",
+     .help = "How long delivered and cancelled jobs are kept, to be looked at and sent again; "
+             "0 keeps none."},
+    {"store", "retention_bytes", SIZE(retention_bytes, 0, 1024 * TIB), .def = "1G",
+     .help = "Most bytes of delivered and cancelled jobs; past it those that ended first go."},
+    {"store", "retention_dead", MS(retention_dead_ms, SECOND, 3650 * DAY), .def = "30d",
+     .help = "How long dead jobs are kept."},
     {"store", "min_free", SIZE(min_free, 0, 1024 * TIB), .def = "256M",
      .help = "New jobs are refused while the store's disk has less free space than this."},
 

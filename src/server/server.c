@@ -220,6 +220,8 @@ static int make_engine(rbk_server *s, rbk_error *err)
         .max_pending = o->max_pending,
         .max_pending_bytes = o->max_pending_bytes,
         .min_free = o->min_free,
+        .keep = {.done_ms = o->retention_ms, .done_bytes = o->retention_bytes,
+                 .dead_ms = o->retention_dead_ms},
         .method_threads = (size_t)o->method_threads,
         .method_ms = o->method_ms,
         .max_timeout_ms = o->max_timeout_ms,
@@ -412,6 +414,11 @@ int rbk_server_reload_keys(rbk_server *s, rbk_error *err)
 uint16_t rbk_server_port(const rbk_server *s, size_t i)
 {
     return s->front ? rbk_http_front_port(s->front, i) : 0;
+}
+
+rbk_engine *rbk_server_engine(rbk_server *s)
+{
+    return s->engine;
 }
 
 int rbk_server_health(const rbk_server *s)

@@ -53,7 +53,8 @@ static rbk_store_verdict judge_absent(const rbk_store_op *op, const rbk_store_ro
 {
     if (op->kind == RBK_OP_PUT && !row->found)
         return lacks_lane(op, row) ? RBK_VERDICT_TOO_BIG : RBK_VERDICT_WRITE;
-    bool gone = op->kind == RBK_OP_DONE || op->kind == RBK_OP_PURGE;
+    /* A waiting job that has ended meanwhile ended otherwise. */
+    bool gone = (op->kind == RBK_OP_DONE && !op->waiting) || op->kind == RBK_OP_PURGE;
     return gone ? RBK_VERDICT_DONE : RBK_VERDICT_STALE;
 }
 

@@ -19,7 +19,7 @@
 #include <time.h>
 
 #define OP_BIT(kind) (1u << (kind))
-enum { ANY_OP = 0xff, UNTIL_TOLD = -1 };
+enum { ANY_OP = 0xfff, UNTIL_TOLD = -1 };
 
 typedef struct fault {
     int err;
@@ -32,12 +32,13 @@ static struct disk {
     pthread_mutex_t lock;
     pthread_cond_t moved;
     rbk_store *inner;
-    fault apply, claim, open, recover;
+    fault apply, claim, open, recover, hold, sweep;
     unsigned gate; /* commits that hold one of these kinds wait */
     int at_gate;
     atomic_int commit_ms; /* how long each commit takes */
     atomic_int handles;   /* open ones */
     atomic_int applies, claims, scans, opens, recoveries;
+    atomic_int most_ended; /* jobs purged in one commit */
 } disk = {.lock = PTHREAD_MUTEX_INITIALIZER, .moved = PTHREAD_COND_INITIALIZER};
 
 /* --- The store's side --------------------------------------------------------------- */
@@ -91,8 +92,12 @@ static inline int faulty_apply(rbk_store *st, rbk_store_op *ops, size_t n, rbk_e
 {
     unsigned kinds = 0;
     bool after = false;
-    for (size_t i = 0; i < n; i++)
+    int ended = 0;
+    for (size_t i = 0; i < n; i++) {
         kinds |= OP_BIT(ops[i].kind);
+        ended += ops[i].kind == RBK_OP_PURGE;
+    }
+    disk.most_ended = ended > disk.most_ended ? ended : disk.most_ended;
     disk.applies++;
     pass_gate(kinds);
     int ms = disk.commit_ms;
@@ -168,12 +173,18 @@ static inline int faulty_attempts(rbk_store *st, int64_t seq, size_t max, rbk_at
 static inline int faulty_sweep(rbk_store *st, const rbk_store_keep *keep, rbk_wall_ms now,
                                size_t max, rbk_error *err)
 {
-    return rbk_store_memory.sweep(st, keep, now, max, err);
+    bool ignored = false;
+    int r = meet(&disk.sweep, ANY_OP, &ignored);
+    return r < 0 ? rbk_fail(err, r, "the disk has a bad day")
+                 : rbk_store_memory.sweep(st, keep, now, max, err);
 }
 
 static inline int faulty_hold(rbk_store *st, rbk_str receiver, bool hold, rbk_error *err)
 {
-    return rbk_store_memory.hold(st, receiver, hold, err);
+    bool ignored = false;
+    int r = meet(&disk.hold, ANY_OP, &ignored);
+    return r < 0 ? rbk_fail(err, r, "the disk has a bad day")
+                 : rbk_store_memory.hold(st, receiver, hold, err);
 }
 
 static inline int faulty_holds(rbk_store *st, rbk_str after, size_t max, rbk_lane_due *ret,
@@ -262,7 +273,7 @@ static inline void disk_wipe(void)
     if (disk.handles == 0)
         rbk_store_memory.close(disk.inner);
     disk.inner = NULL;
-    disk.apply = disk.claim = disk.open = disk.recover = (fault){0};
+    disk.apply = disk.claim = disk.open = disk.recover = disk.hold = disk.sweep = (fault){0};
     disk.gate = 0;
     disk.at_gate = 0;
     disk.commit_ms = 0;

@@ -49,13 +49,13 @@ static void give_up(int status, uint32_t most, const char *reason)
 static void test_dead_at_the_end_of_the_schedule(void **state)
 {
     (void)state;
-    give_up(500, 5, "status");
+    give_up(500, 5, "STATUS");
 }
 
 static void test_dead_when_the_receiver_is_gone(void **state)
 {
     (void)state;
-    give_up(410, 1, "gone");
+    give_up(410, 1, "GONE");
 }
 
 /* What was accepted under another policy goes dead, not out. */

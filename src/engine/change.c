@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* engine/change.c - see change.h: requests for changes, and what a change is for a job in each
+ * state. The moves are those of core/job_state.c. Any thread. */
+#include "engine/change.h"
+
+#include "core/envelope.h"
+#include "engine/lanes.h"
+#include "engine/reader.h"
+#include "engine/store_thread.h"
+
+#include <stdlib.h>
+
+enum { TRIES = 100 };
+
+/* --- Requests --------------------------------------------------------------------------- */
+
+static void dropped(rbk_waiter *w)
+{
+    rbk_changing_tell((rbk_changing *)(void *)w, RBK_E_BUSY);
+}
+
+int rbk_changing_new(rbk_engine *e, const rbk_change *change, rbk_changed_fn fn, void *user,
+                     rbk_changing **ret)
+{
+    rbk_changing *c = calloc(1, sizeof *c);
+    char *to = change->to.p ? strndup(change->to.p, change->to.n) : NULL;
+    int r = c == NULL || (change->to.p && to == NULL) ? RBK_E_NOMEM : 0;
+    if (r == 0) {
+        *c = (rbk_changing){.waiter = {dropped},
+                            .e = e,
+                            .kind = change->kind,
+                            .one = change->id.p != NULL,
+                            .to = to,
+                            .fn = fn,
+                            .user = user,
+                            .left = 1};
+        rbk_link_init(&c->link);
+        pthread_mutex_lock(&e->changes_lock);
+        if (e->n_changes >= RBK_CHANGES_MAX) {
+            r = RBK_E_BUSY;
+        } else {
+            rbk_link_append(&e->changes, &c->link);
+            e->n_changes++;
+        }
+        pthread_mutex_unlock(&e->changes_lock);
+    }
+    if (r < 0) {
+        free(to);
+        free(c);
+        return r;
+    }
+    *ret = c;
+    return 0;
+}
+
+void rbk_changing_owe(rbk_changing *c)
+{
+    pthread_mutex_lock(&c->e->changes_lock);
+    c->left++;
+    pthread_mutex_unlock(&c->e->changes_lock);
+}
+
+static const char *name_of(rbk_change_kind kind)
+{
+    static const char *const names[] = {
+        [RBK_CHANGE_RETRY] = "retry", [RBK_CHANGE_CANCEL] = "cancel", [RBK_CHANGE_PURGE] = "purge"};
+    return names[kind];
+}
+
+/* With the lock held, which it lets go. */
+static void leave(rbk_changing *c)
+{
+    rbk_engine *e = c->e;
+    bool last = --c->left == 0;
+    if (last) {
+        rbk_link_remove(&c->link);
+        e->n_changes--;
+    }
+    pthread_mutex_unlock(&e->changes_lock);
+    if (!last)
+        return;
+    if (c->sum.changed)
+        rbk_event(RBK_LOG(e), RBK_INFO, "jobs.changed", RBK_FZ("change", name_of(c->kind)),
+                  RBK_F("jobs", c->sum.changed));
+    if (!c->told)
+        c->fn(c->user, &c->sum);
+    free(c->to);
+    free(c);
+}
+
+void rbk_changing_tell(rbk_changing *c, int err)
+{
+    pthread_mutex_lock(&c->e->changes_lock);
+    if (err == 0)
+        c->sum.changed++;
+    else
+        c->sum.skipped++;
+    /* A page goes on over jobs that are not as it takes them. */
+    if (err && (c->one || (err != RBK_E_STATE && err != RBK_E_NOTFOUND && err != RBK_E_BUSY)))
+        c->sum.err = err;
+    leave(c);
+}
+
+void rbk_changing_leave(rbk_changing *c)
+{
+    pthread_mutex_lock(&c->e->changes_lock);
+    leave(c);
+}
+
+void rbk_changing_forget(rbk_changing *c)
+{
+    pthread_mutex_lock(&c->e->changes_lock);
+    c->told = true;
+    leave(c);
+}
+
+void rbk_changes_end(rbk_engine *e)
+{
+    rbk_changing all[RBK_CHANGES_MAX];
+    size_t n = 0;
+    pthread_mutex_lock(&e->changes_lock);
+    for (rbk_link *l = e->changes.next; l != &e->changes; l = l->next) {
+        rbk_changing *c = RBK_OF_LINK(l, rbk_changing, link);
+        if (!c->told && n < RBK_CHANGES_MAX)
+            all[n++] = *c;
+        c->told = true;
+    }
+    pthread_mutex_unlock(&e->changes_lock);
+    for (size_t i = 0; i < n; i++) {
+        all[i].sum.err = RBK_E_BUSY;
+        all[i].fn(all[i].user, &all[i].sum);
+    }
+}
+
+/* --- A job's change ----------------------------------------------------------------------- */
+
+/* A response of nothing but the error. */
+static int answer_cancelled(rbk_job *job)
+{
+    rbk_buf b = RBK_BUF(SIZE_MAX / 2);
+    rbk_to to = {job->rpc_id, (job->flags & RBK_JOB_VERSIONED) != 0};
+    rbk_write_fault(&b, to, RBK_E_CANCELLED, RBK_STR_NONE);
+    if (b.err) {
+        rbk_buf_free(&b);
+        return RBK_E_NOMEM;
+    }
+    job->response = rbk_buf_view(&b);
+    job->mem[1] = b.p;
+    return 0;
+}
+
+static int prepare_cancel(rbk_ticket *t)
+{
+    rbk_job *job = t->job;
+    if (job->state == RBK_JOB_DUE)
+        return rbk_ticket_move(t, RBK_EV_CANCEL, RBK_OP_DONE);
+    int r = rbk_job_is_terminal((rbk_job_state)job->state)
+                ? RBK_E_STATE
+                : rbk_ticket_move(t, RBK_EV_CANCEL, RBK_OP_RESULT);
+    if (r < 0)
+        return r;
+    if (job->flags & RBK_JOB_NOTIFICATION) { /* nothing is to be sent: it ends at once */
+        uint8_t from = t->from;
+        r = rbk_ticket_move(t, RBK_EV_CANCEL, RBK_OP_DONE);
+        t->from = from;
+        return r;
+    }
+    return answer_cancelled(job);
+}
+
+static int prepare_retry(rbk_ticket *t, const rbk_job *stored)
+{
+    if ((t->job->flags & RBK_JOB_NOTIFICATION) || stored->response.n == 0)
+        return RBK_E_STATE;
+    if (t->job->state != RBK_JOB_DUE)
+        return rbk_ticket_move(t, RBK_EV_REDRIVE, RBK_OP_REDRIVE);
+    if (rbk_changing_of(t)->to)
+        return RBK_E_STATE;
+    t->op = RBK_OP_PARK; /* nothing moves but its time */
+    t->from = RBK_JOB_DUE;
+    return 0;
+}
+
+static int prepare_purge(rbk_ticket *t)
+{
+    uint8_t s = t->job->state;
+    if (s != RBK_JOB_DEAD && s != RBK_JOB_DELIVERED && s != RBK_JOB_CANCELLED)
+        return RBK_E_STATE;
+    t->op = RBK_OP_PURGE;
+    t->from = s;
+    return 0;
+}
+
+static int prepare(rbk_ticket *t, const rbk_job *stored)
+{
+    switch (rbk_changing_of(t)->kind) {
+    case RBK_CHANGE_RETRY:
+        return prepare_retry(t, stored);
+    case RBK_CHANGE_CANCEL:
+        return prepare_cancel(t);
+    case RBK_CHANGE_PURGE:
+        return prepare_purge(t);
+    }
+    return RBK_E_STATE;
+}
+
+/* Of the job, what the change needs: a page of large jobs stays small. */
+static rbk_job *copy_for_change(const rbk_changing *c, const rbk_job *job)
+{
+    char lane[RBK_LANE_MAX + 1];
+    rbk_wall_ms now = rbk_engine_now(c->e);
+    rbk_str callback = c->to ? rbk_str_z(c->to) : job->callback;
+    rbk_send_lane(callback, lane);
+    rbk_job view = {.seq = job->seq, .rnd = job->rnd, .state = job->state, .flags = job->flags,
+                    .attempts = job->attempts, .last_status = job->last_status,
+                    .created = job->created, .due = now, .first_attempt = now,
+                    .lane = rbk_str_z(lane), .rpc_id = job->rpc_id,
+                    .callback = c->to ? callback : RBK_STR_NONE};
+    return rbk_job_copy(&view);
+}
+
+int rbk_change_ticket(rbk_changing *c, const rbk_job *job, rbk_ticket **ret)
+{
+    rbk_job *mine = copy_for_change(c, job);
+    rbk_ticket *t = mine ? rbk_ticket_new(mine) : NULL;
+    if (t == NULL) {
+        rbk_job_free(mine);
+        return RBK_E_NOMEM;
+    }
+    t->waiter = &c->waiter;
+    t->waiting = true;
+    t->shelf = RBK_SHELF_WAIT;
+    int r = prepare(t, job);
+    if (r < 0) {
+        t->waiter = NULL;
+        rbk_ticket_free(t);
+        return r;
+    }
+    *ret = t;
+    return 0;
+}
+
+/* --- Once more ------------------------------------------------------------------------------ */
+
+typedef struct again_question {
+    rbk_question q; /* first */
+    rbk_ticket *t;
+    rbk_job *found;
+    int err;
+} again_question;
+
+static void look_again(rbk_question *q, const rbk_store_ops *ops, rbk_store *st)
+{
+    again_question *a = (again_question *)(void *)q;
+    const rbk_job *job = a->t->job;
+    rbk_error err = {0};
+    a->err = st ? ops->get(st, job->seq, job->rnd, &a->found, &err) : RBK_E_BUSY;
+}
+
+static void try_again(rbk_question *q)
+{
+    again_question *a = (again_question *)(void *)q;
+    rbk_ticket *t = a->t, *next = NULL;
+    rbk_changing *c = rbk_changing_of(t);
+    int r = a->err < 0 ? a->err : rbk_change_ticket(c, a->found, &next);
+    if (r < 0) {
+        rbk_changing_tell(c, r);
+    } else {
+        next->tries = t->tries;
+        rbk_store_push_change(c->e->store, next);
+    }
+    t->waiter = NULL;
+    rbk_ticket_free(t);
+    rbk_job_free(a->found);
+    free(a);
+}
+
+void rbk_change_again(rbk_ticket *t)
+{
+    again_question *a = t->tries < TRIES ? calloc(1, sizeof *a) : NULL;
+    if (a) {
+        *a = (again_question){.q = {.look = look_again, .tell = try_again}, .t = t};
+        t->tries++;
+        if (rbk_reader_ask(rbk_changing_of(t)->e->reader, &a->q) == 0)
+            return;
+        free(a);
+    }
+    rbk_ticket_free(t); /* which says that it is busy */
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* engine/change.h - changes of stored jobs that an operator wants: retry, cancel, purge.
+ *
+ * A request (rbk_changing) begins with a look-up on the reader thread. Each job that was found
+ * becomes a ticket that owes the request one answer, with a change that is made only if the job
+ * is in the store alone (`waiting`). The store thread puts it into an ordinary commit. A job that
+ * turns out to be in memory is asked for where it is: method threads (a queued or running
+ * call) or its courier loop; its own ticket then carries the change, and the debt. A job that is
+ * on its way between two places, or has changed since it was read, is read again. */
+#ifndef RBK_ENGINE_CHANGE_H
+#define RBK_ENGINE_CHANGE_H
+
+#include "engine/admin.h"
+#include "engine/engine_impl.h"
+
+enum { RBK_CHANGES_MAX = 16 }; /* requests at one time */
+
+typedef struct rbk_changing {
+    rbk_waiter waiter; /* first */
+    rbk_link link; /* among those of the engine. This and `left`, `sum`, `told`: e->changes_lock */
+    rbk_engine *e;
+    rbk_change_kind kind;
+    bool one;      /* by id: an error is the answer */
+    char *to;      /* RETRY: another callback, or NULL */
+    rbk_changed_fn fn;
+    void *user;
+    size_t left;   /* answers that are owed */
+    rbk_changed sum;
+    bool told;
+} rbk_changing;
+
+static inline rbk_changing *rbk_changing_of(const rbk_ticket *t)
+{
+    return (rbk_changing *)(void *)t->waiter;
+}
+
+/* A request that owes one answer, to its maker. RBK_E_BUSY: too many; RBK_E_NOMEM. */
+int rbk_changing_new(rbk_engine *e, const rbk_change *change, rbk_changed_fn fn, void *user,
+                     rbk_changing **ret);
+/* One more answer will be given. */
+void rbk_changing_owe(rbk_changing *c);
+/* One that was owed: 0, the job is changed; or why not. After the last one the request is
+ * answered and gone. Any thread. */
+void rbk_changing_tell(rbk_changing *c, int err);
+/* The maker's own answer: nothing but that it is done. */
+void rbk_changing_leave(rbk_changing *c);
+/* Nothing came of it, and nobody was told: the maker tells. */
+void rbk_changing_forget(rbk_changing *c);
+/* All that are left are answered RBK_E_BUSY: the engine has ended. */
+void rbk_changes_end(rbk_engine *e);
+
+/* A ticket that changes `job`, as it was read, and owes an answer to `c`. RBK_E_STATE: this job
+ * cannot be changed so; RBK_E_NOMEM. The job stays the caller's. */
+int rbk_change_ticket(rbk_changing *c, const rbk_job *job, rbk_ticket **ret);
+/* The job was not where it had been: it is read again, some times, and then is busy. Takes the
+ * ticket. Any thread. */
+void rbk_change_again(rbk_ticket *t);
+
+#endif

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What an operator is told when the disk has moods: never that something was done that was not,
+ * and always something. */
+#include "admin_rig.h"
+
+/* The next commit with such an operation is made, and nobody can say so. */
+static void doubt_once(rbk_op_kind kind)
+{
+    disk_set(&disk.apply, (fault){.err = RBK_E_UNKNOWN, .left = 1, .kinds = OP_BIT(kind),
+                                  .after = true});
+}
+
+static void make_dead(rbk_server *s, char id[40])
+{
+    uint64_t dead = stats_of(s).dead;
+    far_end.status = 410;
+    make_job(s, "quick", "", id);
+    WAIT_FOR(stats_of(s).dead == dead + 1);
+    far_end.status = 200;
+}
+
+static void test_changes_in_doubt_are_made_once(void **state)
+{
+    rbk_server *s = run_server();
+    char id[40], delayed[40];
+    (void)state;
+    make_dead(s, id);
+    doubt_once(RBK_OP_REDRIVE);
+    assert_int_equal(change_one(s, RBK_CHANGE_RETRY, id), 0);
+    WAIT_FOR(stats_of(s).delivered == 1);
+    doubt_once(RBK_OP_RESULT);
+    make_job(s, "quick", ",\"$rpc.delay\":3600", delayed);
+    assert_int_equal(change_one(s, RBK_CHANGE_CANCEL, delayed), 0);
+    WAIT_FOR(stats_of(s).delivered == 2);
+    doubt_once(RBK_OP_PURGE);
+    assert_int_equal(change_one(s, RBK_CHANGE_PURGE, id), 0);
+    assert_false(look_at(s, id).found);
+    WAIT_FOR(stats_of(s).in_memory == 0);
+    assert_int_equal(stats_of(s).pending, 0);
+    assert_int_equal(far_end.delivered, 2);
+    rbk_server_free(s);
+}
+
+static void test_a_cancel_in_doubt_counts_once(void **state)
+{
+    rbk_server *s = make_server();
+    char id[40];
+    (void)state;
+    set(s, "delivery.schedule", "1h");
+    start(s);
+    far_end.status = 500;
+    make_job(s, "quick", "", id);
+    WAIT_FOR(look_at(s, id).attempts == 1);
+    doubt_once(RBK_OP_DONE);
+    assert_int_equal(change_one(s, RBK_CHANGE_CANCEL, id), 0);
+    assert_int_equal(state_of(s, id), RBK_JOB_CANCELLED);
+    assert_int_equal(stats_of(s).pending, 0);
+    assert_int_equal(metrics_of(s).cancelled, 1);
+    rbk_server_free(s);
+}
+
+static void test_without_room_there_is_only_less(void **state)
+{
+    rbk_server *s = run_server();
+    char id[40], other[40];
+    (void)state;
+    make_dead(s, id);
+    make_dead(s, other);
+    disk_fail(&disk.apply, RBK_E_DISK_FULL, UNTIL_TOLD,
+              OP_BIT(RBK_OP_PUT) | OP_BIT(RBK_OP_REDRIVE));
+    assert_int_equal(change_one(s, RBK_CHANGE_RETRY, id), RBK_E_BUSY);
+    assert_int_equal(state_of(s, id), RBK_JOB_DEAD);
+    assert_int_equal(change_one(s, RBK_CHANGE_PURGE, other), 0);
+    assert_int_equal(rbk_engine_ready(rbk_server_engine(s)), RBK_E_BUSY);
+    disk_heal(&disk.apply);
+    WAIT_FOR(rbk_engine_ready(rbk_server_engine(s)) == 0);
+    assert_int_equal(change_one(s, RBK_CHANGE_RETRY, id), 0);
+    WAIT_FOR(stats_of(s).delivered == 1);
+    rbk_server_free(s);
+}
+
+static void test_without_a_disk_nothing_is_changed(void **state)
+{
+    rbk_server *s = run_server();
+    char id[40];
+    change_answer a = {0};
+    (void)state;
+    make_dead(s, id);
+    disk_fail(&disk.apply, RBK_E_IO, UNTIL_TOLD, ANY_OP);
+    disk_fail(&disk.open, RBK_E_IO, UNTIL_TOLD, ANY_OP);
+    assert_int_equal(change_one(s, RBK_CHANGE_RETRY, id), RBK_E_BUSY);
+    assert_int_equal(rbk_engine_ready(rbk_server_engine(s)), RBK_E_IO);
+    assert_false(look_at(s, id).found);
+    assert_int_equal(rbk_engine_hold_receiver(rbk_server_engine(s), RBK_STR(RECEIVER), true,
+                                              on_changed, &a), 0);
+    WAIT_FOR(a.count);
+    assert_int_equal(a.got.err, RBK_E_IO);
+    rbk_server_free(s);
+}
+
+static void test_a_hold_that_is_not_durable_is_none(void **state)
+{
+    rbk_server *s = run_server();
+    change_answer a = {0};
+    (void)state;
+    disk_fail(&disk.hold, RBK_E_DISK_FULL, 1, ANY_OP);
+    assert_int_equal(rbk_engine_hold_receiver(rbk_server_engine(s), RBK_STR(RECEIVER), true,
+                                              on_changed, &a), 0);
+    WAIT_FOR(a.count);
+    assert_int_equal(a.got.err, RBK_E_DISK_FULL);
+    assert_int_equal(receivers_of(s, "").n, 0);
+    assert_int_equal(ask_job(s, "quick", ""), 200);
+    WAIT_FOR(stats_of(s).delivered == 1);
+    rbk_server_free(s);
+}
+
+/* A sweep that fails is tried again, and holds nobody up. */
+static void test_a_sweep_is_tried_again(void **state)
+{
+    rbk_server *s = make_server();
+    char id[40];
+    (void)state;
+    set(s, "store.retention", "10ms");
+    disk_fail(&disk.sweep, RBK_E_BUSY, 2, ANY_OP);
+    start(s);
+    make_job(s, "quick", "", id);
+    WAIT_FOR(stats_of(s).delivered == 1);
+    WAIT_FOR(!look_at(s, id).found);
+    assert_int_equal(disk.sweep.left, 0);
+    rbk_server_free(s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        RIG_TEST(test_changes_in_doubt_are_made_once),
+        RIG_TEST(test_a_cancel_in_doubt_counts_once),
+        RIG_TEST(test_without_room_there_is_only_less),
+        RIG_TEST(test_without_a_disk_nothing_is_changed),
+        RIG_TEST(test_a_hold_that_is_not_durable_is_none),
+        RIG_TEST(test_a_sweep_is_tried_again),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
