@@ -7,12 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { OWN_MAX = 16 };
+enum { OWN_MAX = 24 };
 
-/* The addresses of server.listen, which options_check has looked at. */
-static size_t find_own(const char *listen, rbk_own_listener own[OWN_MAX])
+/* The addresses of an option that options_check has looked at, behind `n` others. */
+static size_t find_own(const char *listen, size_t n, rbk_own_listener own[OWN_MAX])
 {
-    size_t n = 0;
     for (const char *p = listen; *p && n < OWN_MAX;) {
         size_t len = strcspn(p, ",");
         rbk_str item = rbk_str_trim((rbk_str){p, len});
@@ -34,31 +33,6 @@ static size_t find_own(const char *listen, rbk_own_listener own[OWN_MAX])
     return n;
 }
 
-/* What an operator would look at. */
-static const char *check_of(rbk_dsn_fault fault)
-{
-    switch (fault) {
-    case RBK_DSN_OK:
-    case RBK_DSN_EMPTY:
-    case RBK_DSN_TOO_LONG:
-        return "text (1 to 2,048 bytes, no control characters)";
-    case RBK_DSN_NO_PROTOCOL:
-    case RBK_DSN_PROTOCOL:
-        return "protocol (callback.schemes)";
-    case RBK_DSN_INVALID:
-    case RBK_DSN_USERINFO:
-        return "grammar (RFC 3986, without user info and fragment)";
-    case RBK_DSN_PORT:
-        return "port (callback.ports)";
-    case RBK_DSN_HOST:
-        return "host (callback.hosts, special-use names)";
-    case RBK_DSN_ADDRESS:
-    case RBK_DSN_NO_ADDRESS:
-        return "address (callback.allow, callback.deny, own listeners)";
-    }
-    return "unknown";
-}
-
 static int check(const rbk_options *o, const char *text)
 {
     rbk_own_listener own[OWN_MAX];
@@ -69,7 +43,8 @@ static int check(const rbk_options *o, const char *text)
     rbk_error err = {0};
     rbk_dsn dsn;
     char reason[160];
-    int r = rbk_netpolicy_new(&conf, own, find_own(o->listen, own), &policy, &err);
+    size_t n = find_own(o->admin_listen, find_own(o->listen, 0, own), own);
+    int r = rbk_netpolicy_new(&conf, own, n, &policy, &err);
     if (r < 0)
         return rbk_failed(r, err.detail);
     rbk_dsn_fault fault = rbk_netpolicy_check(policy, rbk_str_z(text), &dsn);
@@ -79,7 +54,7 @@ static int check(const rbk_options *o, const char *text)
         return RBK_EXIT_OK;
     }
     rbk_dsn_reason(fault, rbk_str_z(text), conf.schemes, reason);
-    printf("refused: %s\ncheck: %s\n", reason, check_of(fault));
+    printf("refused: %s\ncheck: %s\n", reason, rbk_dsn_check(fault));
     return RBK_EXIT_FAILED;
 }
 

@@ -41,6 +41,8 @@ static void reload(rbk_server *s, const rbk_settings *settings, const rbk_log *l
     rbk_options_free(o);
     if (rbk_server_reload_keys(s, &err) < 0)
         rbk_event(log, RBK_ERROR, "signing.refused", RBK_FZ("detail", err.detail));
+    if (rbk_server_reload_token(s, &err) < 0)
+        rbk_event(log, RBK_ERROR, "admin.token_refused", RBK_FZ("detail", err.detail));
 }
 
 static int wait_for_end(rbk_server *s, const rbk_settings *settings, const rbk_log *log)

@@ -177,6 +177,8 @@ static int set_variable(rbk_options *o, rbk_str name, rbk_str value, rbk_error *
             dot = true;
         }
     }
+    if (rbk_str_eqz(name, ENV_PREFIX "ADMIN")) /* where the commands find a server; no option */
+        return 0;
     int r = rbk_options_set(o, (rbk_str){key, n}, value, &what);
     if (r < 0)
         rbk_fail(err, r, "environment: %.*s: %s", name.n > 100 ? 100 : RBK_FMT(name), what.detail);
@@ -202,6 +204,9 @@ int rbk_options_check(const rbk_options *o, rbk_error *err)
 {
     if (o->ca_only && o->ca_file[0] == 0)
         return rbk_fail(err, RBK_E_CONFIG, "delivery.ca_only: needs delivery.ca_file");
+    if (o->admin_token_file[0] == 0 && !rbk_is_loopback_listen(rbk_str_z(o->admin_listen)))
+        return rbk_fail(err, RBK_E_CONFIG,
+                        "admin.listen: other addresses than loopback need admin.token_file");
     if (o->per_receiver > o->in_flight)
         return rbk_fail(err, RBK_E_CONFIG,
                         "delivery.per_receiver: is greater than delivery.in_flight");

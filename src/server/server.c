@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "engine/engine.h"
+#include "front/admin.h"
 #include "front/http_front.h"
 #include "method/module.h"
 #include "seam/stores.h"
@@ -35,6 +36,7 @@ struct rbk_server {
     rbk_modules *modules;
     rbk_netpolicy *policy;
     rbk_http_front *front;
+    rbk_admin_front *admin;
     rbk_engine *engine;
     rbk_signing signing;
     bool tried;
@@ -72,7 +74,9 @@ rbk_server *rbk_server_new(void)
         return NULL;
     s->options = rbk_options_new();
     s->methods = rbk_methods_new();
-    if (s->options == NULL || s->methods == NULL) {
+    /* Whoever embeds a server asks for a second port, or has none. */
+    if (s->options == NULL || s->methods == NULL ||
+        rbk_options_set(s->options, RBK_STR("admin.listen"), RBK_STR(""), NULL) < 0) {
         rbk_server_free(s);
         return NULL;
     }
@@ -192,11 +196,46 @@ static int make_front(rbk_server *s, rbk_error *err)
         &s->front, err);
 }
 
+/* One line; blanks and the end of line around it do not count. */
+static int read_token(rbk_server *s, rbk_error *err)
+{
+    const char *path = s->options->admin_token_file;
+    rbk_buf text;
+    rbk_error what = {0};
+    if (path[0] == 0)
+        return 0;
+    int r = rbk_secret_read(path, &text, &what);
+    if (r < 0)
+        rbk_fail(err, r, "admin.token_file: %s", what.detail);
+    rbk_str token = rbk_buf_view(&text);
+    while (token.n && strchr(" \t\r\n", token.p[token.n - 1]))
+        token.n--;
+    bool ok = token.n >= RBK_ADMIN_TOKEN_MIN && token.n <= RBK_ADMIN_TOKEN_MAX;
+    for (size_t i = 0; ok && i < token.n; i++)
+        ok = token.p[i] > ' ' && token.p[i] <= '~';
+    if (r == 0 && !ok)
+        r = rbk_fail(err, RBK_E_CONFIG,
+                     "admin.token_file: %s: must be one line of %d to %d ASCII characters without "
+                     "blanks", path, RBK_ADMIN_TOKEN_MIN, RBK_ADMIN_TOKEN_MAX);
+    if (r == 0)
+        rbk_admin_front_use_token(s->admin, token);
+    rbk_secret_free(&text);
+    return r;
+}
+
+static int make_admin(rbk_server *s, rbk_error *err)
+{
+    rbk_admin_front_conf conf = {.listen = rbk_str_z(s->options->admin_listen), .log = &s->log};
+    int r = rbk_admin_front_new(&conf, &s->admin, err);
+    return r < 0 ? r : read_token(s, err);
+}
+
 static int make_policy(rbk_server *s, rbk_error *err)
 {
     const rbk_options *o = s->options;
-    rbk_own_listener own[RBK_LISTENERS_MAX];
+    rbk_own_listener own[RBK_LISTENERS_MAX + RBK_ADMIN_LISTENERS_MAX];
     size_t n = rbk_http_front_listeners(s->front, own, RBK_LISTENERS_MAX);
+    n += rbk_admin_front_listeners(s->admin, own + n, RBK_ADMIN_LISTENERS_MAX);
     return rbk_netpolicy_new(
         &(rbk_netpolicy_conf){
             .schemes = rbk_str_z(o->schemes),
@@ -277,9 +316,10 @@ static int start_all(rbk_server *s, rbk_error *err)
         (r = rbk_options_check_files(s->options, err)) < 0 || (r = load_modules(s, err)) < 0)
         return r;
     set_timeouts(s);
-    if ((r = make_front(s, err)) < 0 || (r = make_policy(s, err)) < 0 ||
+    if ((r = make_front(s, err)) < 0 || (r = make_admin(s, err)) < 0 || (r = make_policy(s, err)) < 0 ||
         (r = make_engine(s, err)) < 0 || (r = make_keys(s, err)) < 0 ||
-        (r = rbk_engine_start(s->engine, err)) < 0)
+        (r = rbk_engine_start(s->engine, err)) < 0 ||
+        (r = rbk_admin_front_start(s->admin, s->engine, s->policy, err)) < 0)
         return r;
     return rbk_http_front_start(s->front, s->engine, err);
 }
@@ -319,15 +359,27 @@ static void log_started(rbk_server *s)
         rbk_event(&s->log, RBK_INFO, "server.listening", RBK_FZ("addr", addr),
                   RBK_F("port", own[i].port), RBK_FZ("path", s->options->path));
     }
+    n = rbk_admin_front_listeners(s->admin, own, RBK_LISTENERS_MAX);
+    for (size_t i = 0; i < n; i++) {
+        char addr[46];
+        rbk_format_addr(own[i].kind, own[i].addr, addr);
+        rbk_event(&s->log, RBK_INFO, "admin.listening", RBK_FZ("addr", addr),
+                  RBK_F("port", own[i].port),
+                  RBK_FZ("token", s->options->admin_token_file[0] ? "yes" : "no"));
+    }
 }
 
 /* A start that failed halfway: what serves already stops. */
 static void undo_start(rbk_server *s)
 {
+    if (s->admin)
+        rbk_admin_front_ending(s->admin);
     if (s->engine) {
         rbk_engine_refuse(s->engine);
         rbk_engine_stop(s->engine, 0);
     }
+    if (s->admin)
+        rbk_admin_front_stop(s->admin);
     if (s->front)
         rbk_http_front_stop(s->front);
 }
@@ -368,7 +420,9 @@ int rbk_server_stop(rbk_server *s)
     s->running = false;
     rbk_engine_refuse(s->engine);
     rbk_http_front_drain(s->front);
+    rbk_admin_front_ending(s->admin);
     int r = rbk_engine_stop(s->engine, s->options->drain_ms);
+    rbk_admin_front_stop(s->admin);
     wait_for_clients(s, rbk_mono_now() + LINGER_MS);
     rbk_http_front_stop(s->front);
     rbk_stats stats;
@@ -386,6 +440,8 @@ void rbk_server_free(rbk_server *s)
     bool all_ended = rbk_engine_free(s->engine);
     rbk_http_front_free(s->front);
     s->front = NULL;
+    rbk_admin_front_free(s->admin);
+    s->admin = NULL;
     if (!all_ended)
         return;
     rbk_netpolicy_free(s->policy);
@@ -407,6 +463,13 @@ int rbk_server_reload_keys(rbk_server *s, rbk_error *err)
     if (r == 0)
         use_keys(s, keys);
     return r;
+}
+
+int rbk_server_reload_token(rbk_server *s, rbk_error *err)
+{
+    if (!s->running)
+        return rbk_fail(err, RBK_E_STATE, "the server does not run");
+    return read_token(s, err);
 }
 
 /* --- While it runs ------------------------------------------------------------------------------ */

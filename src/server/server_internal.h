@@ -15,6 +15,9 @@ int rbk_server_use_options(rbk_server *s, rbk_options *o);
  * stay, and `err` tells. RBK_E_STATE unless it runs. */
 int rbk_server_reload_keys(rbk_server *s, rbk_error *err);
 
+/* The same for admin.token_file. */
+int rbk_server_reload_token(rbk_server *s, rbk_error *err);
+
 /* The engine of a server that runs, for what engine/admin.h offers. */
 struct rbk_engine *rbk_server_engine(rbk_server *s);
 
