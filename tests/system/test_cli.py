@@ -16,7 +16,8 @@ import pytest
 from lib.server import build, clean_env, ringback, root
 from lib.wait import until
 
-COMMANDS = ["serve", "demo", "listen", "call", "check-dsn", "config", "keygen"]
+COMMANDS = ["serve", "demo", "listen", "call", "check-dsn", "config", "keygen", "jobs", "receivers",
+            "stats", "store"]
 
 
 def run(*words, env=None, cwd=None, code=0):
