@@ -89,8 +89,8 @@ static int tell_error(yyjson_val *error)
     return usage ? RBK_EXIT_USAGE : RBK_EXIT_FAILED;
 }
 
-static yyjson_doc *judge(const char *url, int status, const rbk_buf *answer, yyjson_val **ret_result,
-                         int *ret_code)
+static yyjson_doc *judge(const char *url, int status, const rbk_buf *answer,
+                         yyjson_val **ret_result, int *ret_code)
 {
     if (status != 200) {
         *ret_code = tell_status(url, status);
@@ -143,7 +143,7 @@ yyjson_doc *rbk_admin_ask(const rbk_admin_client *c, const char *method, rbk_str
     return doc;
 }
 
-/* --- Output ------------------------------------------------------------------------------------ */
+/* --- Output ------------------------------------------------------------------------------ */
 
 void rbk_columns_add(rbk_columns *t, const char *cell)
 {

@@ -97,7 +97,7 @@ static void take_flag(jobs *j, int flag, const char *value)
         add_string(j, flags[flag].name, value);
 }
 
-/* --- Answers --------------------------------------------------------------------------------- */
+/* --- Answers ----------------------------------------------------------------------------- */
 
 static const char *text_of(yyjson_val *obj, const char *name)
 {
@@ -166,7 +166,7 @@ static void print_job(yyjson_val *job)
     rbk_columns_print(&a);
 }
 
-/* --- Pages ---------------------------------------------------------------------------------------- */
+/* --- Pages ------------------------------------------------------------------------------- */
 
 typedef struct pages {
     char cursor[32]; /* empty: from the start, or the end */

@@ -14,7 +14,7 @@ static const char *text_of(yyjson_val *obj, const char *name)
     return yyjson_is_raw(v) ? yyjson_get_raw(v) : yyjson_get_str(v);
 }
 
-/* --- Receivers ---------------------------------------------------------------------------------- */
+/* --- Receivers --------------------------------------------------------------------------- */
 
 static void print_receivers(const rbk_admin_client *c, yyjson_val *list, bool first)
 {
@@ -53,7 +53,8 @@ static int list_receivers(const rbk_admin_client *c)
             rbk_buf_json_str(&params, rbk_str_z(after));
         }
         rbk_buf_c(&params, '}');
-        yyjson_doc *doc = rbk_admin_ask(c, "rpc.receivers.list", rbk_buf_view(&params), &result, &code);
+        yyjson_doc *doc =
+            rbk_admin_ask(c, "rpc.receivers.list", rbk_buf_view(&params), &result, &code);
         rbk_buf_free(&params);
         if (doc == NULL)
             return code;
@@ -81,8 +82,8 @@ static int hold_receiver(const rbk_admin_client *c, const char *verb, const char
     if (doc && c->json)
         rbk_print_json(result);
     else if (doc)
-        printf("%s\n", strcmp(verb, "pause") == 0 ? "paused: nothing is sent to it until it is resumed"
-                                                  : "resumed");
+        puts(strcmp(verb, "pause") == 0 ? "paused: nothing is sent to it until it is resumed"
+                                        : "resumed");
     yyjson_doc_free(doc);
     return code;
 }
@@ -112,7 +113,7 @@ int rbk_cmd_receivers(int argc, char **argv)
                      "https://example.com:443");
 }
 
-/* --- Numbers ---------------------------------------------------------------------------------- */
+/* --- Numbers ----------------------------------------------------------------------------- */
 
 int rbk_cmd_stats(int argc, char **argv)
 {
@@ -154,7 +155,7 @@ int rbk_cmd_stats(int argc, char **argv)
     return code;
 }
 
-/* --- Backups ------------------------------------------------------------------------------------ */
+/* --- Backups ----------------------------------------------------------------------------- */
 
 static int back_up(const rbk_options *o, const char *path)
 {

@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* --- Who may come in ----------------------------------------------------------------------- */
+/* --- Who may come in --------------------------------------------------------------------- */
 
 static bool is_host(const rbk_admin_port *p, rbk_str text)
 {
@@ -94,7 +94,7 @@ static int on_head(rbk_http_request *rq, void *user)
     return is_json(rbk_http_find(rq->headers, rq->n_headers, "content-type")) ? 0 : 415;
 }
 
-/* --- Pages ----------------------------------------------------------------------------------- */
+/* --- Pages ------------------------------------------------------------------------------- */
 
 static void reply_text(rbk_http_request *rq, int status, const char *type, rbk_str body)
 {
@@ -136,7 +136,7 @@ static void on_request(rbk_http_request *rq, void *user)
         rbk_admin_serve(p->f, rq);
 }
 
-/* --- Start -------------------------------------------------------------------------------------- */
+/* --- Start ------------------------------------------------------------------------------- */
 
 static void note_port(rbk_admin_port *p, rbk_str text, uint16_t port)
 {
@@ -153,7 +153,8 @@ static void note_port(rbk_admin_port *p, rbk_str text, uint16_t port)
     char addr[46];
     bool v6 = own->kind == RBK_HOST_IPV6;
     rbk_format_addr(own->kind, own->addr, addr);
-    snprintf(p->hosts[0], sizeof p->hosts[0], "%s%s%s:%u", v6 ? "[" : "", addr, v6 ? "]" : "", port);
+    snprintf(p->hosts[0], sizeof p->hosts[0], "%s%s%s:%u", v6 ? "[" : "", addr, v6 ? "]" : "",
+             port);
     snprintf(p->hosts[1], sizeof p->hosts[1], "localhost:%u", port);
 }
 
@@ -234,7 +235,7 @@ int rbk_admin_front_start(rbk_admin_front *f, rbk_engine *e, const rbk_netpolicy
     return r;
 }
 
-/* --- Stop ------------------------------------------------------------------------------------------ */
+/* --- Stop -------------------------------------------------------------------------------- */
 
 static void note_ending(void *arg)
 {

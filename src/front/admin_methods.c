@@ -7,7 +7,7 @@
 
 #include "core/envelope.h"
 
-/* --- What the engine tells ------------------------------------------------------------------- */
+/* --- What the engine tells --------------------------------------------------------------- */
 
 static void write_cursor(rbk_buf *b, int64_t next)
 {
@@ -96,7 +96,7 @@ static void on_receivers(void *user, const rbk_receiver_info *list, size_t n)
     rbk_admin_answered(c);
 }
 
-/* --- Methods: 0 when the engine will tell; else the answer was written ---------------------- */
+/* --- Methods: 0 when the engine will tell; else the answer was written ------------------- */
 
 static int list_jobs(rbk_admin_call *c)
 {

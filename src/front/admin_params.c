@@ -85,7 +85,8 @@ static const char *read_time(rbk_admin_call *c, rbk_str value, rbk_wall_ms *ret)
 {
     uint64_t seconds;
     rbk_str text;
-    if (value.p[0] == '"' && read_text(c, value, &text) == NULL && rbk_rfc3339_parse(text, ret) == 0)
+    if (value.p[0] == '"' && read_text(c, value, &text) == NULL &&
+        rbk_rfc3339_parse(text, ret) == 0)
         return NULL;
     if (rbk_str_u64(value, INT64_C(253402300799), &seconds) == 0) {
         *ret = (rbk_wall_ms)seconds * 1000;

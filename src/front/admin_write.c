@@ -15,7 +15,7 @@ void rbk_admin_write_i64(rbk_buf *b, int64_t v)
     rbk_buf_addf(b, "%lld", (long long)v);
 }
 
-/* --- Jobs ---------------------------------------------------------------------------------- */
+/* --- Jobs -------------------------------------------------------------------------------- */
 
 static void add_text(rbk_buf *b, const char *name, rbk_str s)
 {
@@ -105,7 +105,7 @@ void rbk_admin_write_receiver(rbk_buf *b, const rbk_receiver_info *r)
     rbk_buf_c(b, '}');
 }
 
-/* --- Numbers --------------------------------------------------------------------------------- */
+/* --- Numbers ----------------------------------------------------------------------------- */
 
 static const char *const outcomes[RBK_ATTEMPT_OUTCOMES] = {
 #define OUTCOME(sym, label) label,
@@ -174,7 +174,8 @@ static void add_latency(rbk_buf *b, const rbk_metrics *m)
     for (size_t i = 0; i < RBK_LATENCY_BUCKETS; i++) {
         sum += m->latency[i];
         if (isinf(rbk_latency_bounds[i]))
-            rbk_buf_addf(b, "ringback_%s_bucket{le=\"+Inf\"} %llu\n", name, (unsigned long long)sum);
+            rbk_buf_addf(b, "ringback_%s_bucket{le=\"+Inf\"} %llu\n", name,
+                         (unsigned long long)sum);
         else
             rbk_buf_addf(b, "ringback_%s_bucket{le=\"%g\"} %llu\n", name, rbk_latency_bounds[i],
                          (unsigned long long)sum);

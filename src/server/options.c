@@ -237,6 +237,9 @@ int rbk_options_check_files(const rbk_options *o, rbk_error *err)
     const char *wrong = o->ca_file[0] ? cannot_read(o->ca_file) : NULL;
     if (wrong)
         return rbk_fail(err, RBK_E_CONFIG, "delivery.ca_file: %s: %s", o->ca_file, wrong);
+    wrong = o->admin_token_file[0] ? cannot_read(o->admin_token_file) : NULL;
+    if (wrong)
+        return rbk_fail(err, RBK_E_CONFIG, "admin.token_file: %s: %s", o->admin_token_file, wrong);
     for (size_t i = 0; i < o->n_rules; i++) {
         const rbk_method_rule *rule = &o->rules[i];
         wrong = rule->module && strchr(rule->module, '/') ? cannot_read(rule->module) : NULL;

@@ -36,7 +36,8 @@ const rbk_option rbk_option_table[] = {
     {"server", "drain", MS(drain_ms, 0, HOUR), .def = "25s",
      .help = "How long a stop waits for what is under way; the rest stays in the store."},
 
-    {"admin", "listen", TEXT(admin_listen), .def = "127.0.0.1:7601", .check = rbk_check_admin_listen,
+    {"admin", "listen", TEXT(admin_listen), .def = "127.0.0.1:7601",
+     .check = rbk_check_admin_listen,
      .help = "Addresses of the operators' side: health, metrics, `POST /rpc`. Empty: none. Without "
              "`admin.token_file` only loopback addresses. An embedded server has none unless told."},
     {"admin", "token_file", TEXT(admin_token_file), .def = "",
