@@ -153,7 +153,7 @@ RBK_API rbk_str rbk_call_params(const rbk_call *call);
 RBK_API const char *rbk_call_job(const rbk_call *call);
 /* 1 for the first run; more when crashes cut earlier runs off. */
 RBK_API unsigned rbk_call_run(const rbk_call *call);
-/* True once nobody waits for the answer: timed out, or the client has gone. */
+/* True once nobody waits for the answer: timed out, cancelled, or the client has gone. */
 RBK_API bool rbk_call_cancelled(const rbk_call *call);
 
 /* Values of params by JSON Pointer (RFC 6901). 0; RBK_E_NOTFOUND when nothing is there,

@@ -43,21 +43,26 @@ typedef struct rbk_change {
     rbk_str to;                   /* RETRY: another callback; absent: the job's own */
 } rbk_change;
 
-/* `changed` jobs were changed, durably; `skipped` were in a state that the change does not know,
+/* A cancel that meets an attempt under way is answered when that has ended: changed, unless it
+ * was a 2xx. What is left at a stop is answered RBK_E_BUSY.
+ *
+ * `changed` jobs were changed, durably; `skipped` were in a state that the change does not know,
  * or are busy. `next` as for lists. With an id: err is RBK_E_NOTFOUND when it is unknown,
- * RBK_E_STATE when its state does not allow the change. */
+ * RBK_E_STATE when its state does not allow the change, RBK_E_BUSY when the store has no room or
+ * the job does not stand still. */
 typedef struct rbk_changed {
     int err;
     size_t changed, skipped;
     int64_t next;
 } rbk_changed;
 typedef void (*rbk_changed_fn)(void *user, const rbk_changed *changed);
-/* As rbk_engine_list(). RBK_E_PARAMS with err->text = the reason when `to` is refused by the
- * callback policy: it is checked like any callback. */
+/* As rbk_engine_list(); at most 16 requests at one time, then RBK_E_BUSY. RBK_E_INVAL: no job id,
+ * or `to` with another change than RETRY. RBK_E_PARAMS with err->text = the reason when `to` is
+ * refused by the callback policy: it is checked like any callback. */
 int rbk_engine_change(rbk_engine *e, const rbk_change *change, rbk_changed_fn fn, void *user,
                       rbk_error *err);
 
-/* A receiver that is remembered: it has work, is paused, or failed a while ago. */
+/* A receiver that is remembered: it has work, is held or paused, or failed a while ago. */
 typedef struct rbk_receiver_info {
     char name[RBK_LANE_MAX + 1]; /* "https://host:port" */
     bool paused;                 /* by failures; a probe goes out now and then */

@@ -241,9 +241,8 @@ static void settle_change(rbk_flow *f, rbk_ticket *t)
     rbk_engine *e = f->e;
     switch (t->op) {
     case RBK_OP_REDRIVE:
-        atomic_fetch_add(&e->pending, 1);
-        /* fallthrough */
     case RBK_OP_PARK:
+        atomic_fetch_add(&e->pending, t->op == RBK_OP_REDRIVE);
         wait_in_store(f, t->job);
         rbk_couriers_hurry(e->couriers, t->job->lane);
         break;

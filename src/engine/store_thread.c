@@ -293,6 +293,7 @@ static size_t fill_ops(rbk_store_thread *s, rbk_list *work)
 {
     size_t n = 0;
     rbk_wall_ms now = rbk_engine_now(s->e);
+    bool keep = s->keeps && !atomic_load(&s->e->full); /* without room jobs that end make some */
     for (rbk_node *node; (node = rbk_list_pop(work)); n++) {
         rbk_ticket *t = (rbk_ticket *)(void *)node;
         rbk_flow_prepare(s->flow, t, now);
@@ -300,7 +301,7 @@ static size_t fill_ops(rbk_store_thread *s, rbk_list *work)
         s->op[n] = (rbk_store_op){.kind = t->op,
                                   .from = t->from,
                                   .shelf = t->shelf,
-                                  .keep = s->keeps,
+                                  .keep = keep,
                                   .waiting = t->waiting,
                                   .now = now,
                                   .job = t->job};
@@ -399,6 +400,7 @@ static size_t end_some(rbk_store_thread *s, size_t n, rbk_error *err)
         rbk_store_op op = s->op[i];
         if (op.kind != RBK_OP_DONE && op.kind != RBK_OP_PURGE)
             continue;
+        op.keep = false;
         s->ticket[i] = s->ticket[ends];
         s->op[i] = s->op[ends];
         s->ticket[ends] = t;

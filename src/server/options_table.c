@@ -52,7 +52,7 @@ const rbk_option rbk_option_table[] = {
      .help = "Most bytes of unfinished jobs; past it new ones are refused with 503."},
     {"store", "retention", MS(retention_ms, 0, 3650 * DAY), .def = "24h",
      .help = "How long delivered and cancelled jobs are kept, to be looked at and sent again; "
-             "0 keeps none."},
+             "0 keeps none. None are kept while there is less room than `store.min_free`."},
     {"store", "retention_bytes", SIZE(retention_bytes, 0, 1024 * TIB), .def = "1G",
      .help = "Most bytes of delivered and cancelled jobs; past it those that ended first go."},
     {"store", "retention_dead", MS(retention_dead_ms, SECOND, 3650 * DAY), .def = "30d",

@@ -305,6 +305,67 @@ static void test_shares(void **state)
     rbk_shares_free(s);
 }
 
+/* By an operator: it gets nothing, probes too, is not forgotten, and its jobs grow old. */
+static void test_block(void **state)
+{
+    (void)state;
+    rbk_receivers *s = make(100, 3, 1);
+    rbk_list old = {0};
+    assert_int_equal(rbk_receivers_block(s, RBK_STR("a"), true, 0), 1);
+    assert_int_equal(rbk_receivers_block(s, RBK_STR("a"), true, 0), 0);
+    add(s, "a", 1000);
+    add(s, "b", 1000);
+    rbk_receiver *b = next(s, 1);
+    assert_true(b && rbk_str_eqz(b->name, "b"));
+    assert_null(next(s, 1));
+    rbk_receivers_expire(s, 61000, &old);
+    assert_int_equal(old.n, 1);
+    rbk_ticket_free((rbk_ticket *)(void *)rbk_list_pop(&old));
+    assert_int_equal(rbk_receivers_done(s, b, RBK_HOST_FAILS, 1), RBK_PAUSE_BEGINS);
+    assert_int_equal(rbk_receivers_block(s, RBK_STR("b"), true, 1), 1);
+    add(s, "b", 1000);
+    rbk_receivers_tick(s, 1 + PROBE);
+    assert_null(next(s, 1 + PROBE));
+    assert_int_equal(rbk_receivers_block(s, RBK_STR("b"), false, 2), 1); /* the pause ends too */
+    assert_int_equal(rbk_receivers_paused(s), 0);
+    assert_true(next(s, 2) == b);
+    rbk_receivers_done(s, b, RBK_HOST_ANSWERS, 3);
+    assert_int_equal(rbk_receivers_count(s), 1); /* a alone: it is still blocked */
+    assert_int_equal(rbk_receivers_block(s, RBK_STR("a"), false, 3), 1);
+    assert_int_equal(rbk_receivers_count(s), 0);
+    rbk_receivers_free(s);
+}
+
+/* One job leaves the queue, one is preferred, and a probe is allowed before its time. */
+static void test_take_and_prefer(void **state)
+{
+    (void)state;
+    rbk_receivers *s = make(100, 1, 1);
+    for (int64_t seq = 1; seq <= 4; seq++) {
+        rbk_job job = {.seq = seq, .state = RBK_JOB_DUE, .due = 10 * seq, .lane = RBK_STR("a")};
+        rbk_ticket *t = rbk_ticket_new(rbk_job_copy(&job));
+        assert_int_equal(rbk_receivers_add(s, t, 0), 0);
+    }
+    rbk_receiver *a = next(s, 0);
+    rbk_receivers_done(s, a, RBK_HOST_FAILS, 0);
+    assert_true(rbk_receivers_oldest(s) == 20);
+    rbk_ticket *t = rbk_receivers_take(s, a, 2, 0);
+    assert_int_equal(t->job->seq, 2);
+    rbk_ticket_free(t);
+    assert_null(rbk_receivers_take(s, a, 2, 0));
+    assert_true(rbk_receivers_prefer(a, 4));
+    assert_false(rbk_receivers_prefer(a, 2));
+    assert_null(next(s, 0));
+    rbk_receivers_hurry(s, a, 0);
+    rbk_receiver *r = NULL;
+    t = rbk_receivers_next(s, 0, &r);
+    assert_int_equal(t->job->seq, 4);
+    rbk_ticket_free(t);
+    rbk_receivers_done(s, r, RBK_HOST_ANSWERS, 0);
+    assert_int_equal(a->queue.n, 1);
+    rbk_receivers_free(s);
+}
+
 static void test_pulls(void **state)
 {
     (void)state;
@@ -339,7 +400,8 @@ int main(void)
         cmocka_unit_test(test_an_answer_ends_the_row), cmocka_unit_test(test_skipped_probe),
         cmocka_unit_test(test_hold),              cmocka_unit_test(test_expiry),
         cmocka_unit_test(test_memory_is_bounded), cmocka_unit_test(test_shares),
-        cmocka_unit_test(test_pulls),
+        cmocka_unit_test(test_pulls),             cmocka_unit_test(test_block),
+        cmocka_unit_test(test_take_and_prefer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
