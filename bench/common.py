@@ -136,7 +136,7 @@ class Bench:
         log = f"ringback-{self.stores}.log"
         demo = self.ringback.parents[2] / "examples/demo.so"
         env = {k: v for k, v in os.environ.items() if not k.startswith("RINGBACK_")}
-        sets = [f"server.listen=127.0.0.1:0", f"store.dsn=sqlite:{self.folder}/store-{self.stores}.db",
+        sets = ["server.listen=127.0.0.1:0", "admin.listen=", f"store.dsn=sqlite:{self.folder}/store-{self.stores}.db",
                 f'method."demo.*".module={demo}', "callback.allow=127.0.0.0/8", f"delivery.ca_file={self.ca}"]
         p = self.spawn([self.ringback, "serve", *(x for s in sets for x in ("--set", s))], log, env=env)
 

@@ -31,6 +31,10 @@ int rbk_cmd_listen(int argc, char **argv);
 int rbk_cmd_keygen(int argc, char **argv);
 int rbk_cmd_call(int argc, char **argv);
 int rbk_cmd_check_dsn(int argc, char **argv);
+int rbk_cmd_jobs(int argc, char **argv);
+int rbk_cmd_receivers(int argc, char **argv);
+int rbk_cmd_stats(int argc, char **argv);
+int rbk_cmd_store(int argc, char **argv);
 int rbk_cmd_config(int argc, char **argv);
 
 /* "ringback: …" on stderr; returns RBK_EXIT_USAGE. */

@@ -8,39 +8,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* The addresses of server.listen, which options_check has looked at. */
-static int find_own(const rbk_options *o, rbk_own *own, rbk_error *err)
+/* The addresses of an option that options_check has looked at. */
+static int find_own(const char *listen, rbk_own *own, rbk_error *err)
 {
-    rbk_str rest = rbk_str_z(o->listen), text;
+    rbk_str rest = rbk_str_z(listen), text;
     int r = 0;
     while (r == 0 && rbk_list_next(&rest, &text))
         r = rbk_own_add_text(own, text, err);
     return r;
-}
-
-/* What an operator would look at. */
-static const char *check_of(rbk_dsn_fault fault)
-{
-    switch (fault) {
-    case RBK_DSN_OK:
-    case RBK_DSN_EMPTY:
-    case RBK_DSN_TOO_LONG:
-        return "text (1 to 2,048 bytes, no control characters)";
-    case RBK_DSN_NO_PROTOCOL:
-    case RBK_DSN_PROTOCOL:
-        return "protocol (callback.schemes)";
-    case RBK_DSN_INVALID:
-    case RBK_DSN_USERINFO:
-        return "grammar (RFC 3986, without user info and fragment)";
-    case RBK_DSN_PORT:
-        return "port (callback.ports)";
-    case RBK_DSN_HOST:
-        return "host (callback.hosts, special-use names)";
-    case RBK_DSN_ADDRESS:
-    case RBK_DSN_NO_ADDRESS:
-        return "address (callback.allow, callback.deny, own listeners)";
-    }
-    return "unknown";
 }
 
 static int check(const rbk_options *o, const char *text)
@@ -53,7 +28,9 @@ static int check(const rbk_options *o, const char *text)
     rbk_error err = {0};
     rbk_dsn dsn;
     char reason[160];
-    int r = find_own(o, &own, &err);
+    int r = find_own(o->listen, &own, &err);
+    if (r == 0)
+        r = find_own(o->admin_listen, &own, &err);
     if (r == 0)
         r = rbk_netpolicy_new(&conf, own.list, own.n, &policy, &err);
     rbk_own_free(&own);
@@ -66,7 +43,7 @@ static int check(const rbk_options *o, const char *text)
         return RBK_EXIT_OK;
     }
     rbk_dsn_reason(fault, rbk_str_z(text), conf.schemes, reason);
-    printf("refused: %s\ncheck: %s\n", reason, check_of(fault));
+    printf("refused: %s\ncheck: %s\n", reason, rbk_dsn_check(fault));
     return RBK_EXIT_FAILED;
 }
 

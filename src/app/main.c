@@ -4,6 +4,12 @@
 
 #include <stdio.h>
 
+#define ADMIN_HELP                                                                                 \
+    "      --admin URL        the server's admin.listen (RINGBACK_ADMIN, else\n"                   \
+    "                         http://127.0.0.1:7601)\n"                                            \
+    "      --token-file FILE  its token; the file's owner alone may read it\n"                     \
+    "      --json             print JSON, one value a line\n"
+
 static const rbk_command commands[] = {
     {.name = "serve", .words = "[-c FILE] [--set KEY=VALUE]...", .run = rbk_cmd_serve,
      .summary = "run the server", .settings = true,
@@ -48,6 +54,35 @@ static const rbk_command commands[] = {
      .help = "  -c, --config FILE    read settings from an INI file\n"
              "      --set KEY=VALUE  one setting\n\n"
              "Names are not looked up. Exits 0 for accepted, 1 for refused.\n"},
+    {.name = "jobs", .words = "list|show|retry|cancel|purge [JOB] [FILTER]...",
+     .run = rbk_cmd_jobs, .summary = "look at the jobs of a running server, and change them",
+     .help = "  list             jobs, oldest first\n"
+             "  show JOB         one job, with its failed attempts\n"
+             "  retry            send dead and delivered jobs again, and waiting ones now\n"
+             "  cancel           end unfinished jobs\n"
+             "  purge            remove ended jobs from the store\n\n"
+             "The last three take a JOB, or a filter for many:\n\n"
+             "      --state S[,S]      HELD, QUEUED, DUE, DELIVERED, DEAD, CANCELLED\n"
+             "      --method NAME      exact, or a prefix with * at its end\n"
+             "      --receiver R       https://host:port\n"
+             "      --id ID            the caller's own id, as JSON or as text\n"
+             "      --caller NAME      who submitted it\n"
+             "      --from T, --to-time T   accepted from T to before T: 2026-11-23T21:04:05Z, a\n"
+             "                         day, or seconds since 1970\n"
+             "      --all              every job, when there is no filter\n"
+             "      --to DSN           retry: to this callback, and no longer the job's own\n"
+             "      --limit N          list: at most so many (1000)\n" ADMIN_HELP},
+    {.name = "receivers", .words = "list | pause RECEIVER | resume RECEIVER",
+     .run = rbk_cmd_receivers, .summary = "receivers of a running server; hold one, let it go",
+     .help = "  pause            nothing is sent to it, also after a restart\n"
+             "  resume           it is sent to again, at once\n\n" ADMIN_HELP},
+    {.name = "stats", .words = "[--json]", .run = rbk_cmd_stats,
+     .summary = "the numbers of a running server", .help = ADMIN_HELP},
+    {.name = "store", .words = "backup FILE [-c FILE] [--set KEY=VALUE]...", .run = rbk_cmd_store,
+     .summary = "copy the store to a new file, also while a server uses it",
+     .help = "  -c, --config FILE    read settings from an INI file\n"
+             "      --set KEY=VALUE  one setting; store.dsn is what is copied\n\n"
+             "FILE must not be there. A server can start on it.\n"},
     {.name = "config", .words = "[-t] [-c FILE] [--set KEY=VALUE]... | --doc",
      .run = rbk_cmd_config, .summary = "print the settings", .settings = true,
      .help = "  -c, --config FILE    read settings from an INI file\n"

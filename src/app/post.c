@@ -143,7 +143,12 @@ int rbk_app_post_run(const rbk_app_post *p, rbk_buf *ret_body, rbk_error *err)
         .total_ms = p->timeout_ms, .done = on_done, .user = x,
         .head = RBK_STR("Content-Type: application/json\r\nAccept: application/json\r\n")};
     rbk_tls_client_conf tls = {.ca_file = p->ca_file};
-    int r = parse_url(x, p->url);
+    rbk_buf head = RBK_BUF(64 << 10);
+    rbk_buf_str(&head, x->post.head);
+    rbk_buf_str(&head, p->head);
+    x->post.head = rbk_buf_view(&head);
+    int r = rbk_buf_err(&head) < 0 ? rbk_fail(err, rbk_buf_err(&head), "the head is too long")
+                                   : parse_url(x, p->url);
     if (r == 0)
         r = resolve(x);
     if (r == 0 && x->post.tls)
@@ -151,6 +156,7 @@ int rbk_app_post_run(const rbk_app_post *p, rbk_buf *ret_body, rbk_error *err)
     if (r == 0)
         r = run(x);
     rbk_tls_free(x->tls);
+    rbk_buf_free(&head);
     free(x);
     return r;
 }

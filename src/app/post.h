@@ -9,6 +9,7 @@
 typedef struct rbk_app_post {
     const char *url;
     rbk_str body;
+    rbk_str head; /* further header lines, each ended by CRLF */
     const char *ca_file; /* trusted besides the system's; NULL: none */
     int64_t timeout_ms;  /* for all of it */
 } rbk_app_post;

@@ -464,3 +464,27 @@ void rbk_dsn_reason(rbk_dsn_fault fault, rbk_str text, rbk_str schemes, char out
     else
         snprintf(out, 160, "%s", reason[fault]);
 }
+
+const char *rbk_dsn_check(rbk_dsn_fault fault)
+{
+    switch (fault) {
+    case RBK_DSN_OK:
+    case RBK_DSN_EMPTY:
+    case RBK_DSN_TOO_LONG:
+        return "text (1 to 2,048 bytes, no control characters)";
+    case RBK_DSN_NO_PROTOCOL:
+    case RBK_DSN_PROTOCOL:
+        return "protocol (callback.schemes)";
+    case RBK_DSN_INVALID:
+    case RBK_DSN_USERINFO:
+        return "grammar (RFC 3986, without user info and fragment)";
+    case RBK_DSN_PORT:
+        return "port (callback.ports)";
+    case RBK_DSN_HOST:
+        return "host (callback.hosts, special-use names)";
+    case RBK_DSN_ADDRESS:
+    case RBK_DSN_NO_ADDRESS:
+        return "address (callback.allow, callback.deny, own listeners)";
+    }
+    return "unknown";
+}

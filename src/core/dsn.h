@@ -54,6 +54,9 @@ rbk_dsn_fault rbk_dsn_parse(rbk_str text, rbk_str schemes, rbk_dsn *ret);
  * `schemes` as they went into the parser (the protocol's reason names them). */
 void rbk_dsn_reason(rbk_dsn_fault fault, rbk_str text, rbk_str schemes, char out[160]);
 
+/* Which check a fault belongs to, as an operator would look it up. Static text. */
+const char *rbk_dsn_check(rbk_dsn_fault fault);
+
 /* The next item of a comma-separated list, without blanks around it, taken off `list`.
  * False at the end; a comma at the very end begins no item. */
 bool rbk_list_next(rbk_str *list, rbk_str *ret_item);

@@ -179,6 +179,8 @@ static int set_variable(rbk_options *o, rbk_str name, rbk_str value, rbk_error *
             dot = true;
         }
     }
+    if (rbk_str_eqz(name, ENV_PREFIX "ADMIN")) /* where the commands find a server; no option */
+        return 0;
     int r = rbk_options_set(o, (rbk_str){key, n}, value, &what);
     if (r < 0)
         rbk_fail(err, r, "environment: %.*s: %s", name.n > 100 ? 100 : RBK_FMT(name), what.detail);
@@ -272,6 +274,9 @@ int rbk_options_check(const rbk_options *o, rbk_error *err)
     if ((o->client_cert[0] == 0) != (o->client_key[0] == 0))
         return rbk_fail(err, RBK_E_CONFIG,
                         "delivery.client_cert: goes with delivery.client_key, one needs the other");
+    if (o->admin_token_file[0] == 0 && !rbk_is_loopback_listen(rbk_str_z(o->admin_listen)))
+        return rbk_fail(err, RBK_E_CONFIG,
+                        "admin.listen: other addresses than loopback need admin.token_file");
     if (o->per_receiver > o->in_flight)
         return rbk_fail(err, RBK_E_CONFIG,
                         "delivery.per_receiver: is greater than delivery.in_flight");
@@ -308,6 +313,9 @@ int rbk_options_check_files(const rbk_options *o, rbk_error *err)
     rbk_tls_free(tls);
     if (r < 0)
         return r;
+    wrong = o->admin_token_file[0] ? cannot_read(o->admin_token_file) : NULL;
+    if (wrong)
+        return rbk_fail(err, RBK_E_CONFIG, "admin.token_file: %s: %s", o->admin_token_file, wrong);
     for (size_t i = 0; i < o->n_rules; i++) {
         const rbk_method_rule *rule = &o->rules[i];
         wrong = rule->module && strchr(rule->module, '/') ? cannot_read(rule->module) : NULL;

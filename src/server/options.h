@@ -21,6 +21,9 @@ typedef struct rbk_options {
     char *listen; /* comma-separated addresses */
     char *path;
     int64_t threads, max_body, max_batch, max_connections, drain_ms;
+    /* admin */
+    char *admin_listen; /* may be empty: none */
+    char *admin_token_file;
     /* store */
     char *store_dsn;
     int64_t max_pending, max_pending_bytes, min_free;

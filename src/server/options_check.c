@@ -58,6 +58,20 @@ const char *rbk_check_listen(rbk_str text, char out[160])
     return NULL;
 }
 
+const char *rbk_check_admin_listen(rbk_str text, char out[160])
+{
+    return text.n ? rbk_check_listen(text, out) : NULL;
+}
+
+bool rbk_is_loopback_listen(rbk_str text)
+{
+    rbk_str item;
+    while (text.n && next_item(&text, &item))
+        if (!rbk_str_starts(item, RBK_STR("127.")) && !rbk_str_starts(item, RBK_STR("[::1]:")))
+            return false;
+    return true;
+}
+
 const char *rbk_check_path(rbk_str text, char out[160])
 {
     bool ok = text.n > 0 && text.p[0] == '/';

@@ -36,6 +36,14 @@ const rbk_option rbk_option_table[] = {
     {"server", "drain", MS(drain_ms, 0, HOUR), .def = "25s",
      .help = "How long a stop waits for what is under way; the rest stays in the store."},
 
+    {"admin", "listen", TEXT(admin_listen), .def = "127.0.0.1:7601",
+     .check = rbk_check_admin_listen,
+     .help = "Addresses of the operators' side: health, metrics, `POST /rpc`. Empty: none. Without "
+             "`admin.token_file` only loopback addresses. An embedded server has none unless told."},
+    {"admin", "token_file", TEXT(admin_token_file), .def = "",
+     .help = "File whose one line is the token that operators send as `Authorization: Bearer`; at "
+             "least 16 characters. Mode 0600. Read again at SIGHUP."},
+
     {"store", "dsn", TEXT(store_dsn), .def = "sqlite:ringback.db", .check = rbk_check_store,
      .help = "Where jobs are kept: `sqlite:FILE`, or `memory:` for tests (nothing survives)."},
     {"store", "max_pending", INT(max_pending, 1, INT64_C(1000000000)), .def = "10000000",

@@ -14,6 +14,7 @@
 #include "method/module.h"
 #include "seam/stores.h"
 #include "seam/transports.h"
+#include "server/admin_side.h"
 #include "server/own.h"
 #include "server/signing.h"
 #include "store/stores.h"
@@ -36,6 +37,7 @@ struct rbk_server {
     rbk_methods *methods;
     rbk_modules *modules;
     rbk_http_front *front;
+    rbk_admin_front *admin;
     rbk_engine *engine;
     rbk_signing signing;
     bool tried;
@@ -74,7 +76,9 @@ rbk_server *rbk_server_new(void)
         return NULL;
     s->options = rbk_options_new();
     s->methods = rbk_methods_new();
-    if (s->options == NULL || s->methods == NULL) {
+    /* Whoever embeds a server asks for a second port, or has none. */
+    if (s->options == NULL || s->methods == NULL ||
+        rbk_options_set(s->options, RBK_STR("admin.listen"), RBK_STR(""), NULL) < 0) {
         rbk_server_free(s);
         return NULL;
     }
@@ -203,6 +207,9 @@ static int find_own(const rbk_server *s, rbk_own *own, rbk_error *err)
     int r = 0;
     for (size_t i = 0; r == 0 && i < n; i++)
         r = rbk_own_add(own, &bound[i], err);
+    n = rbk_admin_front_listeners(s->admin, bound, RBK_LISTENERS_MAX);
+    for (size_t i = 0; r == 0 && i < n; i++)
+        r = rbk_own_add(own, &bound[i], err);
     return r;
 }
 
@@ -298,7 +305,9 @@ static int start_all(rbk_server *s, rbk_error *err)
         (r = rbk_options_check_files(s->options, err)) < 0 || (r = load_modules(s, err)) < 0)
         return r;
     set_timeouts(s);
-    if ((r = make_front(s, err)) < 0 || (r = make_policy(s, s->options, &policy, err)) < 0)
+    if ((r = make_front(s, err)) < 0 ||
+        (r = rbk_admin_side_new(s->options, &s->log, &s->admin, err)) < 0 ||
+        (r = make_policy(s, s->options, &policy, err)) < 0)
         return r;
     r = make_engine(s, err);
     if (r < 0) {
@@ -306,7 +315,8 @@ static int start_all(rbk_server *s, rbk_error *err)
         return r;
     }
     rbk_engine_use_policy(s->engine, policy);
-    if ((r = make_keys(s, err)) < 0 || (r = rbk_engine_start(s->engine, err)) < 0)
+    if ((r = make_keys(s, err)) < 0 || (r = rbk_engine_start(s->engine, err)) < 0 ||
+        (r = rbk_admin_front_start(s->admin, s->engine, err)) < 0)
         return r;
     return rbk_http_front_start(s->front, s->engine, err);
 }
@@ -346,15 +356,27 @@ static void log_started(rbk_server *s)
         rbk_event(&s->log, RBK_INFO, "server.listening", RBK_FZ("addr", addr),
                   RBK_F("port", own[i].port), RBK_FZ("path", s->options->path));
     }
+    n = rbk_admin_front_listeners(s->admin, own, RBK_LISTENERS_MAX);
+    for (size_t i = 0; i < n; i++) {
+        char addr[46];
+        rbk_format_addr(own[i].kind, own[i].addr, addr);
+        rbk_event(&s->log, RBK_INFO, "admin.listening", RBK_FZ("addr", addr),
+                  RBK_F("port", own[i].port),
+                  RBK_FZ("token", s->options->admin_token_file[0] ? "yes" : "no"));
+    }
 }
 
 /* A start that failed halfway: what serves already stops. */
 static void undo_start(rbk_server *s)
 {
+    if (s->admin)
+        rbk_admin_front_ending(s->admin);
     if (s->engine) {
         rbk_engine_refuse(s->engine);
         rbk_engine_stop(s->engine, 0);
     }
+    if (s->admin)
+        rbk_admin_front_stop(s->admin);
     if (s->front)
         rbk_http_front_stop(s->front);
 }
@@ -395,7 +417,9 @@ int rbk_server_stop(rbk_server *s)
     s->running = false;
     rbk_engine_refuse(s->engine);
     rbk_http_front_drain(s->front);
+    rbk_admin_front_ending(s->admin);
     int r = rbk_engine_stop(s->engine, s->options->drain_ms);
+    rbk_admin_front_stop(s->admin);
     wait_for_clients(s, rbk_mono_now() + LINGER_MS);
     rbk_http_front_stop(s->front);
     rbk_stats stats;
@@ -413,6 +437,8 @@ void rbk_server_free(rbk_server *s)
     bool all_ended = rbk_engine_free(s->engine);
     rbk_http_front_free(s->front);
     s->front = NULL;
+    rbk_admin_front_free(s->admin);
+    s->admin = NULL;
     if (!all_ended)
         return;
     rbk_methods_free(s->methods);
@@ -457,7 +483,7 @@ static int reload_keys(rbk_server *s, rbk_error *err)
 
 int rbk_server_reload(rbk_server *s, rbk_server *fresh)
 {
-    rbk_error err = {0}, key_err = {0};
+    rbk_error err = {0}, key_err = {0}, token_err = {0};
     if (!s->running || (fresh && (fresh->tried || fresh == s)))
         return keep_error(s, RBK_E_STATE, &err);
     int r = fresh ? reload_options(s, fresh->options, &err) : 0;
@@ -468,7 +494,12 @@ int rbk_server_reload(rbk_server *s, rbk_server *fresh)
     int k = reload_keys(s, &key_err);
     if (k < 0)
         rbk_event(&s->log, RBK_ERROR, "signing.refused", RBK_FZ("detail", key_err.detail));
-    return r < 0 ? keep_error(s, r, &err) : keep_error(s, k, &key_err);
+    int t = rbk_admin_side_reload(s->admin, s->options, &token_err);
+    if (t < 0)
+        rbk_event(&s->log, RBK_ERROR, "admin.token_refused", RBK_FZ("detail", token_err.detail));
+    if (r < 0)
+        return keep_error(s, r, &err);
+    return k < 0 ? keep_error(s, k, &key_err) : keep_error(s, t, &token_err);
 }
 
 /* --- While it runs ------------------------------------------------------------------------------ */

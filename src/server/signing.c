@@ -53,25 +53,37 @@ static int read_text(int fd, const char *path, rbk_buf *b, rbk_error *err)
     }
 }
 
-int rbk_signing_read(const char *path, unsigned kinds, rbk_sign_keys *keys, rbk_error *err)
+int rbk_secret_read(const char *path, rbk_buf *text, rbk_error *err)
 {
-    rbk_buf text = RBK_BUF(FILE_MAX);
-    rbk_error what = {0};
+    *text = RBK_BUF(FILE_MAX);
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
         return rbk_fail(err, RBK_E_CONFIG, "%s: %s", path, strerror(errno));
     int r = check_file(fd, path, err);
     if (r == 0)
-        r = read_text(fd, path, &text, err);
+        r = read_text(fd, path, text, err);
+    close(fd);
+    return r;
+}
+
+void rbk_secret_free(rbk_buf *text)
+{
+    if (text->p)
+        OPENSSL_cleanse(text->p, text->cap);
+    rbk_buf_free(text);
+}
+
+int rbk_signing_read(const char *path, unsigned kinds, rbk_sign_keys *keys, rbk_error *err)
+{
+    rbk_buf text;
+    rbk_error what = {0};
+    int r = rbk_secret_read(path, &text, err);
     if (r == 0) {
         r = rbk_sign_keys_read(keys, rbk_buf_view(&text), kinds, &what);
         if (r < 0)
             rbk_fail(err, r, "%s: %s", path, what.detail);
     }
-    close(fd);
-    if (text.p)
-        OPENSSL_cleanse(text.p, text.cap);
-    rbk_buf_free(&text);
+    rbk_secret_free(&text);
     return r;
 }
 

@@ -16,7 +16,8 @@ import pytest
 from lib.server import build, clean_env, ringback, root
 from lib.wait import until
 
-COMMANDS = ["serve", "demo", "listen", "call", "check-dsn", "config", "keygen"]
+COMMANDS = ["serve", "demo", "listen", "call", "check-dsn", "config", "keygen", "jobs", "receivers",
+            "stats", "store"]
 
 
 def run(*words, env=None, cwd=None, code=0):
@@ -162,7 +163,7 @@ def test_config_test(tmp_path):
     ("delivery.ca_file", "no/ca.pem"), ('method."a.*".module', "./no.so"), ("delivery.ca_file", "/dev"),
 ])
 def test_config_test_looks_at_files(key, name):
-    for command in (["config", "-t"], ["serve", "--set", "server.listen=127.0.0.1:0", "--set", "store.dsn=memory:"]):
+    for command in (["config", "-t"], ["serve", "--set", "admin.listen=", "--set", "server.listen=127.0.0.1:0", "--set", "store.dsn=memory:"]):
         p = run(*command, "--set", f"{key}={name}", code=2)
         assert p.stdout == "" and p.stderr.startswith(f"ringback: {key}: {name}: "), p.stderr
         assert p.stderr.count(name) == 1
@@ -418,18 +419,18 @@ def test_serve_raises_the_limit_of_files(server):
 
 
 def test_serve_with_a_folder_that_is_not_there(tmp_path):
-    p = run("serve", "--set", "server.listen=127.0.0.1:0", "--set", f"store.dsn=sqlite:{tmp_path}/no/such/a.db", code=2)
+    p = run("serve", "--set", "admin.listen=", "--set", "server.listen=127.0.0.1:0", "--set", f"store.dsn=sqlite:{tmp_path}/no/such/a.db", code=2)
     assert "no/such" in p.stderr
 
 
 def test_serve_with_a_file_that_is_no_store(tmp_path):
     (tmp_path / "a.db").write_bytes(b"no database " * 1000)
-    p = run("serve", "--set", "server.listen=127.0.0.1:0", "--set", "store.dsn=sqlite:a.db", cwd=tmp_path, code=2)
+    p = run("serve", "--set", "admin.listen=", "--set", "server.listen=127.0.0.1:0", "--set", "store.dsn=sqlite:a.db", cwd=tmp_path, code=2)
     assert p.stderr.endswith(f"ringback: store.dsn: {tmp_path.resolve()}/a.db is not an SQLite database\n")
 
 
 def serve_module(pattern, module):
-    return run("serve", "--set", "server.listen=127.0.0.1:0", "--set", "store.dsn=memory:",
+    return run("serve", "--set", "admin.listen=", "--set", "server.listen=127.0.0.1:0", "--set", "store.dsn=memory:",
                "--set", f'method."{pattern}".module={module}', code=2).stderr
 
 
@@ -456,7 +457,7 @@ def test_serve_with_a_module_that_is_no_module(tmp_path):
 
 
 def test_serve_with_a_module_that_is_not_there():
-    p = run("serve", "--set", "server.listen=127.0.0.1:0", "--set", "store.dsn=memory:",
+    p = run("serve", "--set", "admin.listen=", "--set", "server.listen=127.0.0.1:0", "--set", "store.dsn=memory:",
             "--set", 'method."*".module=./nothing.so', code=2)
     assert "nothing.so" in p.stderr
 

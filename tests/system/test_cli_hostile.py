@@ -57,7 +57,7 @@ def test_stalled_reader_of_the_log_holds_nobody(spawn, tmp_path):
             os.write(write_end, b"x" * 512)
     except BlockingIOError:
         os.set_blocking(write_end, True)
-    p = spawn("serve", "--set", f"server.listen=127.0.0.1:{port}", "--set", "store.dsn=memory:",
+    p = spawn("serve", "--set", "admin.listen=", "--set", f"server.listen=127.0.0.1:{port}", "--set", "store.dsn=memory:",
               "--set", f'method."demo.*".module={build() / "examples/demo.so"}', stderr=write_end)
     os.close(write_end)
 
@@ -92,7 +92,7 @@ def test_refused_notifications_are_told_once_a_second(make_server):
 
 def test_fault_at_the_start_reaches_stderr():
     with socket.create_server(("127.0.0.1", 0)) as s:
-        p = run("serve", "--set", f"server.listen=127.0.0.1:{s.getsockname()[1]}", "--set", "store.dsn=memory:",
+        p = run("serve", "--set", "admin.listen=", "--set", f"server.listen=127.0.0.1:{s.getsockname()[1]}", "--set", "store.dsn=memory:",
                 code=1)
     assert p.stderr.startswith("ringback: ")
 
@@ -121,7 +121,7 @@ def test_fifo_as_configuration_at_sighup(tmp_path, make_server):
 
 def test_fifo_as_module(tmp_path):
     os.mkfifo(tmp_path / "m.so")
-    p = run("serve", "--set", "server.listen=127.0.0.1:0", "--set", "store.dsn=memory:",
+    p = run("serve", "--set", "admin.listen=", "--set", "server.listen=127.0.0.1:0", "--set", "store.dsn=memory:",
             "--set", f'method."*".module={tmp_path / "m.so"}', code=2)
     assert "m.so: it is not a regular file" in p.stderr
 
@@ -158,7 +158,7 @@ def test_call_can_be_interrupted(spawn, number):
 def test_start_of_serve_can_be_interrupted(spawn, tmp_path, number):
     fifo = tmp_path / "ca.pem"
     os.mkfifo(fifo)
-    p = spawn("serve", "--set", "server.listen=127.0.0.1:0", "--set", "store.dsn=memory:",
+    p = spawn("serve", "--set", "admin.listen=", "--set", "server.listen=127.0.0.1:0", "--set", "store.dsn=memory:",
               "--set", f"delivery.ca_file={fifo}", preexec_fn=default_signals)
 
     def open_writer():  # works as soon as the server has opened it to read

@@ -241,7 +241,7 @@ def test_files_that_others_may_read_are_refused(tmp_path, mode):
     path = tmp_path / "keys"
     write_secrets(path, keygen("--ed25519").splitlines()[1], mode=mode)
     for option in ("signing.secret_file", "signing.key_file"):
-        p = run("serve", "--set", "server.listen=127.0.0.1:0", "--set", "store.dsn=memory:",
+        p = run("serve", "--set", "admin.listen=", "--set", "server.listen=127.0.0.1:0", "--set", "store.dsn=memory:",
                 "--set", f"{option}={path}", code=2)
         assert f"{path}: others than its owner may read or write it (mode {mode:04o})" in p.stderr
         assert "whsk_" not in p.stderr
@@ -258,7 +258,7 @@ def test_files_that_others_may_read_are_refused(tmp_path, mode):
 def test_files_with_something_else(tmp_path, option, line, why):
     path = tmp_path / "keys"
     write_secrets(path, line)
-    p = run("serve", "--set", "server.listen=127.0.0.1:0", "--set", "store.dsn=memory:",
+    p = run("serve", "--set", "admin.listen=", "--set", "server.listen=127.0.0.1:0", "--set", "store.dsn=memory:",
             "--set", f"signing.{option}={path}", code=2)
     assert p.stderr.splitlines()[-1].endswith(f"{path}: {why}")
     assert not line or line not in p.stderr
@@ -266,10 +266,10 @@ def test_files_with_something_else(tmp_path, option, line, why):
 
 def test_files_that_are_none(tmp_path):
     for path, why in ((tmp_path, "is no file"), (tmp_path / "no", "No such file")):
-        p = run("serve", "--set", "server.listen=127.0.0.1:0", "--set", "store.dsn=memory:",
+        p = run("serve", "--set", "admin.listen=", "--set", "server.listen=127.0.0.1:0", "--set", "store.dsn=memory:",
                 "--set", f"signing.secret_file={path}", code=2)
         assert why in p.stderr
-    p = run("serve", "--set", "server.listen=127.0.0.1:0", "--set", "store.dsn=memory:",
+    p = run("serve", "--set", "admin.listen=", "--set", "server.listen=127.0.0.1:0", "--set", "store.dsn=memory:",
             "--set", f"signing.key_file={tmp_path}/no/such/key", code=1)
     assert "cannot make the key file" in p.stderr
 

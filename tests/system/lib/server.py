@@ -59,6 +59,7 @@ class Server:
         self.store = self.folder / "ringback.db"
         self.options = {
             "server.listen": "127.0.0.1:0",
+            "admin.listen": "127.0.0.1:0",
             "store.dsn": f"sqlite:{self.store}",
             "store.min_free": "1M",
             "callback.allow": "127.0.0.0/8",

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* front/admin.c - see admin.h: listeners, who may come in, and the pages.
+ *
+ * Without a token the side is open to this machine alone, and a browser on it must not be
+ * talked into asking: a name that was rebound to 127.0.0.1 shows in Host, a page of another
+ * origin in Origin, and a form cannot send JSON. With a token all but the two health pages
+ * want it; hashes are compared, in constant time. All on the loop's thread but what the header
+ * says otherwise. */
+#include "front/admin_impl.h"
+
+#include "base/error.h"
+
+#include <openssl/crypto.h>
+#include <openssl/sha.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* --- Who may come in --------------------------------------------------------------------- */
+
+static bool is_host(const rbk_admin_port *p, rbk_str text)
+{
+    return rbk_str_ieqz(text, p->hosts[0]) || rbk_str_ieqz(text, p->hosts[1]);
+}
+
+static int check_local(const rbk_admin_port *p, const rbk_http_request *rq)
+{
+    rbk_str host = rbk_http_find(rq->headers, rq->n_headers, "host");
+    rbk_str origin = rbk_http_find(rq->headers, rq->n_headers, "origin");
+    rbk_str http = RBK_STR("http://");
+    if (!is_host(p, host))
+        return 403;
+    if (origin.p == NULL)
+        return 0;
+    if (!rbk_str_starts(origin, http))
+        return 403;
+    return is_host(p, (rbk_str){origin.p + http.n, origin.n - http.n}) ? 0 : 403;
+}
+
+static int check_token(rbk_admin_front *f, const rbk_http_request *rq)
+{
+    static const char scheme[] = "bearer ";
+    rbk_str value = rbk_http_find(rq->headers, rq->n_headers, "authorization");
+    uint8_t given[32];
+    size_t n = sizeof scheme - 1;
+    if (value.n <= n || !rbk_str_ieqz((rbk_str){value.p, n}, scheme))
+        return 401;
+    rbk_str token = rbk_str_trim((rbk_str){value.p + n, value.n - n});
+    SHA256((const unsigned char *)token.p, token.n, given);
+    pthread_mutex_lock(&f->lock);
+    int r = CRYPTO_memcmp(given, f->token, sizeof given) == 0 ? 0 : 401;
+    pthread_mutex_unlock(&f->lock);
+    return r;
+}
+
+static bool is_health(rbk_str path)
+{
+    return rbk_str_eqz(path, "/healthz") || rbk_str_eqz(path, "/readyz");
+}
+
+static bool is_page(rbk_str path)
+{
+    return is_health(path) || rbk_str_eqz(path, "/metrics");
+}
+
+static bool is_json(rbk_str type)
+{
+    const char *semicolon = type.n ? memchr(type.p, ';', type.n) : NULL;
+    if (semicolon)
+        type.n = (size_t)(semicolon - type.p);
+    type = rbk_str_trim(type);
+    return rbk_str_ieqz(type, "application/json") || rbk_str_ieqz(type, "application/json-rpc");
+}
+
+static int on_head(rbk_http_request *rq, void *user)
+{
+    rbk_admin_port *p = user;
+    int r = 0;
+    if (!p->f->has_token)
+        r = check_local(p, rq);
+    else if (!is_health(rq->path))
+        r = check_token(p->f, rq);
+    if (r)
+        return r;
+    if (is_page(rq->path)) {
+        rq->allow = "GET, HEAD";
+        return rbk_str_eqz(rq->method, "GET") || rbk_str_eqz(rq->method, "HEAD") ? 0 : 405;
+    }
+    if (!rbk_str_eqz(rq->path, "/rpc"))
+        return 404;
+    if (!rbk_str_eqz(rq->method, "POST"))
+        return 405;
+    return is_json(rbk_http_find(rq->headers, rq->n_headers, "content-type")) ? 0 : 415;
+}
+
+/* --- Pages ------------------------------------------------------------------------------- */
+
+static void reply_text(rbk_http_request *rq, int status, const char *type, rbk_str body)
+{
+    static const rbk_http_header h = {{"Cache-Control", 13}, {"no-store", 8}};
+    rbk_http_reply_send(rq, &(rbk_http_reply){.status = status, .headers = &h, .n_headers = 1,
+                                              .content_type = type, .body = body});
+}
+
+static void reply_health(const rbk_admin_front *f, rbk_http_request *rq)
+{
+    bool ready = rbk_str_eqz(rq->path, "/readyz");
+    int r = ready ? rbk_engine_ready(f->e) : rbk_engine_health(f->e);
+    const char *text = r == 0 ? "ok\n" : r == RBK_E_BUSY ? "busy: draining or full\n"
+                                                         : "the store cannot be written\n";
+    reply_text(rq, r == 0 ? 200 : 503, "text/plain; charset=utf-8", rbk_str_z(text));
+}
+
+static void reply_metrics(const rbk_admin_front *f, rbk_http_request *rq)
+{
+    rbk_buf b = RBK_BUF(1 << 20);
+    rbk_metrics m;
+    rbk_engine_metrics(f->e, &m);
+    rbk_admin_write_metrics(&b, &m);
+    if (rbk_buf_err(&b) < 0)
+        reply_text(rq, 503, "text/plain; charset=utf-8", RBK_STR("out of memory\n"));
+    else
+        reply_text(rq, 200, "text/plain; version=0.0.4; charset=utf-8", rbk_buf_view(&b));
+    rbk_buf_free(&b);
+}
+
+static void on_request(rbk_http_request *rq, void *user)
+{
+    const rbk_admin_port *p = user;
+    if (is_health(rq->path))
+        reply_health(p->f, rq);
+    else if (is_page(rq->path))
+        reply_metrics(p->f, rq);
+    else
+        rbk_admin_serve(p->f, rq);
+}
+
+/* --- Start ------------------------------------------------------------------------------- */
+
+static void note_port(rbk_admin_port *p, rbk_str text, uint16_t port)
+{
+    rbk_own_listener *own = &p->own;
+    *own = (rbk_own_listener){.kind = RBK_HOST_IPV4, .port = port};
+    const char *colon = memrchr(text.p, ':', text.n);
+    rbk_str host = {text.p, colon ? (size_t)(colon - text.p) : 0};
+    if (host.n > 2 && host.p[0] == '[') {
+        own->kind = RBK_HOST_IPV6;
+        rbk_parse_ipv6((rbk_str){host.p + 1, host.n - 2}, own->addr);
+    } else if (host.n) {
+        rbk_parse_ipv4(host, own->addr);
+    }
+    char addr[46];
+    bool v6 = own->kind == RBK_HOST_IPV6;
+    rbk_format_addr(own->kind, own->addr, addr);
+    snprintf(p->hosts[0], sizeof p->hosts[0], "%s%s%s:%u", v6 ? "[" : "", addr, v6 ? "]" : "",
+             port);
+    snprintf(p->hosts[1], sizeof p->hosts[1], "localhost:%u", port);
+}
+
+static int listen_all(rbk_admin_front *f, rbk_error *err)
+{
+    rbk_str rest = f->conf.listen, text;
+    while (rest.n && rbk_list_next(&rest, &text)) {
+        if (f->n == RBK_ADMIN_LISTENERS_MAX)
+            return rbk_fail(err, RBK_E_CONFIG, "admin.listen: more than %d addresses",
+                            RBK_ADMIN_LISTENERS_MAX);
+        rbk_admin_port *p = &f->ports[f->n];
+        rbk_error what = {0};
+        uint16_t port = 0;
+        int r = rbk_http_listen(text, 1, &p->fd, &port, &what);
+        if (r < 0)
+            return rbk_fail(err, r, "admin.listen: %s", what.detail);
+        p->f = f;
+        note_port(p, text, port);
+        f->n++;
+    }
+    return 0;
+}
+
+int rbk_admin_front_new(const rbk_admin_front_conf *conf, rbk_admin_front **ret, rbk_error *err)
+{
+    rbk_admin_front *f = calloc(1, sizeof *f);
+    if (f == NULL)
+        return rbk_fail(err, RBK_E_NOMEM, "admin");
+    f->conf = *conf;
+    pthread_mutex_init(&f->lock, NULL);
+    for (size_t i = 0; i < RBK_ADMIN_LISTENERS_MAX; i++)
+        f->ports[i].fd = -1;
+    int r = listen_all(f, err);
+    if (r < 0) {
+        rbk_admin_front_free(f);
+        return r;
+    }
+    *ret = f;
+    return 0;
+}
+
+size_t rbk_admin_front_listeners(const rbk_admin_front *f, rbk_own_listener *ret, size_t max)
+{
+    size_t n = f->n < max ? f->n : max;
+    for (size_t i = 0; i < n; i++)
+        ret[i] = f->ports[i].own;
+    return n;
+}
+
+void rbk_admin_front_use_token(rbk_admin_front *f, rbk_str token)
+{
+    pthread_mutex_lock(&f->lock);
+    SHA256((const unsigned char *)token.p, token.n, f->token);
+    if (!f->has_token) /* before the start alone; afterwards others read it */
+        f->has_token = true;
+    pthread_mutex_unlock(&f->lock);
+}
+
+int rbk_admin_front_start(rbk_admin_front *f, rbk_engine *e, rbk_error *err)
+{
+    enum { CONNECTIONS = 64 };
+    f->e = e;
+    if (f->n == 0)
+        return 0;
+    int r = rbk_loop_new("rbk-admin", &f->loop, err);
+    rbk_http_conf conf = {.max_body = RBK_ADMIN_BODY_MAX, .max_connections = CONNECTIONS,
+                          .connections = &f->connections};
+    for (size_t i = 0; r == 0 && i < f->n; i++) {
+        rbk_http_handler h = {.on_head = on_head, .on_request = on_request, .user = &f->ports[i]};
+        r = rbk_http_server_new(f->loop, f->ports[i].fd, &conf, &h, &f->ports[i].server, err);
+        f->ports[i].fd = -1;
+    }
+    if (r == 0)
+        r = rbk_loop_start(f->loop, err);
+    f->started = r == 0;
+    return r;
+}
+
+/* --- Stop -------------------------------------------------------------------------------- */
+
+static void note_ending(void *arg)
+{
+    ((rbk_admin_front *)arg)->ending = true;
+}
+
+void rbk_admin_front_ending(rbk_admin_front *f)
+{
+    if (f->started)
+        rbk_loop_call(f->loop, note_ending, f);
+}
+
+static void close_all(void *arg)
+{
+    rbk_admin_front *f = arg;
+    for (size_t i = 0; i < f->n; i++) {
+        if (f->ports[i].server)
+            rbk_http_server_close(f->ports[i].server);
+        f->ports[i].server = NULL;
+    }
+}
+
+void rbk_admin_front_stop(rbk_admin_front *f)
+{
+    if (f->loop == NULL)
+        return;
+    if (f->started)
+        rbk_loop_call(f->loop, close_all, f);
+    else
+        close_all(f);
+    rbk_loop_stop(f->loop);
+    rbk_loop_free(f->loop);
+    f->loop = NULL;
+    f->started = false;
+}
+
+void rbk_admin_front_free(rbk_admin_front *f)
+{
+    if (f == NULL)
+        return;
+    rbk_admin_front_stop(f);
+    for (size_t i = 0; i < RBK_ADMIN_LISTENERS_MAX; i++)
+        if (f->ports[i].fd >= 0)
+            close(f->ports[i].fd);
+    pthread_mutex_destroy(&f->lock);
+    OPENSSL_cleanse(f->token, sizeof f->token);
+    free(f);
+}
