@@ -188,7 +188,7 @@ def test_cancel_and_purge(make_server, receiver):
 
 
 def test_pause_and_resume(make_server, receiver):
-    server = make_server(FAST)
+    server = make_server()  # the schedule is long: what waits for too long is given up
     admin = Admin(server)
     name = f"https://127.0.0.1:{receiver.port}"
     admin.run("receivers", "pause", name)
