@@ -77,8 +77,9 @@ static int tell_error(yyjson_val *error)
     yyjson_obj_iter it = yyjson_obj_iter_with(yyjson_obj_get(error, "data"));
     rbk_buf_z(&b, message ? message : "error");
     for (yyjson_val *key; (key = yyjson_obj_iter_next(&it));) {
+        const char *name = yyjson_get_str(key);
         const char *why = yyjson_get_str(yyjson_obj_iter_get_val(key));
-        rbk_buf_addf(&b, ": %s: %s", yyjson_get_str(key), why ? why : "?");
+        rbk_buf_addf(&b, ": %s: %s", name ? name : "?", why ? why : "?");
     }
     rbk_print_peer(&out, rbk_buf_view(&b));
     rbk_buf_c(&out, 0);
