@@ -48,19 +48,23 @@ class CA:
                     (own or self.key).public_key()), critical=False))
 
     def issue(self, label, names=("127.0.0.1", "::1", "receiver.test"), life=DAY, start=None, rsa=0, sha1=False,
-              own=False, asks=None):
+              own=False, asks=None,
+              subject=None, as_text=False):
         """`start`: valid from then on; `rsa`: a key of so many bits; `own`: signed by itself;
-        `asks`: an URL where one could ask whether it is revoked."""
+        `asks`: an URL where one could ask whether it is revoked; `subject`: the common name;
+        `as_text`: addresses stand as names."""
         key = (rsa_keys.generate_private_key(public_exponent=65537, key_size=rsa) if rsa
                else ec.generate_private_key(ec.SECP256R1()))
         alt = []
         for n in names:
             try:
-                alt.append(x509.IPAddress(ipaddress.ip_address(n)))
+                address = ipaddress.ip_address(n)
+                alt.append(x509.DNSName(n) if as_text else x509.IPAddress(address))
             except ValueError:
                 alt.append(x509.DNSName(n))
-        builder = self._builder(_name(label), key.public_key(), life, start, key if own else None)
-        builder = builder.add_extension(x509.SubjectAlternativeName(alt), critical=False)
+        builder = self._builder(_name(subject or label), key.public_key(), life, start, key if own else None)
+        if alt:
+            builder = builder.add_extension(x509.SubjectAlternativeName(alt), critical=False)
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]),
                                         critical=False)

@@ -2,14 +2,21 @@
 """A receiver that does to each connection what a function says, TLS and TCP included.
 
 `play(peer)` gets each connection before its first byte. What the server sent stays in
-`requests`, and as decrypted bytes in `plain`; `Tap` keeps the records of TLS as well."""
+`requests`, and as decrypted bytes in `heard`; tap() keeps what came over the wire as well."""
+import collections
 import re
 import socket
 import ssl
 import struct
 import threading
+import time
+
+from .server import Server, job_id
+from .wait import SLOW, until
 
 LENGTH = re.compile(rb"\r\ncontent-length: ([0-9]+)\r\n", re.I)
+MARK = "for the receiver alone"
+TIMEOUT, CONNECT_TIMEOUT = 5 * SLOW, 4 * SLOW
 LIMIT = 60  # s: a peer that hears nothing ends by itself
 
 
@@ -36,7 +43,7 @@ class Peer:
 
     def recv(self, n=65536):
         data = self.sock.recv(n)
-        self.owner.count(data)
+        self.owner.count(self.number, data)
         return data
 
     def read(self):
@@ -84,9 +91,10 @@ class Hostile:
 
     def __init__(self, context, *plays, listen=True, backlog=128, rcvbuf=None):
         self.context, self.plays = context, list(plays)
-        self.requests, self.plain, self.raw, self.faults = [], b"", b"", []
+        self.requests, self.raw, self.faults = [], b"", []
+        self.heard = collections.defaultdict(bytes)  # by connection: the first bytes, decrypted
         self.connections = self.sent = 0
-        self.drained, self.lock = threading.Event(), threading.Lock()
+        self.drained = threading.Event()
         self.listener = socket.socket()
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if rcvbuf:
@@ -100,10 +108,9 @@ class Hostile:
     def url(self, path="/x", host="127.0.0.1", scheme="https"):
         return f"{scheme}://{host}:{self.port}{path}"
 
-    def count(self, data):
-        with self.lock:
-            if len(self.plain) < 1 << 16:
-                self.plain += data
+    def count(self, number, data):
+        if len(self.heard[number]) < 1 << 16:
+            self.heard[number] += data
 
     def listen(self, backlog=128):
         self.listener.listen(backlog)
@@ -175,7 +182,7 @@ def tap(answer):
                     up = True
                 while piece := tls.read(65536):
                     secret += piece
-                    peer.owner.count(piece)
+                    peer.owner.count(peer.number, piece)
                     if b"\r\n\r\n" in secret and not asked:
                         asked = True
                         tls.write(answer)
@@ -196,3 +203,71 @@ def tap(answer):
             peer.owner.raw += data
         peer.owner.drained.set()
     return play
+
+
+class Stage:
+    """The server, its receivers, and what the store says of a job."""
+
+    def __init__(self, folder, ca, pairs, names, options=()):
+        self.pairs, self.receivers, self.read, self.at = pairs, [], {}, 0.0
+        self.contexts = {}
+        for name, pair in pairs.items():
+            for old in (False, True):
+                context = self.contexts[name, old] = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+                context.set_ciphers("ALL:@SECLEVEL=0")
+                context.load_cert_chain(*pair)
+                if old:
+                    context.maximum_version = ssl.TLSVersion.TLSv1_2
+        self.server = Server(folder, ca.pem, {
+            "delivery.schedule": "300ms", "delivery.max_age": "7d", "delivery.jitter": "0", "delivery.breaker": "0",
+            "delivery.connect_timeout": f"{int(CONNECT_TIMEOUT * 1000)}ms",
+            "delivery.timeout": f"{int(TIMEOUT * 1000)}ms", "method.max_result": "16M", "log.level": "debug",
+            "callback.name_servers": names.address, **dict(options)}).start()
+
+    def receiver(self, *plays, cert="good", old=False, **kw):
+        """`old`: with TLS 1.2."""
+        r = Hostile(self.contexts[cert, old], *plays, **kw)
+        r.pair = self.pairs[cert]
+        self.receivers.append(r)
+        return r
+
+    def submit(self, url, size=0, **kw):
+        method, params = ("test.big", {"bytes": size}) if size else ("test.echo", {"m": MARK})
+        with self.server.client() as c:
+            reply = c.call(method, params, callback=url, **kw)
+        assert reply.jobs, reply
+        return reply.jobs[0]
+
+    def look(self):
+        """{job: (shelf, attempts, last status, due, [attempt])} of all jobs, not older than 0.1 s."""
+        if time.monotonic() - self.at > 0.1:
+            shelves = " union all ".join(f"select seq, rnd, '{t}', attempts, last_status, due from {t}"
+                                         for t in ("job", "wait", "done", "dead"))
+            notes, found = collections.defaultdict(list), {}
+            jobs = self.server.rows(shelves)  # first: no job is ahead of its notes
+            for seq, *note in self.server.rows("select seq, number, status, reason, ms, at from attempt order by n"):
+                notes[seq].append(tuple(note))
+            for seq, rnd, *rest in jobs:
+                found[job_id(seq, rnd)] = (*rest, notes[seq])
+            self.read, self.at = found, time.monotonic()
+        return self.read
+
+    def wait(self, job, condition, what):
+        def seen():
+            state = self.look().get(job)
+            return state if state and condition(state) else None
+        return until(seen, 40, lambda: f"{what}: {self.look().get(job)}; {self.lines(job)}", poll=0.05)
+
+    def ended(self, job):
+        return self.wait(job, lambda s: s[0] in ("done", "dead"), "the job ends")
+
+    def lines(self, job):
+        return [line for line in self.server.log().splitlines() if f"job={job}" in line]
+
+    def stop(self):
+        try:
+            self.server.stop()
+        finally:
+            self.server.close()
+            for r in self.receivers:
+                r.stop()
