@@ -18,41 +18,42 @@ HOUR = datetime.timedelta(hours=1)
 IP = "127.0.0.1"
 A, AB, FOO = "a.hooks.test", "a.b.hooks.test", "foo.hooks.test"
 
-# label: (host of the URL, certificate: arguments of CA.issue, or None for another authority's)
+# label: (host of the URL, certificate: arguments of CA.issue, what the log says)
+WRONG, WRONG_IP = "hostname mismatch", "IP address mismatch"
 BAD = {
-    "expired": (A, {"names": (A,), "life": -HOUR}),
-    "expired, address": (IP, {"names": (IP,), "life": -HOUR}),
-    "not yet valid": (A, {"names": (A,), "start": HOUR}),
-    "other name": (A, {"names": ("b.hooks.test",)}),
-    "name of a longer one": (A, {"names": ("x." + A,)}),
-    "name of a shorter one": (A, {"names": ("hooks.test",)}),
-    "the label alone": (A, {"names": ("a",)}),
-    "only the common name": (A, {"names": (), "subject": A}),
-    "unknown authority": (A, {"names": (A,), "stranger": True}),
-    "self-signed": (A, {"names": (A,), "own": True}),
-    "self-signed, address": (IP, {"names": (IP,), "own": True}),
-    "RSA 1024": (A, {"names": (A,), "rsa": 1024}),
-    "SHA-1": (A, {"names": (A,), "sha1": True}),
-    "address for a name": (A, {"names": (IP,)}),
-    "name for an address": (IP, {"names": (A,)}),
-    "address written as a name": (IP, {"names": (IP,), "as_text": True}),
-    "other address": (IP, {"names": ("127.0.0.2", "::1")}),
-    "wildcard for an address": (IP, {"names": ("*.0.0.1",)}),
-    "wildcard of a top label": ("hooks.test", {"names": ("*.test",)}),
-    "wildcard of all": ("hooks.test", {"names": ("*",)}),
-    "wildcard for two labels": (AB, {"names": ("*.hooks.test",)}),
-    "wildcard for no label": ("hooks.test", {"names": ("*.hooks.test",)}),
-    "wildcard within a label": (FOO, {"names": ("f*o.hooks.test",)}),
-    "wildcard at a label's end": (FOO, {"names": ("fo*.hooks.test",)}),
-    "wildcard that is not the first": (AB, {"names": ("a.*.hooks.test",)}),
-    "two wildcards": (AB, {"names": ("*.*.hooks.test",)}),
+    "expired": (A, {"names": (A,), "life": -HOUR}, "certificate has expired"),
+    "expired, address": (IP, {"names": (IP,), "life": -HOUR}, "certificate has expired"),
+    "not yet valid": (A, {"names": (A,), "start": HOUR}, "certificate is not yet valid"),
+    "other name": (A, {"names": ("b.hooks.test",)}, WRONG),
+    "name of a longer one": (A, {"names": ("x." + A,)}, WRONG),
+    "name of a shorter one": (A, {"names": ("hooks.test",)}, WRONG),
+    "the label alone": (A, {"names": ("a",)}, WRONG),
+    "only the common name": (A, {"names": (), "subject": A}, WRONG),
+    "unknown authority": (A, {"names": (A,), "stranger": True}, "unable to get local issuer certificate"),
+    "self-signed": (A, {"names": (A,), "own": True}, "self-signed certificate"),
+    "self-signed, address": (IP, {"names": (IP,), "own": True}, "self-signed certificate"),
+    "RSA 1024": (A, {"names": (A,), "rsa": 1024}, "EE certificate key too weak"),
+    "SHA-1": (A, {"names": (A,), "sha1": True}, "CA signature digest algorithm too weak"),
+    "address for a name": (A, {"names": (IP,)}, WRONG),
+    "name for an address": (IP, {"names": (A,)}, WRONG_IP),
+    "address written as a name": (IP, {"names": (IP,), "as_text": True}, WRONG_IP),
+    "other address": (IP, {"names": ("127.0.0.2", "::1")}, WRONG_IP),
+    "wildcard for an address": (IP, {"names": ("*.0.0.1",)}, WRONG_IP),
+    "wildcard of a top label": ("hooks.test", {"names": ("*.test",)}, WRONG),
+    "wildcard of all": ("hooks.test", {"names": ("*",)}, WRONG),
+    "wildcard for two labels": (AB, {"names": ("*.hooks.test",)}, WRONG),
+    "wildcard for no label": ("hooks.test", {"names": ("*.hooks.test",)}, WRONG),
+    "wildcard within a label": (FOO, {"names": ("f*o.hooks.test",)}, WRONG),
+    "wildcard at a label's end": (FOO, {"names": ("fo*.hooks.test",)}, WRONG),
+    "wildcard that is not the first": (AB, {"names": ("a.*.hooks.test",)}, WRONG),
+    "two wildcards": (AB, {"names": ("*.*.hooks.test",)}, WRONG),
 }
 GOOD = {
-    "name": (A, {"names": (A,)}),
-    "name in capitals": (A, {"names": (A.upper(),)}),
-    "wildcard": (A, {"names": ("*.hooks.test",)}),
-    "address": (IP, {"names": (IP,)}),
-    "among others": (A, {"names": ("b.hooks.test", IP, A)}),
+    "name": (A, {"names": (A,)}, ""),
+    "name in capitals": (A, {"names": (A.upper(),)}, ""),
+    "wildcard": (A, {"names": ("*.hooks.test",)}, ""),
+    "address": (IP, {"names": (IP,)}, ""),
+    "among others": (A, {"names": ("b.hooks.test", IP, A)}, ""),
 }
 
 
@@ -74,7 +75,7 @@ def issue(ca, stranger, label, more):
 def stage(ca, names, tmp_path_factory):
     folder = tmp_path_factory.mktemp("certificates")
     stranger = CA(tmp_path_factory.mktemp("stranger"))
-    pairs = {label: issue(ca, stranger, label, more) for label, (_, more) in {**BAD, **GOOD}.items()}
+    pairs = {label: issue(ca, stranger, label, more) for label, (_, more, _) in {**BAD, **GOOD}.items()}
     s = Stage(folder, ca, pairs, names, {"delivery.schedule": "1h"})
     yield s
     s.stop()
@@ -84,7 +85,7 @@ def stage(ca, names, tmp_path_factory):
 def tries(stage):
     """{(label, scheme): (receiver, job)}: all at once."""
     ret = {}
-    for label, (host, _) in {**BAD, **GOOD}.items():
+    for label, (host, *_) in {**BAD, **GOOD}.items():
         for scheme in ("https", "wss"):
             # By turns: what a refused certificate leaves on the wire differs.
             r = stage.receiver(tap(OK if scheme == "https" else GONE), cert=label, old=scheme == "wss")
@@ -99,7 +100,7 @@ def test_nothing_is_sent(stage, tries, label, scheme):
     state = stage.wait(job, lambda s: s[4], "an attempt failed")
     assert state[0] == "wait" and state[1] == 1, state
     assert [n[:3] for n in state[4]] == [(1, 0, "TLS")], state
-    assert any("event=delivery.failed" in x and "error=TLS" in x for x in stage.lines(job))
+    assert any("event=delivery.failed" in x and "error=TLS" in x and BAD[label][2] in x for x in stage.lines(job))
     until(r.drained.is_set, 20, "the connection is closed")
     assert r.connections == 1 and not r.heard and MARK.encode() not in r.raw
     sent = records(r.raw)

@@ -54,7 +54,8 @@ class Peer:
                 return None
             self.buf += data
         head = bytes(self.buf[:end + 2])
-        total = end + 4 + int(LENGTH.search(head).group(1))
+        m = LENGTH.search(head)  # a websocket's handshake has no body
+        total = end + 4 + (int(m.group(1)) if m else 0)
         while len(self.buf) < total:
             if not (data := self.recv()):
                 return None
