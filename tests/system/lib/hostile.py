@@ -4,8 +4,10 @@
 `play(peer)` gets each connection before its first byte. What the server sent stays in
 `requests`, and as decrypted bytes in `heard`; tap() keeps what came over the wire as well."""
 import collections
+import contextlib
 import re
 import socket
+import sqlite3
 import ssl
 import struct
 import threading
@@ -17,6 +19,9 @@ from .wait import SLOW, until
 LENGTH = re.compile(rb"\r\ncontent-length: ([0-9]+)\r\n", re.I)
 MARK = "for the receiver alone"
 TIMEOUT, CONNECT_TIMEOUT = 5 * SLOW, 4 * SLOW
+SHELVES = " union all ".join(f"select seq, rnd, '{t}', attempts, last_status, due from {t}"
+                             for t in ("job", "wait", "done", "dead"))
+NOTES = "select seq, number, status, reason, ms, at from attempt order by seq, n"
 LIMIT = 60  # s: a peer that hears nothing ends by itself
 
 
@@ -242,12 +247,11 @@ class Stage:
     def look(self):
         """{job: (shelf, attempts, last status, due, [attempt])} of all jobs, not older than 0.1 s."""
         if time.monotonic() - self.at > 0.1:
-            shelves = " union all ".join(f"select seq, rnd, '{t}', attempts, last_status, due from {t}"
-                                         for t in ("job", "wait", "done", "dead"))
             notes, found = collections.defaultdict(list), {}
-            jobs = self.server.rows(shelves)  # first: no job is ahead of its notes
-            for seq, *note in self.server.rows("select seq, number, status, reason, ms, at from attempt order by n"):
-                notes[seq].append(tuple(note))
+            with contextlib.closing(sqlite3.connect(f"file:{self.server.store}?mode=ro", uri=True, timeout=20)) as db:
+                jobs = db.execute(SHELVES).fetchall()  # first: no job is ahead of its notes
+                for seq, *note in db.execute(NOTES):
+                    notes[seq].append(tuple(note))
             for seq, rnd, *rest in jobs:
                 found[job_id(seq, rnd)] = (*rest, notes[seq])
             self.read, self.at = found, time.monotonic()
