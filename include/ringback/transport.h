@@ -60,6 +60,9 @@ typedef struct rbk_transport_env {
     int64_t connect_ms, total_ms; /* deadlines of one attempt */
     int64_t resolve_ms;
     const char *name_servers; /* to ask in place of the system's: "127.0.0.1:5353,…"; or NULL */
+    /* Descriptors are counted: a kept connection gives way when there are this many, those of
+     * attempts among them. 0: no bound */
+    unsigned connections;
 } rbk_transport_env;
 
 typedef struct rbk_transport_ops {

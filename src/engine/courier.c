@@ -136,6 +136,14 @@ void rbk_couriers_flush(rbk_couriers *all)
 
 /* --- Start and stop ------------------------------------------------------------------------------ */
 
+/* An attempt always has room for its own. */
+static unsigned held_by_one(const rbk_couriers *all)
+{
+    const rbk_engine_conf *conf = &all->e->conf;
+    unsigned n = conf->held / (unsigned)all->n;
+    return conf->held && n == 0 ? 1 : n;
+}
+
 static int open_transports(rbk_courier *c, rbk_error *err)
 {
     rbk_transport_env env = {
@@ -145,6 +153,7 @@ static int open_transports(rbk_courier *c, rbk_error *err)
         .total_ms = c->e->conf.delivery_ms,
         .resolve_ms = c->e->conf.connect_ms, /* a look-up is a part of connecting */
         .name_servers = c->e->conf.name_servers,
+        .connections = held_by_one(c->all),
     };
     const rbk_transport_ops *ops;
     for (size_t i = 0; i < RBK_TRANSPORTS_MAX && (ops = rbk_transports_at(i)); i++) {

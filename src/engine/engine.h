@@ -31,6 +31,7 @@ typedef struct rbk_engine_conf {
     rbk_retry_conf retry;
     int64_t connect_ms, delivery_ms;
     size_t in_flight, per_receiver, per_address, couriers;
+    unsigned held; /* most connections of all transports; 0: no bound */
     unsigned breaker; /* failures in a row that pause a receiver; 0: none do */
     rbk_str forward_headers; /* comma-separated names */
     rbk_tls_client_conf tls;

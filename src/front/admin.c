@@ -215,13 +215,14 @@ void rbk_admin_front_use_token(rbk_admin_front *f, rbk_str token)
 
 int rbk_admin_front_start(rbk_admin_front *f, rbk_engine *e, rbk_error *err)
 {
-    enum { CONNECTIONS = 64 };
+    enum { CONNECTIONS = 64, FEW = 4, SHED = 4 };
     f->e = e;
     if (f->n == 0)
         return 0;
     int r = rbk_loop_new("rbk-admin", &f->loop, err);
-    rbk_http_conf conf = {.max_body = RBK_ADMIN_BODY_MAX, .max_connections = CONNECTIONS,
-                          .connections = &f->connections};
+    rbk_http_conf conf = {.max_body = RBK_ADMIN_BODY_MAX, .connections = &f->connections,
+                          .max_connections = f->conf.few_files ? FEW : CONNECTIONS,
+                          .max_shed = SHED, .shed = &f->shed};
     for (size_t i = 0; r == 0 && i < f->n; i++) {
         rbk_http_handler h = {.on_head = on_head, .on_request = on_request, .user = &f->ports[i]};
         r = rbk_http_server_new(f->loop, f->ports[i].fd, &conf, &h, &f->ports[i].server, err);

@@ -12,6 +12,7 @@ typedef struct rbk_admin_front rbk_admin_front;
 
 typedef struct rbk_admin_front_conf {
     rbk_str listen; /* comma-separated addresses; empty: none */
+    bool few_files; /* a handful of connections must do */
     const rbk_log *log;
 } rbk_admin_front_conf;
 

@@ -34,7 +34,7 @@ struct rbk_admin_front {
     rbk_admin_front_conf conf;
     rbk_engine *e;
     rbk_loop *loop;
-    atomic_uint connections;
+    atomic_uint connections, shed;
     rbk_admin_port ports[RBK_ADMIN_LISTENERS_MAX];
     size_t n;
     bool started, ending; /* loop thread */

@@ -33,7 +33,7 @@ struct rbk_http_front {
     rbk_http_front_conf conf;
     rbk_engine *e;
     front_loop *loops;
-    atomic_uint connections;
+    atomic_uint connections, shed;
     atomic_size_t buffered;
     size_t n_listeners;
     rbk_own_listener own[RBK_LISTENERS_MAX];
@@ -246,6 +246,8 @@ static int start_loop(rbk_http_front *f, size_t i, rbk_error *err)
         .max_body = f->conf.max_body,
         .max_connections = f->conf.max_connections,
         .connections = &f->connections,
+        .max_shed = f->conf.max_shed,
+        .shed = &f->shed,
         .buffered = &f->buffered,
     };
     rbk_http_handler handler = {

@@ -12,7 +12,7 @@ typedef struct rbk_http_front_conf {
     rbk_str path;   /* "/api" */
     size_t threads;
     size_t max_body;
-    unsigned max_connections;
+    unsigned max_connections, max_shed;
     const rbk_log *log;
 } rbk_http_front_conf;
 

@@ -54,7 +54,12 @@ static void fail_soon(rbk_http_call *call, int err, const char *detail)
 /* A new connection. 0; RBK_E_CONNECT when there is no address; RBK_E_NOMEM. */
 static int open_new(rbk_http_call *call)
 {
-    return call->post->n_addrs > 0 ? rbk_http_conn_open(call) : RBK_E_CONNECT;
+    rbk_http_client *c = call->c;
+    if (call->post->n_addrs == 0)
+        return RBK_E_CONNECT;
+    if (c->conf.conns_max && c->n_conns >= c->conf.conns_max)
+        rbk_http_conn_make_room(c);
+    return rbk_http_conn_open(call);
 }
 
 void rbk_http_call_again(rbk_http_call *call, int err, const char *detail)

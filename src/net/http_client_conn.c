@@ -122,7 +122,37 @@ void rbk_http_conn_close(rbk_http_conn *conn, bool now)
     if (conn->receiver->n_closing >= conn->c->conf.idle_per_receiver)
         now = true; /* an orderly end takes the peer's time, which is not trusted */
     set_state(conn, RBK_CONN_CLOSING);
+    conn->cut = now;
     rbk_stream_close(conn->s, now);
+}
+
+/* One that is being closed waits for nothing but its peer. It goes to the end of its list: what
+ * was cut off stays there until the loop says that it is closed. */
+static bool cut_closing(rbk_http_client *c)
+{
+    if (rbk_link_empty(&c->closing))
+        return false;
+    rbk_http_conn *conn = RBK_OF_LINK(c->closing.next, rbk_http_conn, link);
+    if (conn->cut)
+        return false;
+    conn->cut = true;
+    rbk_link_append(&c->closing, &conn->link);
+    rbk_stream_close(conn->s, true);
+    return true;
+}
+
+void rbk_http_conn_make_room(rbk_http_client *c)
+{
+    rbk_http_conn *pick = NULL;
+    if (cut_closing(c))
+        return;
+    if (!rbk_link_empty(&c->idle))
+        pick = RBK_OF_LINK(c->idle.next, rbk_http_conn, link);
+    for (rbk_link *l = c->active.next; pick == NULL && l != &c->active; l = l->next)
+        if (RBK_OF_LINK(l, rbk_http_conn, link)->state == RBK_CONN_READING)
+            pick = RBK_OF_LINK(l, rbk_http_conn, link);
+    if (pick)
+        rbk_http_conn_close(pick, true);
 }
 
 void rbk_http_conn_abandon(rbk_http_call *call)

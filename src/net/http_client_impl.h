@@ -58,6 +58,7 @@ struct rbk_http_conn {
     struct sockaddr_storage sa;
     rbk_conn_state state;
     bool reused, asked;
+    bool cut; /* closed without an orderly end: its descriptor is free */
     size_t written; /* unsent() right after the request was written, once `asked` */
     rbk_mono_ms deadline;
     rbk_response rsp;
@@ -87,6 +88,8 @@ bool rbk_http_conn_reuse(rbk_http_call *call);
 void rbk_http_conn_expire(rbk_http_conn *conn);
 /* Close; `now`: without the orderly end. The call, if any, must be taken away before. */
 void rbk_http_conn_close(rbk_http_conn *conn, bool now);
+/* The one that is missed least and has no call is closed at once. */
+void rbk_http_conn_make_room(rbk_http_client *c);
 /* Take the call from its connection, which is closed. */
 void rbk_http_conn_abandon(rbk_http_call *call);
 

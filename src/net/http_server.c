@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* net/http_server.c - the listener of one loop and the list of its connections.
  *
- * Over max_connections a connection is still accepted, told 503, and closed; of those
- * at most SHED_MAX at a time, the rest is closed at once. When file descriptors run
+ * At max_connections the one that is idle the longest gives way to a new one. Where none is
+ * idle long enough (a burst must not push out its own) the new one is still accepted, told 503,
+ * and closed; of those at most max_shed at a time, the rest is closed at once. When file descriptors run
  * out libuv gives up its reserve to turn clients away; should that be lost (another
  * thread was quicker), a connection of ours makes room.
  * The server is freed when its last handle is closed. Loop thread. */
 #include "net/http_server_impl.h"
 
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/error.h"
 
-enum { SHED_MAX = 64, BACKLOG = 1024, NAP_US = 1000 };
+enum { BACKLOG = 1024, NAP_US = 1000 };
 
 static void set_defaults(rbk_http_server *s)
 {
@@ -24,6 +26,8 @@ static void set_defaults(rbk_http_server *s)
     c->max_fields = c->max_fields ? c->max_fields : 100;
     c->max_pipeline = c->max_pipeline ? c->max_pipeline : 16;
     c->max_connections = c->max_connections ? c->max_connections : 10000;
+    c->max_shed = c->max_shed ? c->max_shed : 64;
+    c->yield_ms = c->yield_ms ? c->yield_ms : 1000;
     c->head_ms = c->head_ms ? c->head_ms : 10000;
     c->body_ms = c->body_ms ? c->body_ms : 60000;
     c->idle_ms = c->idle_ms ? c->idle_ms : 60000;
@@ -31,6 +35,8 @@ static void set_defaults(rbk_http_server *s)
     c->max_buffered = c->max_buffered ? c->max_buffered : 256 << 20;
     if (c->connections == NULL)
         c->connections = &s->own_connections;
+    if (c->shed == NULL)
+        c->shed = &s->own_shed;
 }
 
 static void free_when_done(rbk_http_server *s)
@@ -62,8 +68,8 @@ void rbk_http_server_forget(rbk_http_conn *c)
     s->n_conns--;
     if (c->counted)
         atomic_fetch_sub(s->conf.connections, 1);
-    else
-        s->n_shed--;
+    if (c->shed)
+        atomic_fetch_sub(s->conf.shed, 1);
     free_when_done(s);
 }
 
@@ -80,6 +86,46 @@ static void free_one_descriptor(rbk_http_server *s)
         rbk_http_conn_abort(pick);
     else
         usleep(NAP_US); /* others hold them all */
+}
+
+/* Its next request is here, if only nobody has read it yet. */
+static bool has_bytes(const rbk_http_conn *c)
+{
+    char byte;
+    return recv(rbk_stream_fd(c->st), &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
+/* Idle for yield_ms at least, or NULL. A look that finds nothing says when the next one may
+ * find something, so that a flood of connections does not cost a look each. */
+static rbk_http_conn *find_longest_idle(rbk_http_server *s)
+{
+    rbk_mono_ms now = rbk_loop_now(s->loop), since = now;
+    rbk_http_conn *pick = NULL;
+    if (now < s->none_idle_until)
+        return NULL;
+    for (rbk_http_conn *c = s->conns; c; c = c->next)
+        if (rbk_http_conn_is_idle(c) && c->counted && c->read_by &&
+            c->read_by - s->conf.idle_ms <= since) {
+            since = c->read_by - s->conf.idle_ms;
+            pick = c;
+        }
+    if (pick && since + s->conf.yield_ms <= now)
+        return has_bytes(pick) ? NULL : pick;
+    s->none_idle_until = since + s->conf.yield_ms;
+    return NULL;
+}
+
+static bool take_place(rbk_http_server *s)
+{
+    if (atomic_fetch_add(s->conf.connections, 1) < s->conf.max_connections)
+        return true;
+    rbk_http_conn *idle = find_longest_idle(s);
+    if (idle) {
+        idle->counted = false; /* its place is taken over */
+        rbk_http_conn_abort(idle);
+    }
+    atomic_fetch_sub(s->conf.connections, 1);
+    return idle != NULL;
 }
 
 static void reject_one(rbk_http_server *s);
@@ -119,12 +165,12 @@ static void on_connection(uv_stream_t *listener, int status)
         return;
     }
     link_conn(s, c);
-    c->counted = atomic_fetch_add(s->conf.connections, 1) < s->conf.max_connections;
+    c->counted = take_place(s);
+    c->shed = !c->counted;
     if (c->counted)
         return;
-    atomic_fetch_sub(s->conf.connections, 1);
     /* The others are told 503 when they are open. A handshake only for that is too dear. */
-    if (++s->n_shed > SHED_MAX || s->conf.tls)
+    if (atomic_fetch_add(s->conf.shed, 1) >= s->conf.max_shed || s->conf.tls)
         rbk_http_conn_abort(c);
 }
 

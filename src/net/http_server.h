@@ -31,6 +31,11 @@ typedef struct rbk_http_conf {
     int64_t write_ms;      /* an answer that the peer does not take (20 s): so often a byte
                               for each ms must go, 16 when more than 64 KiB are left */
     atomic_uint *connections; /* counted over all loops against max_connections */
+    unsigned max_shed;     /* of those over the limit so many are told 503 at a time, the rest
+                              is closed at once (64) */
+    atomic_uint *shed;     /* counted over all loops against max_shed */
+    int64_t yield_ms;      /* at the limit a new connection takes the place of the one that is
+                              idle the longest, if it is so for that long (1 s) */
     /* Bytes held for peers, counted over all loops (NULL: not counted): of each body that
      * is being received and of the answers of each connection that wait or are unsent,
      * what is beyond the first 64 KiB. Over max_buffered (256 MiB) a body that grows is

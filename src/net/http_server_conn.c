@@ -362,7 +362,7 @@ static void on_opened(rbk_stream *st, void *user)
         return;
     c->stage = RBK_HTTP_HEAD;
     c->read_by = 0;
-    if (!c->counted) {
+    if (c->shed) {
         rbk_http_write_busy(c);
         c->stage = RBK_HTTP_DISCARD;
     }

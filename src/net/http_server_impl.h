@@ -51,7 +51,8 @@ struct rbk_http_conn {
     rbk_stream *st; /* NULL: closed, and we wait for our timer */
     rbk_http_stage stage;
     unsigned busy; /* below us on the stack: bytes are being read, answers written */
-    bool counted;  /* in conf.connections; else it is turned away */
+    bool counted;  /* in conf.connections */
+    bool shed;     /* in conf.shed: over the limit, it is turned away */
     bool wants_continue;
     bool large; /* an answer over RBK_HTTP_FREE was given: one request at a time */
 
@@ -79,8 +80,9 @@ struct rbk_http_server {
     rbk_http_conf conf;
     rbk_http_handler handler;
     rbk_http_conn *conns; /* newest first */
-    size_t n_conns, n_shed;
-    atomic_uint own_connections; /* when conf.connections is not given */
+    size_t n_conns;
+    rbk_mono_ms none_idle_until;           /* nobody has to be looked for before */
+    atomic_uint own_connections, own_shed; /* when the conf gives none */
     uv_tcp_t reject;             /* takes and drops a connection that there is no memory for */
     bool rejecting, reject_again;
     rbk_buf scratch; /* head lines of the answer being written */

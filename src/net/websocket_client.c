@@ -94,7 +94,7 @@ static void drop_stream(call *k, bool now)
     k->dial = NULL;
     if (k->s == NULL)
         return;
-    if (!now && !k->ending && k->c->n_ending < ENDING_MAX) {
+    if (!now && !k->ending && k->c->n_ending < k->c->conf.ending_max) {
         k->ending = true;
         k->c->n_ending++;
     }
@@ -401,6 +401,8 @@ int rbk_ws_client_new(rbk_loop *l, const rbk_ws_client_conf *conf, rbk_ws_client
         return rbk_fail(err, RBK_E_NOMEM, "websocket client");
     c->loop = l;
     c->conf = *conf;
+    if (c->conf.ending_max == 0 || c->conf.ending_max > ENDING_MAX)
+        c->conf.ending_max = ENDING_MAX;
     rbk_link_init(&c->calls);
     *ret = c;
     return 0;

@@ -15,6 +15,8 @@ typedef struct rbk_ws_client rbk_ws_client;
 typedef struct rbk_ws_client_conf {
     rbk_tls *tls;                  /* the caller's, outlives the client */
     struct sockaddr_storage proxy; /* as of the HTTP client: AF_UNSPEC goes straight */
+    unsigned ending_max;           /* connections that wait for the peer's end at one time, the
+                                      rest is closed at once (256, which is the most) */
 } rbk_ws_client_conf;
 
 int rbk_ws_client_new(rbk_loop *l, const rbk_ws_client_conf *conf, rbk_ws_client **ret,

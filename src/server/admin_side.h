@@ -8,8 +8,8 @@
 
 /* Bind what admin.listen names, and read the token. The options and the log outlive it.
  * RBK_E_CONFIG, RBK_E_SYS, RBK_E_NOMEM with the key in `err`. */
-int rbk_admin_side_new(const rbk_options *o, const rbk_log *log, rbk_admin_front **ret,
-                       rbk_error *err);
+int rbk_admin_side_new(const rbk_options *o, const rbk_log *log, bool few_files,
+                       rbk_admin_front **ret, rbk_error *err);
 /* Read the token's file again. After a fault the old token stays, and `err` tells. */
 int rbk_admin_side_reload(rbk_admin_front *f, const rbk_options *o, rbk_error *err);
 

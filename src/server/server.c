@@ -15,6 +15,7 @@
 #include "seam/stores.h"
 #include "seam/transports.h"
 #include "server/admin_side.h"
+#include "server/files.h"
 #include "server/own.h"
 #include "server/signing.h"
 #include "store/stores.h"
@@ -25,7 +26,6 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -40,6 +40,7 @@ struct rbk_server {
     rbk_admin_front *admin;
     rbk_engine *engine;
     rbk_signing signing;
+    rbk_files files;
     bool tried;
     atomic_bool running;
     char error[512];
@@ -183,6 +184,12 @@ static size_t front_threads(const rbk_options *o)
     return cores > 0 ? (size_t)cores : 1;
 }
 
+static size_t count_couriers(const rbk_options *o)
+{
+    size_t threads = front_threads(o);
+    return threads > 1 ? threads / 2 : 1;
+}
+
 static int make_front(rbk_server *s, rbk_error *err)
 {
     const rbk_options *o = s->options;
@@ -192,7 +199,8 @@ static int make_front(rbk_server *s, rbk_error *err)
             .path = rbk_str_z(o->path),
             .threads = front_threads(o),
             .max_body = (size_t)o->max_body,
-            .max_connections = (unsigned)o->max_connections,
+            .max_connections = s->files.connections,
+            .max_shed = s->files.shed,
             .log = &s->log,
         },
         &s->front, err);
@@ -236,7 +244,6 @@ static int make_policy(const rbk_server *s, const rbk_options *o, rbk_netpolicy 
 static int make_engine(rbk_server *s, rbk_error *err)
 {
     const rbk_options *o = s->options;
-    size_t threads = front_threads(o);
     rbk_engine_conf conf = {
         .limits = {.max_batch = (size_t)o->max_batch, .max_timeout_ms = o->max_timeout_ms},
         .max_body = (size_t)o->max_body,
@@ -253,11 +260,12 @@ static int make_engine(rbk_server *s, rbk_error *err)
         .max_runs = (uint32_t)o->max_runs,
         .connect_ms = o->connect_ms,
         .delivery_ms = o->delivery_ms,
-        .in_flight = (size_t)o->in_flight,
+        .in_flight = s->files.in_flight,
+        .held = s->files.held,
         .per_receiver = (size_t)o->per_receiver,
         .per_address = (size_t)o->per_address,
         .breaker = (unsigned)o->breaker,
-        .couriers = threads > 1 ? threads / 2 : 1,
+        .couriers = count_couriers(o),
         .forward_headers = rbk_str_z(o->forward_headers),
         .tls = {.ca_file = o->ca_file && o->ca_file[0] ? o->ca_file : NULL,
                 .ca_only = o->ca_only,
@@ -305,8 +313,10 @@ static int start_all(rbk_server *s, rbk_error *err)
         (r = rbk_options_check_files(s->options, err)) < 0 || (r = load_modules(s, err)) < 0)
         return r;
     set_timeouts(s);
-    if ((r = make_front(s, err)) < 0 ||
-        (r = rbk_admin_side_new(s->options, &s->log, &s->admin, err)) < 0 ||
+    if ((r = rbk_files_plan(s->options, front_threads(s->options), count_couriers(s->options),
+                            &s->files, err)) < 0 ||
+        (r = make_front(s, err)) < 0 ||
+        (r = rbk_admin_side_new(s->options, &s->log, s->files.few, &s->admin, err)) < 0 ||
         (r = make_policy(s, s->options, &policy, err)) < 0)
         return r;
     r = make_engine(s, err);
@@ -321,24 +331,18 @@ static int start_all(rbk_server *s, rbk_error *err)
     return rbk_http_front_start(s->front, s->engine, err);
 }
 
-/* How many files are open besides connections, at most, for those who size the limit. */
-enum { OTHER_FILES = 100 };
-
-static void check_files(const rbk_server *s)
+static void warn_of_few_files(const rbk_server *s)
 {
-    const rbk_options *o = s->options;
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
-        return;
-    int64_t have = (int64_t)limit.rlim_cur, want = o->max_connections + o->in_flight + OTHER_FILES;
-    if (have < want)
-        rbk_event(&s->log, RBK_WARN, "server.few_files", RBK_F("limit", have), RBK_F("wanted", want),
-                  RBK_F("connections", have > OTHER_FILES ? have - OTHER_FILES : 0));
+    const rbk_files *f = &s->files;
+    if (f->few)
+        rbk_event(&s->log, RBK_WARN, "server.few_files", RBK_F("limit", f->limit),
+                  RBK_F("wanted", f->wanted), RBK_F("connections", f->connections),
+                  RBK_F("in_flight", f->in_flight));
 }
 
 static void log_started(rbk_server *s)
 {
-    check_files(s);
+    warn_of_few_files(s);
     if (rbk_methods_count(s->methods) == 0)
         rbk_event(&s->log, RBK_WARN, "server.no_methods",
                   RBK_FZ("hint", "add a [method] section with module="));

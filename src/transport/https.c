@@ -7,7 +7,9 @@
 
 static int client_open(const rbk_transport_env *env, void **ret, rbk_error *err)
 {
-    rbk_http_client_conf conf = {.tls = env->tls};
+    /* A quarter is for those of the other transport that end. */
+    rbk_http_client_conf conf = {.tls = env->tls,
+                                 .conns_max = env->connections - env->connections / 4};
     rbk_http_client *client = NULL;
     int r = rbk_http_client_new(env->loop, &conf, &client, err);
     *ret = client;

@@ -12,7 +12,9 @@
 
 static int client_open(const rbk_transport_env *env, void **ret, rbk_error *err)
 {
-    rbk_ws_client_conf conf = {.tls = env->tls};
+    /* A quarter of the connections may be those that are over but for the peer. */
+    rbk_ws_client_conf conf = {.tls = env->tls,
+                               .ending_max = env->connections ? env->connections / 4 + 1 : 0};
     rbk_ws_client *client = NULL;
     int r = rbk_ws_client_new(env->loop, &conf, &client, err);
     *ret = client;

@@ -101,6 +101,12 @@ static void test_write_stall(void **state)
     rig_stop(&g);
 }
 
+static void check_healthy(int fd, inbox *in)
+{
+    rig_say(fd, "POST /rpc" HOST "Content-Length: 2\r\n\r\nok");
+    assert_true(rbk_str_eqz(rig_read(fd, in).body, "ok"));
+}
+
 static void test_too_many_connections(void **state)
 {
     (void)state;
@@ -123,6 +129,39 @@ static void test_too_many_connections(void **state)
     rig_expect_end(b, &in);
     close(a);
     close(b);
+    rig_stop(&g);
+}
+
+/* At the limit whoever is idle the longest makes room; who waits for an answer does not. */
+static void test_idle_gives_way(void **state)
+{
+    (void)state;
+    rig g = {.conf.max_connections = 3, .conf.yield_ms = SHORT};
+    inbox in = {0};
+    rig_start(&g);
+    int oldest = rig_socket(&g);
+    rig_say(oldest, HOLD(0));
+    rig_await(&g.n_held, 1);
+    int first = rig_socket(&g), second = rig_socket(&g);
+    rig_await(&g.connections, 3);
+    usleep(SHORT * 1500);
+    check_healthy(first, &in); /* now the second is idle for longer */
+    int late = rig_socket(&g);
+    check_healthy(late, &in);
+    rig_expect_end(second, &in);
+    int burst = rig_socket(&g); /* the others were busy just now */
+    assert_int_equal(rig_read(burst, &in).status, 503);
+    rig_expect_end(burst, &in);
+    check_healthy(first, &in);
+    rig_answer(&g, 0, "held");
+    assert_true(rbk_str_eqz(rig_read(oldest, &in).body, "held"));
+    assert_int_equal(g.connections, 3);
+    close(burst);
+    close(second);
+    close(oldest);
+    close(first);
+    close(late);
+    rbk_buf_free(&in.b);
     rig_stop(&g);
 }
 
@@ -163,12 +202,6 @@ static void test_no_memory(void **state)
 }
 
 /* --- no descriptors ----------------------------------------------------------------- */
-
-static void check_healthy(int fd, inbox *in)
-{
-    rig_say(fd, "POST /rpc" HOST "Content-Length: 2\r\n\r\nok");
-    assert_true(rbk_str_eqz(rig_read(fd, in).body, "ok"));
-}
 
 static int64_t cpu_ms(void)
 {
@@ -277,6 +310,7 @@ int main(void)
         cmocka_unit_test(test_idle),
         cmocka_unit_test(test_write_stall),
         cmocka_unit_test(test_too_many_connections),
+        cmocka_unit_test(test_idle_gives_way),
         cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_no_descriptors),
         cmocka_unit_test(test_no_descriptors_no_reserve),

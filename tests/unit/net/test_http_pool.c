@@ -157,6 +157,30 @@ static void serve_many(peer *p)
         ;
 }
 
+/* With no room for two, a kept connection is closed for a new one to another receiver. */
+static void test_room_for_new(void **state)
+{
+    (void)state;
+    fixture f;
+    receiver r[2];
+    shot s[2];
+    fixture_start(&f, &(rbk_http_client_conf){.conns_max = 1});
+    for (int i = 0; i < 2; i++)
+        receiver_start(&r[i], NULL, serve_many, NULL);
+    for (int i = 0; i < 4; i++) {
+        shot_init(&s[i % 2], &f, r[i % 2].port);
+        shoot(&s[i % 2]);
+        assert_int_equal(s[i % 2].result.status, 200);
+        if (i > 0)
+            WAIT_COUNT(r[(i - 1) % 2].finished, (i + 1) / 2);
+    }
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(atomic_load(&r[i].accepts), 2);
+    fixture_stop(&f);
+    for (int i = 0; i < 2; i++)
+        receiver_stop(&r[i]);
+}
+
 /* `done` sends the next: all over one connection. */
 static void test_chain(void **state)
 {
@@ -402,6 +426,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_closed_at_reuse), cmocka_unit_test(test_idle),
         cmocka_unit_test(test_kept_limits),     cmocka_unit_test(test_chain),
+        cmocka_unit_test(test_room_for_new),
         cmocka_unit_test(test_done_at_head),    cmocka_unit_test(test_rest_limits),
         cmocka_unit_test(test_cancel),          cmocka_unit_test(test_free_under_way),
         cmocka_unit_test(test_no_memory),       cmocka_unit_test(test_starved),
