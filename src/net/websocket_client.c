@@ -43,6 +43,7 @@ typedef struct call {
 struct rbk_ws_client {
     rbk_loop *loop;
     rbk_tls *tls;
+    struct sockaddr_storage proxy; /* AF_UNSPEC: none */
     rbk_link calls;
     size_t n_calls; /* those that are OVER included */
     size_t n_ending;
@@ -127,11 +128,14 @@ static void fail_soon(call *k, int err, const char *detail)
 static void on_timer(uv_timer_t *t)
 {
     call *k = t->data;
+    const char *detail = "no answer in time";
+    int err = RBK_E_TIMEOUT;
+    if (k->stage == CONNECTING)
+        err = rbk_dial_late(k->dial, &detail);
     if (k->err)
         fail(k, k->err, k->detail);
     else
-        fail(k, RBK_E_TIMEOUT,
-             k->stage == CONNECTING ? "no connection in time" : "no answer in time");
+        fail(k, err, detail);
 }
 
 /* --- the message --- */
@@ -352,6 +356,7 @@ static int dial(call *k)
         .port = post->port,
         .tls = k->c->tls,
         .name = post->name,
+        .proxy = k->c->proxy.ss_family != AF_UNSPEC ? &k->c->proxy : NULL,
         .allow = post->allow,
         .allow_user = post->allow_user,
         .done = on_dialled,
@@ -392,13 +397,16 @@ int rbk_ws_client_send(rbk_ws_client *c, rbk_http_post *post)
     return 0;
 }
 
-int rbk_ws_client_new(rbk_loop *l, rbk_tls *tls, rbk_ws_client **ret, rbk_error *err)
+int rbk_ws_client_new(rbk_loop *l, rbk_tls *tls, const struct sockaddr_storage *proxy,
+                      rbk_ws_client **ret, rbk_error *err)
 {
     rbk_ws_client *c = calloc(1, sizeof *c);
     if (c == NULL)
         return rbk_fail(err, RBK_E_NOMEM, "websocket client");
     c->loop = l;
     c->tls = tls;
+    if (proxy)
+        c->proxy = *proxy;
     rbk_link_init(&c->calls);
     *ret = c;
     return 0;

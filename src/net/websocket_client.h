@@ -12,8 +12,10 @@
 
 typedef struct rbk_ws_client rbk_ws_client;
 
-/* `tls` is the caller's, and outlives the client. */
-int rbk_ws_client_new(rbk_loop *l, rbk_tls *tls, rbk_ws_client **ret, rbk_error *err);
+/* `tls` is the caller's, and outlives the client. `proxy`: every connection goes through its
+ * CONNECT; copied, NULL: straight. */
+int rbk_ws_client_new(rbk_loop *l, rbk_tls *tls, const struct sockaddr_storage *proxy,
+                      rbk_ws_client **ret, rbk_error *err);
 /* 0, and `done` comes exactly once, never from within the call; or RBK_E_NOMEM and no
  * callback. `receiver`, `tls` and `want_body` of the order do not count.
  *

@@ -15,6 +15,7 @@
 #include "seam/stores.h"
 #include "seam/transports.h"
 #include "server/own.h"
+#include "server/proxy.h"
 #include "server/signing.h"
 #include "store/stores.h"
 #include "transport/transports.h"
@@ -265,6 +266,8 @@ static int make_engine(rbk_server *s, rbk_error *err)
         return rbk_fail(err, RBK_E_CONFIG, "delivery.schedule: %s", o->schedule);
     conf.retry.jitter = o->jitter;
     conf.retry.max_age_ms = o->max_age_ms;
+    if ((r = rbk_proxy_find(rbk_str_z(o->proxy), &conf.proxy, err)) < 0)
+        return r;
     return rbk_engine_new(&conf, &s->engine, err);
 }
 

@@ -13,7 +13,7 @@
 static int client_open(const rbk_transport_env *env, void **ret, rbk_error *err)
 {
     rbk_ws_client *client = NULL;
-    int r = rbk_ws_client_new(env->loop, env->tls, &client, err);
+    int r = rbk_ws_client_new(env->loop, env->tls, env->proxy, &client, err);
     *ret = client;
     return r;
 }
