@@ -15,6 +15,7 @@ extern "C" {
 #define RBK_TRANSPORT_ABI 1
 
 struct sockaddr;
+struct sockaddr_storage;
 typedef struct rbk_transport rbk_transport; /* a backend's own */
 
 typedef struct rbk_attempt_result {
@@ -63,6 +64,9 @@ typedef struct rbk_transport_env {
     /* Descriptors are counted: a kept connection gives way when there are this many, those of
      * attempts among them. 0: no bound */
     unsigned connections;
+    /* Where connections go, to be led on by CONNECT to the address that was checked; NULL: straight.
+     * Lives as long as the transport. */
+    const struct sockaddr_storage *proxy;
 } rbk_transport_env;
 
 typedef struct rbk_transport_ops {

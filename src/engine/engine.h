@@ -16,6 +16,8 @@
 #include "ringback/store.h"
 #include "seam/methods.h"
 
+#include <sys/socket.h>
+
 typedef struct rbk_engine rbk_engine;
 typedef struct rbk_exchange rbk_exchange;
 
@@ -36,6 +38,7 @@ typedef struct rbk_engine_conf {
     rbk_str forward_headers; /* comma-separated names */
     rbk_tls_client_conf tls;
     const char *name_servers;    /* "127.0.0.1:5353,…"; NULL: the system's */
+    struct sockaddr_storage proxy; /* that deliveries go through; AF_UNSPEC: none */
     const rbk_methods *methods;  /* the caller's, outlive the engine */
     const rbk_log *log;          /* the same */
 } rbk_engine_conf;

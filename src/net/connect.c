@@ -87,6 +87,14 @@ void rbk_dial_cancel(rbk_dial *d)
         end(d, NULL);
 }
 
+/* What a proxy does not answer says nothing about the receiver. */
+int rbk_dial_late(const rbk_dial *d, const char **ret_detail)
+{
+    bool proxy = d && d->conf.proxy && d->winner == NULL;
+    *ret_detail = proxy ? "no answer of the proxy in time" : "no connection in time";
+    return proxy ? RBK_E_SYS : RBK_E_TIMEOUT;
+}
+
 /* The winner is open: it is the owner's from here on. */
 static void succeed(runner *w)
 {

@@ -47,5 +47,8 @@ typedef struct rbk_dial_conf {
 int rbk_dial_start(rbk_loop *l, const rbk_dial_conf *conf, rbk_dial **ret);
 /* Give up; `done` is not called any more. NULL is legal. */
 void rbk_dial_cancel(rbk_dial *d);
+/* Why there is nothing yet: RBK_E_SYS while the proxy is waited for, else RBK_E_TIMEOUT. For
+ * an owner whose deadline has passed, before it cancels. */
+int rbk_dial_late(const rbk_dial *d, const char **ret_detail);
 
 #endif

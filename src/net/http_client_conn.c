@@ -380,8 +380,10 @@ static void on_closed(rbk_stream *s, int err, const char *detail, void *user)
 
 void rbk_http_conn_expire(rbk_http_conn *conn)
 {
+    const char *detail;
+    int err = rbk_dial_late(conn->dial, &detail);
     if (conn->state == RBK_CONN_OPENING)
-        give_up(conn, RBK_E_TIMEOUT, "no connection in time");
+        give_up(conn, err, detail);
     else if (conn->call)
         give_up(conn, RBK_E_TIMEOUT, "no answer in time");
     else

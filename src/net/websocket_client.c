@@ -127,11 +127,14 @@ static void fail_soon(call *k, int err, const char *detail)
 static void on_timer(uv_timer_t *t)
 {
     call *k = t->data;
+    const char *detail = "no answer in time";
+    int err = RBK_E_TIMEOUT;
+    if (k->stage == CONNECTING)
+        err = rbk_dial_late(k->dial, &detail);
     if (k->err)
         fail(k, k->err, k->detail);
     else
-        fail(k, RBK_E_TIMEOUT,
-             k->stage == CONNECTING ? "no connection in time" : "no answer in time");
+        fail(k, err, detail);
 }
 
 /* --- the message --- */

@@ -36,7 +36,7 @@ typedef struct rbk_options {
     char *schedule;
     double jitter;
     int64_t max_age_ms, connect_ms, delivery_ms, in_flight, per_receiver, per_address, breaker;
-    char *forward_headers, *ca_file, *client_cert, *client_key;
+    char *forward_headers, *proxy, *ca_file, *client_cert, *client_key;
     bool ca_only;
     /* signing */
     char *key_file, *secret_file;

@@ -5,6 +5,7 @@
  * core/retry.h: a text that passes here is one that they take. Pure; any thread. */
 #include "server/options_impl.h"
 
+#include "core/dsn.h"
 #include "core/netpolicy.h"
 #include "core/retry.h"
 
@@ -144,6 +145,20 @@ const char *rbk_check_name_servers(rbk_str text, char out[160])
             return complain(out, "is not an address like 10.0.0.53, 127.0.0.1:5353 or [::1]:53",
                             item);
     return NULL;
+}
+
+/* What stands before an @ may be a password: it is not shown. */
+const char *rbk_check_proxy(rbk_str text, char out[160])
+{
+    rbk_dsn dsn;
+    if (text.n == 0)
+        return NULL;
+    if (memchr(text.p, '@', text.n))
+        return "user info not allowed: a proxy that asks for credentials is not supported";
+    if (rbk_dsn_parse(text, RBK_STR("http"), &dsn) == RBK_DSN_OK && dsn.port &&
+        !dsn.target_slash && rbk_str_eqz(dsn.target, "/"))
+        return NULL;
+    return complain(out, "is not a proxy like http://10.0.0.8:3128 or http://proxy.example:3128", text);
 }
 
 const char *rbk_check_schedule(rbk_str text, char out[160])

@@ -17,6 +17,7 @@
 #include "server/admin_side.h"
 #include "server/files.h"
 #include "server/own.h"
+#include "server/proxy.h"
 #include "server/signing.h"
 #include "store/stores.h"
 #include "transport/transports.h"
@@ -280,6 +281,8 @@ static int make_engine(rbk_server *s, rbk_error *err)
         return rbk_fail(err, RBK_E_CONFIG, "delivery.schedule: %s", o->schedule);
     conf.retry.jitter = o->jitter;
     conf.retry.max_age_ms = o->max_age_ms;
+    if ((r = rbk_proxy_find(rbk_str_z(o->proxy), &conf.proxy, err)) < 0)
+        return r;
     return rbk_engine_new(&conf, &s->engine, err);
 }
 

@@ -11,6 +11,8 @@ static int client_open(const rbk_transport_env *env, void **ret, rbk_error *err)
     rbk_http_client_conf conf = {.tls = env->tls,
                                  .conns_max = env->connections - env->connections / 4};
     rbk_http_client *client = NULL;
+    if (env->proxy)
+        conf.proxy = *env->proxy;
     int r = rbk_http_client_new(env->loop, &conf, &client, err);
     *ret = client;
     return r;

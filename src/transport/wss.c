@@ -16,6 +16,8 @@ static int client_open(const rbk_transport_env *env, void **ret, rbk_error *err)
     rbk_ws_client_conf conf = {.tls = env->tls,
                                .ending_max = env->connections ? env->connections / 4 + 1 : 0};
     rbk_ws_client *client = NULL;
+    if (env->proxy)
+        conf.proxy = *env->proxy;
     int r = rbk_ws_client_new(env->loop, &conf, &client, err);
     *ret = client;
     return r;

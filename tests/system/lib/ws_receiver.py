@@ -54,6 +54,7 @@ class WsReceiver:
         self.script, self.lock = OK, threading.Lock()
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
+        self.authority = f"127.0.0.1:{self.port}"  # what Host has to say
         self.open, self.threads = set(), []
         self.main = threading.Thread(target=self.accept)
         self.main.start()
@@ -143,7 +144,7 @@ class WsReceiver:
         assert headers["upgrade"] == "websocket" and headers["connection"] == "Upgrade", headers
         assert headers["sec-websocket-version"] == "13" and NONCE.fullmatch(headers["sec-websocket-key"]), headers
         assert "sec-websocket-extensions" not in headers and "sec-websocket-protocol" not in headers
-        assert headers["host"] == f"127.0.0.1:{self.port}", headers
+        assert headers["host"] == self.authority, headers
         if script.http is not None:
             s.sendall(script.http)
             return

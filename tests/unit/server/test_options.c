@@ -535,6 +535,24 @@ static void test_name_servers(void **state)
         assert_int_equal(set("callback.name_servers", bad[i]), RBK_E_CONFIG);
 }
 
+static void test_proxy(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"", "http://10.0.0.8:3128", "http://proxy.example:1/",
+                                       "http://[::1]:65535"};
+    static const char *const bad[] = {
+        "proxy.example:3128", "https://proxy.example:3128", "http://proxy.example",
+        "http://proxy.example:0", "http://proxy.example:70000", "http://proxy.example:1/x",
+        "http://proxy.example:1?x", "http://:3128", "http://::1:3128", "socks5://10.0.0.8:1080",
+        "http://1.2.3:80", "http://u:secret@10.0.0.8:3128", "u:secret@10.0.0.8:3128"};
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+        assert_int_equal(set("delivery.proxy", good[i]), 0);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_int_equal(set("delivery.proxy", bad[i]), RBK_E_CONFIG);
+    assert_non_null(strstr(err.detail, "user info not allowed"));
+    assert_null(strstr(err.detail, "secret"));
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
@@ -543,7 +561,7 @@ int main(void)
         TEST(reals),       TEST(texts),       TEST(rules),       TEST(no_rule),
         TEST(file),        TEST(file_faults), TEST(file_bounds), TEST(unreadable_file),
         TEST(fifo_is_refused), TEST(environment), TEST(check), TEST(dump_reads_back), TEST(doc),
-        TEST(reload),      TEST(name_servers),
+        TEST(reload),      TEST(name_servers), TEST(proxy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
