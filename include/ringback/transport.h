@@ -61,8 +61,8 @@ typedef struct rbk_transport_env {
     int64_t connect_ms, total_ms; /* deadlines of one attempt */
     int64_t resolve_ms;
     const char *name_servers; /* to ask in place of the system's: "127.0.0.1:5353,…"; or NULL */
-    /* Where connections go, to be led on by CONNECT to the address that was checked; NULL: straight.
-     * Lives as long as the transport. */
+    /* Where connections go, to be led on by CONNECT to the address that was checked; NULL:
+     * straight. Lives as long as the transport. */
     const struct sockaddr_storage *proxy;
 } rbk_transport_env;
 
