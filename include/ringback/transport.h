@@ -64,8 +64,8 @@ typedef struct rbk_transport_env {
     /* Descriptors are counted: a kept connection gives way when there are this many, those of
      * attempts among them. 0: no bound */
     unsigned connections;
-    /* Where connections go, to be led on by CONNECT to the address that was checked; NULL: straight.
-     * Lives as long as the transport. */
+    /* Where connections go, to be led on by CONNECT to the address that was checked; NULL:
+     * straight. Lives as long as the transport. */
     const struct sockaddr_storage *proxy;
 } rbk_transport_env;
 

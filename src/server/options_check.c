@@ -158,7 +158,8 @@ const char *rbk_check_proxy(rbk_str text, char out[160])
     if (rbk_dsn_parse(text, RBK_STR("http"), &dsn) == RBK_DSN_OK && dsn.port &&
         !dsn.target_slash && rbk_str_eqz(dsn.target, "/"))
         return NULL;
-    return complain(out, "is not a proxy like http://10.0.0.8:3128 or http://proxy.example:3128", text);
+    return complain(out, "is not a proxy like http://10.0.0.8:3128 or http://proxy.example:3128",
+                    text);
 }
 
 const char *rbk_check_schedule(rbk_str text, char out[160])

@@ -107,8 +107,8 @@ const rbk_option rbk_option_table[] = {
      .def = "traceparent,tracestate,x-request-id,x-correlation-id", .check = rbk_check_forward,
      .help = "Headers of the request that its callback carries too."},
     {"delivery", "proxy", TEXT(proxy), .def = "", .check = rbk_check_proxy,
-     .help = "Proxy that every delivery goes through by CONNECT: `http://host:port`, looked up once at "
-             "the start. Empty: none; the environment's proxies are never used."},
+     .help = "Proxy that every delivery goes through by CONNECT: `http://host:port`, looked up once "
+             "at the start. Empty: none; the environment's proxies are never used."},
     {"delivery", "ca_file", TEXT(ca_file), .def = "",
      .help = "PEM file of certificate authorities, trusted besides the system's."},
     {"delivery", "ca_only", .kind = RBK_OPT_BOOL, AT(ca_only), .def = "no",

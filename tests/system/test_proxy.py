@@ -90,6 +90,17 @@ def test_delivery(make_server, proxy, target):
     server.stop()
 
 
+def test_a_tunnel_is_kept(make_server, proxy, make_receiver):
+    receiver = make_receiver()
+    server = make_server({"delivery.proxy": proxy.url})
+    for n in range(1, 4):
+        submit(server, receiver.url())
+        receiver.wait(n)
+        until(lambda: server.pending() == 0, 20, "the job is done")
+    server.stop()
+    assert len(proxy.asked) == 1 and {p.conn for p in receiver.posts} == {1}
+
+
 def test_names_are_looked_up_here(make_server, proxy, target):
     """The proxy gets the address that was looked up and checked; the receiver sees its name, in
     the handshake of TLS (the certificate) and in Host."""

@@ -110,7 +110,8 @@ static int teardown(void **state)
 
 static rbk_addr v4(uint32_t ip)
 {
-    return (rbk_addr){.ip = {(uint8_t)(ip >> 24), (uint8_t)(ip >> 16), (uint8_t)(ip >> 8), (uint8_t)ip}};
+    return (rbk_addr){.ip = {(uint8_t)(ip >> 24), (uint8_t)(ip >> 16), (uint8_t)(ip >> 8),
+                             (uint8_t)ip}};
 }
 
 static struct sockaddr_storage at(uint16_t port)
@@ -293,6 +294,24 @@ static void test_the_proxy_is_asked_for_the_address(void **state)
     receiver_stop(&rc);
 }
 
+static void test_the_proxy_is_asked_for_ipv6(void **state)
+{
+    rig *r = *state;
+    receiver rc;
+    proxy_case c = {.says = "HTTP/1.1 200 OK\r\n\r\n"};
+    rbk_addr addr = {.v6 = true, .ip = {0x20, 0x01, 0x0d, 0xb8, [15] = 7}};
+    receiver_start(&rc, NULL, serve_proxy, &c);
+    struct sockaddr_storage sa = at(rc.port);
+    rbk_dial_conf conf = {.addrs = &addr, .n_addrs = 1, .port = 443, .name = "x.test",
+                          .proxy = &sa, .done = on_dialled, .user = r};
+    assert_int_equal(rbk_dial_start(r->l, &conf, &r->dial), 0);
+    UNTIL(r, r->n_done);
+    assert_int_equal(r->err, 0);
+    assert_string_equal(heard, "CONNECT [2001:db8::7]:443 HTTP/1.1\r\n"
+                               "Host: [2001:db8::7]:443\r\n\r\n");
+    receiver_stop(&rc);
+}
+
 static char endless[RBK_PROXY_HEAD_MAX + 64];
 
 static void test_faults_of_the_proxy(void **state)
@@ -359,6 +378,7 @@ int main(void)
         TEST(a_forbidden_address),
         TEST(the_kernel_has_the_last_word),
         TEST(the_proxy_is_asked_for_the_address),
+        TEST(the_proxy_is_asked_for_ipv6),
         TEST(faults_of_the_proxy),
         TEST(an_absent_proxy),
     };

@@ -42,7 +42,8 @@ static void test_found(void **state)
         const struct sockaddr_in *four = (const void *)&sa;
         const struct sockaddr_in6 *six = (const void *)&sa;
         bool v6 = sa.ss_family == AF_INET6;
-        inet_ntop(sa.ss_family, v6 ? (const void *)&six->sin6_addr : &four->sin_addr, ip, sizeof ip);
+        const void *raw = v6 ? (const void *)&six->sin6_addr : &four->sin_addr;
+        inet_ntop(sa.ss_family, raw, ip, sizeof ip);
         assert_string_equal(ip, cases[i].ip);
         assert_int_equal(ntohs(v6 ? six->sin6_port : four->sin_port), 3128);
     }
