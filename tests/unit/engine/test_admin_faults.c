@@ -59,6 +59,32 @@ static void test_a_cancel_in_doubt_counts_once(void **state)
     rbk_server_free(s);
 }
 
+/* Its result comes while the operator cancels what has none. */
+static void test_a_filter_does_not_mean_what_has_changed(void **state)
+{
+    rbk_server *s = run_server();
+    rbk_job_filter queued = {.states = 1u << RBK_JOB_QUEUED};
+    change_answer a;
+    char id[40];
+    (void)state;
+    hold_receiver(s, true);
+    make_job(s, "keep", "", id);
+    WAIT_FOR(n_kept() == 1);
+    disk_gate(OP_BIT(RBK_OP_RESULT));
+    answer_kept(1);
+    WAIT_FOR(disk_at_gate());
+    begin_change(s, (rbk_change){.kind = RBK_CHANGE_CANCEL, .filter = &queued}, &a);
+    assert_int_equal(state_of(s, id), RBK_JOB_QUEUED); /* read behind it */
+    disk_gate(0);
+    WAIT_FOR(a.count);
+    assert_int_equal(a.got.changed, 0);
+    assert_int_equal(a.got.skipped, 1);
+    assert_int_equal(state_of(s, id), RBK_JOB_DUE);
+    hold_receiver(s, false);
+    WAIT_FOR(stats_of(s).delivered == 1);
+    rbk_server_free(s);
+}
+
 static void test_without_room_there_is_only_less(void **state)
 {
     rbk_server *s = run_server();
@@ -135,6 +161,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         RIG_TEST(test_changes_in_doubt_are_made_once),
         RIG_TEST(test_a_cancel_in_doubt_counts_once),
+        RIG_TEST(test_a_filter_does_not_mean_what_has_changed),
         RIG_TEST(test_without_room_there_is_only_less),
         RIG_TEST(test_without_a_disk_nothing_is_changed),
         RIG_TEST(test_a_hold_that_is_not_durable_is_none),
