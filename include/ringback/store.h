@@ -124,6 +124,8 @@ typedef struct rbk_store_op {
     rbk_shelf shelf; /* where the job stands afterwards (PUT, RESULT, RETRY) */
     bool keep;       /* DONE: onto the done shelf */
     bool waiting;    /* only if the job does not stand on the job shelf, nor is to; not for PUT */
+    bool again;      /* it may be made already: apply() could not say. `waiting` without it: what
+                      * the row shows is somebody else's doing, and counts for him */
     rbk_wall_ms now; /* DONE, DEAD: since when it is ended; REDRIVE: since when it is to be sent */
     rbk_attempt_note note; /* RETRY, DEAD: the attempt that failed */
     rbk_op_outcome outcome;

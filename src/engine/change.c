@@ -30,6 +30,7 @@ int rbk_changing_new(rbk_engine *e, const rbk_change *change, rbk_changed_fn fn,
                             .e = e,
                             .kind = change->kind,
                             .one = change->id.p != NULL,
+                            .states = change->id.p || !change->filter ? 0 : change->filter->states,
                             .to = to,
                             .fn = fn,
                             .user = user,
@@ -257,13 +258,24 @@ static void look_again(rbk_question *q, const rbk_store_ops *ops, rbk_store *st)
     a->err = st ? ops->get(st, job->seq, job->rnd, &a->found, &err) : RBK_E_BUSY;
 }
 
+/* What was wanted of the job as it stood. A filter that named other states does not mean it
+ * any more; and one that was sent meanwhile is not sent twice. */
+static int change_found(const again_question *a, rbk_changing *c, rbk_ticket **ret)
+{
+    uint8_t state = a->found->state;
+    bool sent = c->kind == RBK_CHANGE_RETRY && state == RBK_JOB_DELIVERED && a->t->from != state;
+    if ((c->states && !(c->states >> state & 1)) || (sent && c->to))
+        return RBK_E_STATE;
+    return sent ? 0 : rbk_change_ticket(c, a->found, ret);
+}
+
 static void try_again(rbk_question *q)
 {
     again_question *a = (again_question *)(void *)q;
     rbk_ticket *t = a->t, *next = NULL;
     rbk_changing *c = rbk_changing_of(t);
-    int r = a->err < 0 ? a->err : rbk_change_ticket(c, a->found, &next);
-    if (r < 0) {
+    int r = a->err < 0 ? a->err : change_found(a, c, &next);
+    if (next == NULL) {
         rbk_changing_tell(c, r);
     } else {
         next->tries = t->tries;

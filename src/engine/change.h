@@ -21,6 +21,7 @@ typedef struct rbk_changing {
     rbk_engine *e;
     rbk_change_kind kind;
     bool one;      /* by id: an error is the answer */
+    uint32_t states; /* of many: those that the filter names, 0 for all */
     char *to;      /* RETRY: another callback, or NULL */
     rbk_changed_fn fn;
     void *user;

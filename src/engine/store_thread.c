@@ -329,13 +329,20 @@ void rbk_store_distrust(rbk_store_thread *s, rbk_error *err)
         get_ill(s, err);
 }
 
+static void wait_to_repeat(rbk_store_thread *s, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        s->op[i].again = true;
+    nanosleep(&(struct timespec){.tv_nsec = UNKNOWN_WAIT_MS * 1000000L}, NULL);
+}
+
 int rbk_store_apply(rbk_store_thread *s, size_t n, rbk_error *err)
 {
     int r = RBK_E_UNKNOWN;
     bool reopened = false;
     for (int i = 0; r == RBK_E_UNKNOWN && i < UNKNOWN_TRIES; i++) {
         if (i > 0)
-            nanosleep(&(struct timespec){.tv_nsec = UNKNOWN_WAIT_MS * 1000000L}, NULL);
+            wait_to_repeat(s, n);
         r = s->st ? s->ops->apply(s->st, s->op, n, err) : RBK_E_IO;
         if (r == RBK_E_IO && !reopened && s->st) {
             reopened = true;

@@ -160,6 +160,8 @@ static void answer(rbk_resolver *r)
     }
 }
 
+/* Whose answer is there gets it, however late: else its user would take the name for one whose
+ * servers are silent, while the entry is good for long. */
 static void expire(rbk_resolver *r)
 {
     rbk_mono_ms now = rbk_loop_now(r->loop);
@@ -168,6 +170,8 @@ static void expire(rbk_resolver *r)
     r->deadline = INT64_MAX;
     for (rbk_link *l = r->all.next; l != &r->all; l = l->next) {
         waiter *w = RBK_OF_LINK(l, waiter, all);
+        if (!w->e->pending)
+            continue;
         if (w->deadline <= now) {
             w->err = RBK_E_TIMEOUT;
             rbk_link_append(&r->ready, &w->link);

@@ -48,13 +48,19 @@ int rbk_store_target(const rbk_store_op *op, int now)
     return now;
 }
 
+/* Of a ticket in memory there is one: what its operation wants and the row shows is its own
+ * doing. Several changes may wait for one job of the store alone; the second of them is stale. */
+static bool may_repeat(const rbk_store_op *op)
+{
+    return !op->waiting || op->again;
+}
+
 /* The row that the operation speaks of is not there. */
 static rbk_store_verdict judge_absent(const rbk_store_op *op, const rbk_store_row *row)
 {
     if (op->kind == RBK_OP_PUT && !row->found)
         return lacks_lane(op, row) ? RBK_VERDICT_TOO_BIG : RBK_VERDICT_WRITE;
-    /* A waiting job that has ended meanwhile ended otherwise. */
-    bool gone = (op->kind == RBK_OP_DONE && !op->waiting) || op->kind == RBK_OP_PURGE;
+    bool gone = (op->kind == RBK_OP_DONE && may_repeat(op)) || op->kind == RBK_OP_PURGE;
     return gone ? RBK_VERDICT_DONE : RBK_VERDICT_STALE;
 }
 
@@ -69,7 +75,7 @@ static rbk_store_verdict judge_ended(const rbk_store_op *op, const rbk_store_row
     if (op->kind == RBK_OP_DEAD && row->shelf == RBK_SHELF_DEAD)
         return RBK_VERDICT_DONE;
     if (op->kind == RBK_OP_DONE && row->shelf == RBK_SHELF_DONE)
-        return row->state == op->job->state ? RBK_VERDICT_DONE : RBK_VERDICT_STALE;
+        return row->state == op->job->state && may_repeat(op) ? RBK_VERDICT_DONE : RBK_VERDICT_STALE;
     bool knows = op->kind == RBK_OP_DONE || op->kind == RBK_OP_REDRIVE || op->kind == RBK_OP_PURGE;
     return knows && row->state == op->from ? RBK_VERDICT_WRITE : RBK_VERDICT_STALE;
 }
@@ -83,7 +89,7 @@ static rbk_store_verdict judge_pending(const rbk_store_op *op, const rbk_store_r
     if (op->kind == RBK_OP_PURGE)
         return RBK_VERDICT_STALE;
     if (op->kind == RBK_OP_REDRIVE)
-        return row->state == RBK_JOB_DUE ? RBK_VERDICT_COMPARE : RBK_VERDICT_STALE;
+        return row->state == RBK_JOB_DUE && may_repeat(op) ? RBK_VERDICT_COMPARE : RBK_VERDICT_STALE;
     if (row->state == op->from)
         return RBK_VERDICT_WRITE;
     bool repeated = op->kind == RBK_OP_RESULT && row->state == op->job->state;

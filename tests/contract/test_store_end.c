@@ -252,6 +252,28 @@ static void test_waiting(void **state)
     assert_int_equal(do_twice(k, park), RBK_OUTCOME_STALE);
 }
 
+/* Of two changes that waited for the same job the second is told so; the first alone may be
+ * made again, after a doubt. */
+static void test_waiting_for_the_same(void **state)
+{
+    kit *k = *state;
+    rbk_job want = put_on(k, 1, RBK_SHELF_WAIT), dead = ended_job(k, 2, RBK_SHELF_DEAD);
+    rbk_job job = {.seq = 1, .rnd = want.rnd, .state = RBK_JOB_CANCELLED};
+    rbk_job again = {.seq = 2, .rnd = dead.rnd, .due = 800, .lane = RBK_STR("send:a")};
+    rbk_store_op cancel = {.kind = RBK_OP_DONE, .from = QUEUED, .keep = true, .waiting = true,
+                           .job = &job};
+    rbk_store_op retry = {.kind = RBK_OP_REDRIVE, .from = RBK_JOB_DEAD, .waiting = true,
+                          .job = &again};
+    rbk_store_op *ops[] = {&cancel, &retry};
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(do_one(k, ops[i]), RBK_OUTCOME_OK);
+        assert_int_equal(do_one(k, ops[i]), RBK_OUTCOME_STALE);
+        ops[i]->again = true;
+        assert_int_equal(do_one(k, ops[i]), RBK_OUTCOME_OK);
+    }
+    expect_counts(k, 1, 0, 1);
+}
+
 /* --- Notes ------------------------------------------------------------------------------------- */
 
 static rbk_attempt_note make_note(uint32_t number, rbk_wall_ms at)
@@ -491,7 +513,7 @@ static void test_sweep_takes_all(void **state)
 #define CASES(X)                                                                                   \
     X(test_done_is_kept) X(test_done_keeps_what_it_lacks) X(test_done_shelf_is_an_end)             \
     X(test_redrive) X(test_redrive_done_before) X(test_redrive_refused) X(test_purge)              \
-    X(test_waiting) X(test_notes) X(test_notes_are_bounded) X(test_states_are_counted)             \
+    X(test_waiting) X(test_waiting_for_the_same) X(test_notes) X(test_notes_are_bounded) X(test_states_are_counted)             \
     X(test_sweep_by_age) X(test_sweep_by_bytes) X(test_sweep_takes_all)
 
 #define X(t) {#t, t, kit_set_up, kit_tear_down, NULL},

@@ -59,6 +59,80 @@ static void test_a_cancel_in_doubt_counts_once(void **state)
     rbk_server_free(s);
 }
 
+/* Two operators at once: both have read the job before either change is made. */
+static void change_twice(rbk_server *s, rbk_change_kind kind, const char *id, change_answer a[2])
+{
+    rbk_change change = {.kind = kind, .id = rbk_str_z(id)};
+    answer other;
+    disk_gate(OP_BIT(RBK_OP_PUT));
+    post_job(s, "quick", ",\"$rpc.delay\":3600", &other);
+    WAIT_FOR(disk_at_gate());
+    begin_change(s, change, &a[0]);
+    begin_change(s, change, &a[1]);
+    look_at(s, id); /* read behind them */
+    disk_gate(0);
+    WAIT_FOR(other.count && a[0].count && a[1].count);
+}
+
+static void test_a_cancel_that_is_asked_for_twice_counts_once(void **state)
+{
+    rbk_server *s = make_server();
+    change_answer a[2];
+    char id[40];
+    (void)state;
+    set(s, "delivery.schedule", "1h");
+    start(s);
+    far_end.status = 500;
+    make_job(s, "quick", "", id);
+    WAIT_FOR(look_at(s, id).attempts == 1);
+    change_twice(s, RBK_CHANGE_CANCEL, id, a);
+    assert_int_equal(a[0].got.changed + a[1].got.changed, 1);
+    assert_int_equal(a[0].got.err + a[1].got.err, RBK_E_STATE);
+    assert_int_equal(metrics_of(s).cancelled, 1);
+    assert_int_equal(stats_of(s).pending, 1); /* the other job */
+    rbk_server_free(s);
+}
+
+static void test_a_retry_that_is_asked_for_twice_counts_once(void **state)
+{
+    rbk_server *s = run_server();
+    change_answer a[2];
+    char id[40];
+    (void)state;
+    make_dead(s, id);
+    change_twice(s, RBK_CHANGE_RETRY, id, a);
+    WAIT_FOR(stats_of(s).delivered == 1 && stats_of(s).in_memory == 0);
+    assert_int_equal(stats_of(s).pending, 1); /* the other job */
+    assert_int_equal(far_end.delivered, 1);
+    rbk_server_free(s);
+}
+
+/* Its result comes while the operator cancels what has none. */
+static void test_a_filter_does_not_mean_what_has_changed(void **state)
+{
+    rbk_server *s = run_server();
+    rbk_job_filter queued = {.states = 1u << RBK_JOB_QUEUED};
+    change_answer a;
+    char id[40];
+    (void)state;
+    hold_receiver(s, true);
+    make_job(s, "keep", "", id);
+    WAIT_FOR(n_kept() == 1);
+    disk_gate(OP_BIT(RBK_OP_RESULT));
+    answer_kept(1);
+    WAIT_FOR(disk_at_gate());
+    begin_change(s, (rbk_change){.kind = RBK_CHANGE_CANCEL, .filter = &queued}, &a);
+    assert_int_equal(state_of(s, id), RBK_JOB_QUEUED); /* read behind it */
+    disk_gate(0);
+    WAIT_FOR(a.count);
+    assert_int_equal(a.got.changed, 0);
+    assert_int_equal(a.got.skipped, 1);
+    assert_int_equal(state_of(s, id), RBK_JOB_DUE);
+    hold_receiver(s, false);
+    WAIT_FOR(stats_of(s).delivered == 1);
+    rbk_server_free(s);
+}
+
 static void test_without_room_there_is_only_less(void **state)
 {
     rbk_server *s = run_server();
@@ -135,6 +209,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         RIG_TEST(test_changes_in_doubt_are_made_once),
         RIG_TEST(test_a_cancel_in_doubt_counts_once),
+        RIG_TEST(test_a_cancel_that_is_asked_for_twice_counts_once),
+        RIG_TEST(test_a_retry_that_is_asked_for_twice_counts_once),
+        RIG_TEST(test_a_filter_does_not_mean_what_has_changed),
         RIG_TEST(test_without_room_there_is_only_less),
         RIG_TEST(test_without_a_disk_nothing_is_changed),
         RIG_TEST(test_a_hold_that_is_not_durable_is_none),

@@ -385,6 +385,19 @@ static void test_timeout(void **state)
     tear_down(&g, false);
 }
 
+/* An answer that comes in the turn of the deadline is one. */
+static void test_answer_at_the_deadline(void **state)
+{
+    (void)state;
+    rig g;
+    set_up(&g);
+    seen s = resolve(&g, "localhost", 0);
+    assert_int_equal(s.err, 0);
+    assert_true(s.n > 0);
+    assert_int_equal(g.r->n_waiting, 0);
+    tear_down(&g, false);
+}
+
 /* A name whose servers never answer frees its place soon. */
 static void test_silent_ends(void **state)
 {
@@ -578,6 +591,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_addresses),      cmocka_unit_test(test_failures),
         cmocka_unit_test(test_lifetimes),      cmocka_unit_test(test_hosts_file),
+        cmocka_unit_test(test_answer_at_the_deadline),
         cmocka_unit_test(test_timeout),        cmocka_unit_test(test_joined),
         cmocka_unit_test(test_busy),           cmocka_unit_test(test_bounded),
         cmocka_unit_test(test_from_callbacks), cmocka_unit_test(test_freed),
