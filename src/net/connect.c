@@ -304,7 +304,7 @@ static void run_next(rbk_dial *d)
         else if (d->next < d->n)
             uv_timer_start(&d->timer, on_timer, RBK_DIAL_NEXT_MS, 0);
     } else if (!running(d)) {
-        fail(d, d->err, d->detail);
+        fail(d, d->err ? d->err : RBK_E_CONNECT, d->err ? d->detail : "there is no address");
     }
 }
 

@@ -178,11 +178,12 @@ static void test_cancel_of_a_running_job(void **state)
     rbk_server_free(s);
 }
 
-static atomic_bool gate_open;
+static atomic_bool gate_open, at_gate;
 
 static void wait_at_gate(rbk_call *call, void *user)
 {
     (void)user;
+    at_gate = true;
     WAIT_FOR(gate_open);
     rbk_call_result(call, "3", 1);
 }
@@ -192,11 +193,12 @@ static void test_cancel_of_a_job_that_waits_for_a_thread(void **state)
     rbk_server *s = make_server();
     char first[40], id[40];
     (void)state;
-    gate_open = false;
+    gate_open = at_gate = false;
     set(s, "method.threads", "1");
     assert_int_equal(rbk_server_method(s, &(rbk_method){.name = "gate", .fn = wait_at_gate}), 0);
     start(s);
     make_job(s, "gate", "", first);
+    WAIT_FOR(at_gate); /* the only thread is taken */
     make_job(s, "quick", "", id);
     assert_int_equal(change_one(s, RBK_CHANGE_CANCEL, id), 0);
     WAIT_FOR(stats_of(s).delivered == 1);
