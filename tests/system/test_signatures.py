@@ -338,7 +338,7 @@ def test_listen_verifies(listener, make_server, tmp_path):  # noqa: F811
     send("b", "verified")
     write_secrets(path, keygen())
     server.signal(signal.SIGHUP)
-    server.wait_log(r"event=signing\.keys hmac=1 ed25519=1")
+    server.wait_log(r"(?s)ed25519=2\n.*event=signing\.keys hmac=1 ed25519=1")  # not the start's line
     send("c", "NOT VERIFIED: no signature is of a known key")
     context = ssl.create_default_context(cafile=str(r.ca))
     request = urllib.request.Request(f"https://127.0.0.1:{r.port}/d", b"{}")
