@@ -39,6 +39,7 @@ static struct disk {
     atomic_int handles;   /* open ones */
     atomic_int applies, claims, scans, opens, recoveries;
     atomic_int most_ended; /* jobs purged in one commit */
+    atomic_int put_at;     /* the apply that had the last new job */
 } disk = {.lock = PTHREAD_MUTEX_INITIALIZER, .moved = PTHREAD_COND_INITIALIZER};
 
 /* --- The store's side --------------------------------------------------------------- */
@@ -99,6 +100,8 @@ static inline int faulty_apply(rbk_store *st, rbk_store_op *ops, size_t n, rbk_e
     }
     disk.most_ended = ended > disk.most_ended ? ended : disk.most_ended;
     disk.applies++;
+    if (kinds & OP_BIT(RBK_OP_PUT))
+        disk.put_at = disk.applies;
     pass_gate(kinds);
     int ms = disk.commit_ms;
     nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000L}, NULL);

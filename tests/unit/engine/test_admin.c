@@ -375,7 +375,7 @@ static void test_a_great_purge_holds_nobody_up(void **state)
     rbk_server *s = run_server();
     rbk_error err = {0};
     purge p = {.s = s};
-    int late = 0, asked = 0; /* late: or this thread was, on a busy machine; so a few may be */
+    int worst = 0, asked = 0; /* commits until the job's own: not until this thread hears of it */
     (void)state;
     for (int i = 0; i < BATCHES; i++)
         assert_int_equal(ask_jobs(s, "quick", BATCH, true), 204);
@@ -388,12 +388,13 @@ static void test_a_great_purge_holds_nobody_up(void **state)
     while (!p.done) {
         int before = disk.applies;
         assert_int_equal(ask_job(s, "keep", ""), 200);
-        late += disk.applies - before > FEW;
+        int took = disk.put_at - before;
+        worst = took > worst ? took : worst;
         asked++;
     }
     assert_int_equal(p.changed, BATCH * BATCHES);
     assert_true(asked > 5);
-    assert_true(late * 5 <= asked);
+    assert_in_range(worst, 1, FEW);
     assert_in_range(disk.most_ended, 1, 500);
     answer_kept((size_t)asked);
     rbk_server_free(s);
