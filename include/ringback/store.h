@@ -21,7 +21,7 @@
 extern "C" {
 #endif
 
-#define RBK_STORE_ABI 2
+#define RBK_STORE_ABI 3
 
 typedef struct rbk_store rbk_store; /* a backend's own */
 
@@ -44,6 +44,7 @@ typedef struct rbk_job {
     rbk_wall_ms due;      /* not before this; meaningful on the wait shelf */
     rbk_wall_ms first_attempt; /* when the first attempt began; before that, when the response was
                                   there to be sent; 0: it is not yet */
+    rbk_wall_ms deadline; /* nothing is run after this; 0: none */
     rbk_str lane;         /* what it waits for: "run:<pool>", "send:<receiver>" */
     rbk_str method;
     rbk_str rpc_id;   /* JSON text; absent for a notification */
@@ -54,6 +55,10 @@ typedef struct rbk_job {
     rbk_str headers;  /* forwarded headers, "Name: value\r\n" each */
     rbk_str response; /* the response object, from RESULT on */
     rbk_str reason;   /* why the last attempt failed, short */
+    rbk_str failure_callback; /* the DSN that an error response goes to instead */
+    rbk_str idem_key;         /* the caller's idempotency key */
+    rbk_str order_key;        /* the caller's: jobs of one key go one behind the other */
+    rbk_str method_headers;   /* of the request, for the method alone, as `headers` */
     void *mem[3];     /* blocks that the strings lie in, freed with the job. A backend uses
                          mem[0] alone, the others are the engine's */
 } rbk_job;

@@ -306,6 +306,29 @@ const char *rbk_call_job(const rbk_call *c)
     return c->request ? c->job_text : NULL;
 }
 
+rbk_str rbk_call_id(const rbk_call *c)
+{
+    if (c->ex == NULL)
+        return c->request->rpc_id;
+    const rbk_rpc_item *it = rbk_exchange_item(c->ex, c->item);
+    return it->notification ? RBK_STR_NONE : it->id;
+}
+
+rbk_str rbk_call_headers(const rbk_call *c)
+{
+    return c->request ? c->request->method_headers : RBK_STR_NONE;
+}
+
+rbk_wall_ms rbk_call_deadline(const rbk_call *c)
+{
+    return atomic_load_explicit(&c->ends, memory_order_relaxed);
+}
+
+bool rbk_call_repeatable(const rbk_call *c)
+{
+    return c->request != NULL;
+}
+
 unsigned rbk_call_run(const rbk_call *c)
 {
     return c->run;

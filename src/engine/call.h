@@ -26,6 +26,7 @@ struct rbk_call {
     unsigned run;
     int64_t timeout_ms;
     rbk_mono_ms deadline; /* while in the reaper's heap */
+    atomic_int_fast64_t ends; /* the same on the wall clock; 0: it has not begun */
     size_t heap_at;       /* place in it, 1 and up; 0: not there. The reaper's */
     char job_text[RBK_ID_TEXT + 1];
     struct yyjson_doc *doc; /* params, parsed when first asked for */

@@ -205,5 +205,6 @@ bool rbk_store_is_receiver(rbk_str name)
 int64_t rbk_store_request_bytes(const rbk_job *job)
 {
     return (int64_t)(job->method.n + job->rpc_id.n + job->params.n + job->callback.n +
-                     job->caller.n + job->ray_id.n + job->headers.n);
+                     job->caller.n + job->ray_id.n + job->headers.n + job->failure_callback.n +
+                     job->idem_key.n + job->order_key.n + job->method_headers.n);
 }

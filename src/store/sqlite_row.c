@@ -98,9 +98,12 @@ void rbk_sqlite_bind_job(sqlite3_stmt *s, const rbk_job *job, int big)
 {
     const int64_t scalar[] = {job->seq,         job->rnd,        job->state,   job->flags,
                               job->runs,        job->attempts,   job->last_status,
-                              job->timeout_ms,  job->created,    job->due,     job->first_attempt};
+                              job->timeout_ms,  job->created,    job->due,     job->first_attempt,
+                              job->deadline};
     const rbk_str text[] = {job->lane,   job->method,  job->rpc_id,  job->callback,
                             job->caller, job->ray_id,  job->headers, job->reason,
+                            job->failure_callback, job->idem_key, job->order_key,
+                            job->method_headers,
                             big & RBK_SQLITE_BIG_PARAMS ? RBK_STR_NONE : job->params,
                             big & RBK_SQLITE_BIG_RESPONSE ? RBK_STR_NONE : job->response};
     int at = 1;
@@ -139,11 +142,14 @@ rbk_job *rbk_sqlite_load(sqlite3_stmt *s)
         .created = sqlite3_column_int64(s, 8),
         .due = sqlite3_column_int64(s, 9),
         .first_attempt = sqlite3_column_int64(s, 10),
+        .deadline = sqlite3_column_int64(s, 11),
     };
-    rbk_str *const text[] = {&job.lane,   &job.method,  &job.rpc_id, &job.callback, &job.caller,
-                             &job.ray_id, &job.headers, &job.reason, &job.params,   &job.response};
+    rbk_str *const text[] = {&job.lane,      &job.method,    &job.rpc_id,   &job.callback,
+                             &job.caller,    &job.ray_id,    &job.headers,  &job.reason,
+                             &job.failure_callback,          &job.idem_key, &job.order_key,
+                             &job.method_headers,            &job.params,   &job.response};
     for (int i = 0; i < (int)(sizeof text / sizeof text[0]); i++)
-        if (!read_str(s, 11 + i, text[i]))
+        if (!read_str(s, 12 + i, text[i]))
             return NULL;
     return rbk_job_copy(&job);
 }

@@ -11,8 +11,10 @@
 #define RBK_STORE_SQLITE_SQL_H
 
 #define RBK_SQL_SCALARS                                                                            \
-    "seq,rnd,state,flags,runs,attempts,last_status,timeout_ms,created,due,first_attempt,"
-#define RBK_SQL_TEXTS "lane,method,rpc_id,callback,caller,ray_id,headers,reason,"
+    "seq,rnd,state,flags,runs,attempts,last_status,timeout_ms,created,due,first_attempt,deadline,"
+#define RBK_SQL_TEXTS                                                                              \
+    "lane,method,rpc_id,callback,caller,ray_id,headers,reason,failure_callback,idem_key,"          \
+    "order_key,method_headers,"
 #define RBK_SQL_COLS RBK_SQL_SCALARS RBK_SQL_TEXTS "params,response,size,rsize,big"
 
 /* What a job is loaded from, bodies wherever they lie. */
@@ -60,10 +62,20 @@
     "UPDATE stat SET held=" RBK_SQL_COUNT("state=8") ",due=" RBK_SQL_COUNT("state IN(3,4)") ";"    \
     "UPDATE stat SET queued=pending-held-due;"
 
+/* What a caller may ask of a job. */
+#define RBK_SQL_WISHES(t)                                                                          \
+    "ALTER TABLE " t " ADD COLUMN deadline INTEGER NOT NULL DEFAULT 0;"                            \
+    "ALTER TABLE " t " ADD COLUMN failure_callback TEXT;"                                          \
+    "ALTER TABLE " t " ADD COLUMN idem_key TEXT;"                                                  \
+    "ALTER TABLE " t " ADD COLUMN order_key TEXT;"                                                 \
+    "ALTER TABLE " t " ADD COLUMN method_headers TEXT;"
+#define RBK_SQL_STEP_3                                                                             \
+    RBK_SQL_WISHES("job") RBK_SQL_WISHES("wait") RBK_SQL_WISHES("dead") RBK_SQL_WISHES("done")
+
 #define RBK_SQL_FIND(t) "SELECT rnd,state,size,rsize,big,lane<>'' FROM " t " WHERE seq=?1"
 #define RBK_SQL_INSERT(t)                                                                          \
     "INSERT INTO " t "(" RBK_SQL_COLS ") VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,"   \
-    "?15,?16,?17,?18,?19,?20,?21,?22,?23,?24)"
+    "?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,?27,?28,?29)"
 #define RBK_SQL_DELETE(t) "DELETE FROM " t " WHERE seq=?1"
 #define RBK_SQL_RESULT(t)                                                                          \
     "UPDATE " t " SET state=?2,response=?3,rsize=?4,big=?5,lane=coalesce(?6,lane),due=?7,"          \
@@ -75,20 +87,25 @@
 #define RBK_SQL_RUNS(t) "UPDATE " t " SET runs=?2 WHERE seq=?1"
 #define RBK_SQL_MOVE(from, to)                                                                     \
     "INSERT INTO " to "(" RBK_SQL_COLS ") SELECT " RBK_SQL_COLS " FROM " from " WHERE seq=?1"
+/* What stays as it is when a job ends and when it comes back. */
+#define RBK_SQL_SAME                                                                               \
+    "seq,rnd,flags,runs,timeout_ms,created,method,rpc_id,caller,ray_id,headers,deadline,"          \
+    "failure_callback,idem_key,order_key,method_headers,params,response,rsize,"
 #define RBK_SQL_BURY(t)                                                                            \
-    "INSERT INTO dead SELECT seq,rnd,?2,flags,runs,?3,?4,timeout_ms,created,due,first_attempt,"    \
-    "lane,method,rpc_id,callback,caller,ray_id,headers,?5,params,response,size,rsize,big|?7,?6 "   \
-    "FROM " t " WHERE seq=?1"
+    "INSERT INTO dead(" RBK_SQL_SAME "due,first_attempt,lane,callback,size,state,attempts,"        \
+    "last_status,reason,ended,big) SELECT " RBK_SQL_SAME "due,first_attempt,lane,callback,size,"   \
+    "?2,?3,?4,?5,?6,big|?7 FROM " t " WHERE seq=?1"
 #define RBK_SQL_KEEP(t)                                                                            \
-    "INSERT INTO done SELECT seq,rnd,?2,flags,runs,max(attempts,?3),"                              \
-    "CASE ?4 WHEN 0 THEN last_status ELSE ?4 END,timeout_ms,created,due,first_attempt,lane,"       \
-    "method,rpc_id,callback,caller,ray_id,headers,reason,params,response,size,rsize,big,?5 "       \
+    "INSERT INTO done(" RBK_SQL_SAME "due,first_attempt,lane,callback,size,reason,big,state,"      \
+    "attempts,last_status,ended) SELECT " RBK_SQL_SAME "due,first_attempt,lane,callback,size,"     \
+    "reason,big,?2,max(attempts,?3),CASE ?4 WHEN 0 THEN last_status ELSE ?4 END,?5 "               \
     "FROM " t " WHERE seq=?1"
 #define RBK_SQL_REDRIVE(t)                                                                         \
-    "INSERT INTO wait SELECT seq,rnd,?2,flags,runs,0,0,timeout_ms,created,?4,?5,?3,method,rpc_id," \
-    "coalesce(?6,callback),caller,ray_id,headers,NULL,params,response,"                            \
+    "INSERT INTO wait(" RBK_SQL_SAME "big,attempts,last_status,reason,state,lane,due,"             \
+    "first_attempt,callback,size) SELECT " RBK_SQL_SAME "big,0,0,NULL,?2,?3,?4,?5,"                \
+    "coalesce(?6,callback),"                                                                       \
     "CASE WHEN ?6 IS NULL THEN size ELSE size+length(CAST(?6 AS BLOB))-"                           \
-    "coalesce(length(CAST(callback AS BLOB)),0) END,rsize,big FROM " t " WHERE seq=?1"
+    "coalesce(length(CAST(callback AS BLOB)),0) END FROM " t " WHERE seq=?1"
 #define RBK_SQL_OLDEST(t) "SELECT seq,ended,size+rsize,big FROM " t " ORDER BY ended LIMIT ?1"
 
 /* name, text: the statements of the store thread's connection. Those of a kind stand as

@@ -44,6 +44,9 @@ static void test_strings(void **state)
     a.caller = RBK_STR_NONE;
     a.method = (rbk_str){"\xff\xfe\0\x80", 4};
     a.ray_id = (rbk_str){"\0", 1};
+    a.idem_key = RBK_STR("");
+    a.order_key = (rbk_str){"\0k", 2};
+    a.failure_callback = RBK_STR_NONE;
     do_op(k, RBK_OP_PUT, 0, RBK_SHELF_JOB, &a);
     do_op(k, RBK_OP_PUT, 0, RBK_SHELF_WAIT, &b);
     expect_stored(k, &a);
@@ -360,8 +363,7 @@ static void test_stats(void **state)
 {
     kit *k = *state;
     rbk_job a = put_on(k, 10, RBK_SHELF_JOB), b = put_on(k, 11, RBK_SHELF_WAIT);
-    int64_t one = (int64_t)(a.method.n + a.rpc_id.n + a.params.n + a.callback.n + a.caller.n +
-                            a.ray_id.n + a.headers.n), room = -1;
+    int64_t one = bytes_of(&a), room = -1;
     assert_int_equal(get_stats(k).pending, 2);
     assert_int_equal(get_stats(k).pending_bytes, 2 * one);
     a.state = DUE;
