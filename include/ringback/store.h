@@ -91,8 +91,9 @@ typedef enum rbk_op_kind {
                        lane and due, and with `callback` where the job has one; attempts,
                        last_status and reason begin anew, first_attempt is `now`. Done before,
                        where the job is DUE, without attempts, and has these values */
-    RBK_OP_PURGE    /* a job of the dead or done shelf, state `from`, goes for good; OK also when
+    RBK_OP_PURGE,   /* a job of the dead or done shelf, state `from`, goes for good; OK also when
                        it is gone */
+    RBK_OP_STATE    /* `state` is new, nothing else: the job stays on its shelf */
 } rbk_op_kind;
 
 typedef enum rbk_op_outcome {

@@ -56,6 +56,9 @@ static void patch(rbk_job *job, const rbk_store_op *op)
         job->lane = from->lane;
         job->due = from->due;
         break;
+    case RBK_OP_STATE:
+        job->state = from->state;
+        break;
     case RBK_OP_RUNS:
         job->runs = from->runs;
         break;

@@ -85,6 +85,7 @@
     "WHERE seq=?1"
 #define RBK_SQL_PARK(t) "UPDATE " t " SET lane=?2,due=?3 WHERE seq=?1"
 #define RBK_SQL_RUNS(t) "UPDATE " t " SET runs=?2 WHERE seq=?1"
+#define RBK_SQL_STATE(t) "UPDATE " t " SET state=?2 WHERE seq=?1"
 #define RBK_SQL_MOVE(from, to)                                                                     \
     "INSERT INTO " to "(" RBK_SQL_COLS ") SELECT " RBK_SQL_COLS " FROM " from " WHERE seq=?1"
 /* What stays as it is when a job ends and when it comes back. */
@@ -132,6 +133,8 @@
     X(PARK_WAIT, RBK_SQL_PARK("wait"))                                                             \
     X(RUNS, RBK_SQL_RUNS("job"))                                                                   \
     X(RUNS_WAIT, RBK_SQL_RUNS("wait"))                                                             \
+    X(STATE, RBK_SQL_STATE("job"))                                                                 \
+    X(STATE_WAIT, RBK_SQL_STATE("wait"))                                                           \
     X(BURY, RBK_SQL_BURY("job"))                                                                   \
     X(BURY_WAIT, RBK_SQL_BURY("wait"))                                                             \
     X(KEEP, RBK_SQL_KEEP("job"))                                                                   \

@@ -239,6 +239,29 @@ static void test_dead_and_gone_are_stale(void **state)
     assert_int_equal(get_stats(k).dead, 0);
 }
 
+/* The state alone, on the shelf where the job stands, and back. */
+static void test_state(void **state)
+{
+    kit *k = *state;
+    for (int shelf = RBK_SHELF_JOB; shelf <= RBK_SHELF_WAIT; shelf++) {
+        rbk_job job = put_on(k, 10 + shelf, shelf), want = job, op = job;
+        op.state = want.state = RBK_JOB_RUNNING;
+        op.lane = op.params = op.callback = RBK_STR_NONE;
+        for (int again = 0; again < 2; again++) {
+            assert_int_equal(do_op(k, RBK_OP_STATE, QUEUED, 0, &op), RBK_OUTCOME_OK);
+            expect_stored(k, &want);
+            assert_int_equal(shelf_of(k, &want), shelf);
+        }
+        op.state = RBK_JOB_HELD;
+        assert_int_equal(do_op(k, RBK_OP_STATE, QUEUED, 0, &op), RBK_OUTCOME_STALE);
+        op.state = QUEUED;
+        assert_int_equal(do_op(k, RBK_OP_STATE, RBK_JOB_RUNNING, 0, &op), RBK_OUTCOME_OK);
+        expect_stored(k, &job);
+        assert_int_equal(get_stats(k).queued, 1 + shelf);
+        assert_int_equal(get_stats(k).pending, 1 + shelf);
+    }
+}
+
 /* One transaction: in order, an outcome each, a bad one hurts nobody. */
 static void test_one_transaction(void **state)
 {
@@ -497,7 +520,7 @@ static void test_many(void **state)
 #define CASES(X)                                                                                   \
     X(test_put_and_get) X(test_strings) X(test_big_bodies) X(test_too_big) X(test_result)          \
     X(test_retry) X(test_park_and_runs) X(test_done_and_dead) X(test_dead_and_gone_are_stale)      \
-    X(test_one_transaction) X(test_claim) X(test_lanes) X(test_recover_and_list) X(test_stats)     \
+    X(test_state) X(test_one_transaction) X(test_claim) X(test_lanes) X(test_recover_and_list) X(test_stats)     \
     X(test_reader_thread) X(test_many)
 
 #define X(t) {#t, t, kit_set_up, kit_tear_down, NULL},
