@@ -173,8 +173,10 @@ static int prepare_retry(rbk_ticket *t, const rbk_job *stored)
 {
     if ((t->job->flags & RBK_JOB_NOTIFICATION) || stored->response.n == 0)
         return RBK_E_STATE;
-    if (t->job->state != RBK_JOB_DUE)
+    if (t->job->state != RBK_JOB_DUE) {
+        t->job->first_attempt = stored->first_attempt;
         return rbk_ticket_move(t, RBK_EV_REDRIVE, RBK_OP_REDRIVE);
+    }
     if (rbk_changing_of(t)->to)
         return RBK_E_STATE;
     t->op = RBK_OP_PARK; /* nothing moves but its time */
@@ -258,13 +260,22 @@ static void look_again(rbk_question *q, const rbk_store_ops *ops, rbk_store *st)
     a->err = st ? ops->get(st, job->seq, job->rnd, &a->found, &err) : RBK_E_BUSY;
 }
 
+/* Another retry came between, and the job has ended once more. */
+static bool was_redriven(const again_question *a)
+{
+    return a->t->op == RBK_OP_REDRIVE && a->found->state == a->t->from &&
+           a->found->first_attempt != a->t->job->first_attempt;
+}
+
 /* What was wanted of the job as it stood. A filter that named other states does not mean it
  * any more; and one that was sent meanwhile is not sent twice. */
 static int change_found(const again_question *a, rbk_changing *c, rbk_ticket **ret)
 {
     uint8_t state = a->found->state;
-    bool sent = c->kind == RBK_CHANGE_RETRY && state == RBK_JOB_DELIVERED && a->t->from != state;
-    if ((c->states && !(c->states >> state & 1)) || (sent && c->to))
+    bool redriven = was_redriven(a);
+    bool sent = c->kind == RBK_CHANGE_RETRY && state == RBK_JOB_DELIVERED &&
+                (redriven || a->t->from != state);
+    if ((c->states && !(c->states >> state & 1)) || (sent && c->to) || (redriven && !sent))
         return RBK_E_STATE;
     return sent ? 0 : rbk_change_ticket(c, a->found, ret);
 }

@@ -60,7 +60,7 @@
     "UPDATE stat SET held=" RBK_SQL_COUNT("state=8") ",due=" RBK_SQL_COUNT("state IN(3,4)") ";"    \
     "UPDATE stat SET queued=pending-held-due;"
 
-#define RBK_SQL_FIND(t) "SELECT rnd,state,size,rsize,big,lane<>'' FROM " t " WHERE seq=?1"
+#define RBK_SQL_FIND(t) "SELECT rnd,state,size,rsize,big,lane<>'',first_attempt FROM " t " WHERE seq=?1"
 #define RBK_SQL_INSERT(t)                                                                          \
     "INSERT INTO " t "(" RBK_SQL_COLS ") VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,"   \
     "?15,?16,?17,?18,?19,?20,?21,?22,?23,?24)"
