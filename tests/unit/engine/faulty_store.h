@@ -37,6 +37,8 @@ static struct disk {
     int at_gate;
     int get_gate;  /* get() waits: GET_BEFORE it looks, or GET_AFTER it */
     int at_get_gate;
+    atomic_bool stale; /* what operators want finds another job than they have read */
+    atomic_int stales;
     atomic_int commit_ms; /* how long each commit takes */
     atomic_int handles;   /* open ones */
     atomic_int applies, claims, scans, opens, recoveries;
@@ -91,6 +93,22 @@ static inline void faulty_close(rbk_store *st)
         disk.handles--;
 }
 
+/* The store's own answer, but for what is stale. */
+static inline int apply_inner(rbk_store *st, rbk_store_op *ops, size_t n, rbk_error *err)
+{
+    if (!disk.stale)
+        return rbk_store_memory.apply(st, ops, n, err);
+    for (size_t i = 0; i < n; i++) {
+        int r = ops[i].waiting ? 0 : rbk_store_memory.apply(st, &ops[i], 1, err);
+        if (r < 0)
+            return r;
+        if (ops[i].waiting)
+            ops[i].outcome = RBK_OUTCOME_STALE;
+        disk.stales += ops[i].waiting;
+    }
+    return 0;
+}
+
 static inline int faulty_apply(rbk_store *st, rbk_store_op *ops, size_t n, rbk_error *err)
 {
     unsigned kinds = 0;
@@ -109,7 +127,7 @@ static inline int faulty_apply(rbk_store *st, rbk_store_op *ops, size_t n, rbk_e
     nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000L}, NULL);
     int r = meet(&disk.apply, kinds, &after);
     if (r == 0)
-        return rbk_store_memory.apply(st, ops, n, err);
+        return apply_inner(st, ops, n, err);
     if (after)
         rbk_store_memory.apply(st, ops, n, err);
     for (size_t i = 0; i < n; i++)
@@ -311,6 +329,8 @@ static inline void disk_wipe(void)
     disk.gate = 0;
     disk.at_gate = 0;
     disk.get_gate = disk.at_get_gate = 0;
+    disk.stale = false;
+    disk.stales = 0;
     disk.commit_ms = 0;
     disk.handles = disk.applies = disk.claims = disk.scans = disk.opens = disk.recoveries = 0;
 }

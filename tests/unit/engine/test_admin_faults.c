@@ -197,6 +197,58 @@ static void test_a_retry_beside_one_that_was_in_vain(void **state)
     rbk_server_free(s);
 }
 
+static void on_job(void *user, const rbk_job *job, const rbk_attempt_note *notes, size_t n)
+{
+    atomic_int *found = user;
+    (void)notes;
+    (void)n;
+    *found += job != NULL;
+}
+
+/* Every job of a page is to be read again: others who want to read are not refused. */
+static void test_a_page_that_moves_keeps_nobody_from_reading(void **state)
+{
+    enum { JOBS = 1000 };
+    rbk_server *s = run_server();
+    change_answer a;
+    char id[40];
+    atomic_int found = 0;
+    (void)state;
+    make_job(s, "quick", ",\"$rpc.delay\":3600", id);
+    for (int i = 1; i < JOBS; i++)
+        assert_int_equal(ask_job(s, "quick", ",\"$rpc.delay\":3600"), 200);
+    disk.stale = true;
+    disk_get_gate(GET_BEFORE);
+    begin_change(s, (rbk_change){.kind = RBK_CHANGE_CANCEL}, &a);
+    WAIT_FOR(disk.stales == JOBS && disk_at_get_gate());
+    for (int i = 0; i < JOBS; i++)
+        assert_int_equal(rbk_engine_get(rbk_server_engine(s), rbk_str_z(id), on_job, &found), 0);
+    disk.stale = false;
+    disk_get_gate(0);
+    WAIT_FOR(found == JOBS && a.count);
+    assert_int_equal(a.got.changed, JOBS);
+    WAIT_FOR(stats_of(s).delivered == JOBS && stats_of(s).in_memory == 0);
+    rbk_server_free(s);
+}
+
+/* The reader has ended while they wait for it. */
+static void test_a_stop_answers_a_page_that_moves(void **state)
+{
+    enum { JOBS = 50 };
+    rbk_server *s = run_server();
+    change_answer a;
+    (void)state;
+    for (int i = 0; i < JOBS; i++)
+        assert_int_equal(ask_job(s, "quick", ",\"$rpc.delay\":3600"), 200);
+    disk.stale = true;
+    begin_change(s, (rbk_change){.kind = RBK_CHANGE_CANCEL}, &a);
+    WAIT_FOR(disk.stales >= JOBS);
+    rbk_server_stop(s);
+    assert_int_equal(a.count, 1);
+    assert_int_equal(a.got.changed, 0);
+    rbk_server_free(s);
+}
+
 /* Its result comes while the operator cancels what has none. */
 static void test_a_filter_does_not_mean_what_has_changed(void **state)
 {
@@ -304,6 +356,8 @@ int main(void)
         RIG_TEST(test_a_retry_that_was_read_before_another_sends_nothing),
         RIG_TEST(test_a_retry_beside_one_that_was_delivered),
         RIG_TEST(test_a_retry_beside_one_that_was_in_vain),
+        RIG_TEST(test_a_page_that_moves_keeps_nobody_from_reading),
+        RIG_TEST(test_a_stop_answers_a_page_that_moves),
         RIG_TEST(test_a_filter_does_not_mean_what_has_changed),
         RIG_TEST(test_without_room_there_is_only_less),
         RIG_TEST(test_without_a_disk_nothing_is_changed),
