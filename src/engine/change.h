@@ -6,7 +6,8 @@
  * is in the store alone (`waiting`). The store thread puts it into an ordinary commit. A job that
  * turns out to be in memory is asked for where it is: method threads (a queued or running
  * call) or its courier loop; its own ticket then carries the change, and the debt. A job that is
- * on its way between two places, or has changed since it was read, is read again, one of a request after the other. */
+ * on its way between two places, or has changed since it was read, is read again, one of a
+ * request after the other. */
 #ifndef RBK_ENGINE_CHANGE_H
 #define RBK_ENGINE_CHANGE_H
 
