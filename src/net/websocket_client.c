@@ -390,9 +390,10 @@ int rbk_ws_client_send(rbk_ws_client *c, rbk_http_post *post)
         fail_soon(k, RBK_E_CLOSED, "the client is closed");
         return 0;
     }
-    int r = c->conf.tls ? dial(k) : RBK_E_TLS;
-    if (r < 0)
-        fail_soon(k, r, r == RBK_E_NOMEM ? "out of memory" : "no TLS settings");
+    if (c->conf.tls == NULL)
+        fail_soon(k, RBK_E_TLS, "no TLS settings");
+    else if (dial(k) < 0)
+        fail_soon(k, RBK_E_NOMEM, "out of memory");
     return 0;
 }
 
