@@ -89,8 +89,10 @@ typedef enum rbk_op_kind {
     RBK_OP_DEAD,    /* to the dead shelf, with attempts, last_status and reason */
     RBK_OP_REDRIVE, /* from the dead or done shelf, state `from`, to the wait shelf as DUE with
                        lane and due, and with `callback` where the job has one; attempts,
-                       last_status and reason begin anew, first_attempt is `now`. Done before,
-                       where the job is DUE, without attempts, and has these values */
+                       last_status and reason begin anew, first_attempt is `now`. With `waiting`
+                       the stored first_attempt must be the job's: no other redrive came
+                       between. Done before, where the job is DUE, without attempts, and has
+                       these values */
     RBK_OP_PURGE,   /* a job of the dead or done shelf, state `from`, goes for good; OK also when
                        it is gone */
     RBK_OP_STATE    /* `state` is new, nothing else: the job stays on its shelf */

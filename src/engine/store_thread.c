@@ -297,13 +297,15 @@ static size_t fill_ops(rbk_store_thread *s, rbk_list *work)
     for (rbk_node *node; (node = rbk_list_pop(work)); n++) {
         rbk_ticket *t = (rbk_ticket *)(void *)node;
         rbk_flow_prepare(s->flow, t, now);
+        /* By its time a redrive is told from the one before it. */
+        bool same = t->op == RBK_OP_REDRIVE && t->job->first_attempt >= now;
         s->ticket[n] = t;
         s->op[n] = (rbk_store_op){.kind = t->op,
                                   .from = t->from,
                                   .shelf = t->shelf,
                                   .keep = keep,
                                   .waiting = t->waiting,
-                                  .now = now,
+                                  .now = same ? t->job->first_attempt + 1 : now,
                                   .job = t->job};
         if (t->note)
             s->op[n].note = *t->note;

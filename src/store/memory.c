@@ -123,7 +123,8 @@ static int apply_op(rbk_store *st, rbk_store_op *op, change *c)
                                 .has_lane = r->job->lane.n > 0,
                                 .state = r->job->state,
                                 .shelf = r->shelf,
-                                .rnd = r->job->rnd};
+                                .rnd = r->job->rnd,
+                                .first_attempt = r->job->first_attempt};
     op->outcome = RBK_OUTCOME_OK;
     switch (rbk_store_judge(op, &found)) {
     case RBK_VERDICT_WRITE:

@@ -79,6 +79,8 @@ static rbk_store_verdict judge_ended(const rbk_store_op *op, const rbk_store_row
     if (op->kind == RBK_OP_DONE && row->shelf == RBK_SHELF_DONE)
         return row->state == op->job->state && may_repeat(op) ? RBK_VERDICT_DONE : RBK_VERDICT_STALE;
     bool knows = op->kind == RBK_OP_DONE || op->kind == RBK_OP_REDRIVE || op->kind == RBK_OP_PURGE;
+    if (op->kind == RBK_OP_REDRIVE && op->waiting && row->first_attempt != op->job->first_attempt)
+        return RBK_VERDICT_STALE; /* it was sent once more since it was read, and has ended again */
     return knows && row->state == op->from ? RBK_VERDICT_WRITE : RBK_VERDICT_STALE;
 }
 

@@ -22,6 +22,7 @@ typedef struct rbk_store_row {
     uint8_t state;
     int shelf;
     int64_t rnd;
+    rbk_wall_ms first_attempt;
 } rbk_store_row;
 
 typedef enum rbk_store_verdict {

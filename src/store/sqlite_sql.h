@@ -72,7 +72,7 @@
 #define RBK_SQL_STEP_3                                                                             \
     RBK_SQL_WISHES("job") RBK_SQL_WISHES("wait") RBK_SQL_WISHES("dead") RBK_SQL_WISHES("done")
 
-#define RBK_SQL_FIND(t) "SELECT rnd,state,size,rsize,big,lane<>'' FROM " t " WHERE seq=?1"
+#define RBK_SQL_FIND(t) "SELECT rnd,state,size,rsize,big,lane<>'',first_attempt FROM " t " WHERE seq=?1"
 #define RBK_SQL_INSERT(t)                                                                          \
     "INSERT INTO " t "(" RBK_SQL_COLS ") VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,"   \
     "?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,?27,?28,?29)"
