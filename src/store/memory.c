@@ -302,6 +302,7 @@ const rbk_store_ops rbk_store_memory = {
     .close = memory_close,
     .apply = memory_apply,
     .claim = rbk_memory_claim,
+    .aged = rbk_memory_aged,
     .lanes = rbk_memory_lanes,
     .recover = rbk_memory_recover,
     .stats = rbk_memory_stats,

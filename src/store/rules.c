@@ -203,6 +203,11 @@ bool rbk_store_is_stale(const rbk_store_keep *keep, rbk_shelf shelf, rbk_wall_ms
     return ended <= now - keep->done_ms || done_bytes > keep->done_bytes;
 }
 
+bool rbk_store_is_old(const rbk_job *job, rbk_wall_ms before)
+{
+    return job->state == RBK_JOB_DUE && job->first_attempt && job->first_attempt <= before;
+}
+
 bool rbk_store_is_receiver(rbk_str name)
 {
     return name.n > 0 && name.n <= RBK_LANE_MAX && memchr(name.p, 0, name.n) == NULL;

@@ -54,6 +54,9 @@ bool rbk_store_means(const rbk_job_filter *filter, const rbk_job *job);
 bool rbk_store_is_stale(const rbk_store_keep *keep, rbk_shelf shelf, rbk_wall_ms ended,
                         rbk_wall_ms now, int64_t done_bytes);
 
+/* Is the job of the wait shelf one that aged() gives? */
+bool rbk_store_is_old(const rbk_job *job, rbk_wall_ms before);
+
 /* May it stand in the table of held receivers? Not empty, bounded, no NUL byte. */
 bool rbk_store_is_receiver(rbk_str name);
 

@@ -32,7 +32,7 @@ static struct disk {
     pthread_mutex_t lock;
     pthread_cond_t moved;
     rbk_store *inner;
-    fault apply, claim, open, recover, hold, sweep;
+    fault apply, claim, open, recover, hold, sweep, aged;
     unsigned gate; /* commits that hold one of these kinds wait */
     int at_gate;
     int get_gate;  /* get() waits: GET_BEFORE it looks, or GET_AFTER it */
@@ -170,6 +170,13 @@ static inline int faulty_stats(rbk_store *st, rbk_store_stats *ret, rbk_error *e
     return rbk_store_memory.stats(st, ret, err);
 }
 
+static inline int faulty_aged(rbk_store *st, rbk_aged *a, rbk_error *err)
+{
+    bool ignored = false;
+    int r = meet(&disk.aged, ANY_OP, &ignored);
+    return r < 0 ? rbk_fail(err, r, "the disk has a bad day") : rbk_store_memory.aged(st, a, err);
+}
+
 static inline int faulty_free_bytes(rbk_store *st, int64_t *ret, rbk_error *err)
 {
     return rbk_store_memory.free_bytes(st, ret, err);
@@ -237,6 +244,7 @@ static const rbk_store_ops faulty_store = {
     .close = faulty_close,
     .apply = faulty_apply,
     .claim = faulty_claim,
+    .aged = faulty_aged,
     .lanes = faulty_lanes,
     .recover = faulty_recover,
     .stats = faulty_stats,
@@ -325,7 +333,7 @@ static inline void disk_wipe(void)
     if (disk.handles == 0)
         rbk_store_memory.close(disk.inner);
     disk.inner = NULL;
-    disk.apply = disk.claim = disk.open = disk.recover = disk.hold = disk.sweep = (fault){0};
+    disk.apply = disk.claim = disk.open = disk.recover = disk.hold = disk.sweep = disk.aged = (fault){0};
     disk.gate = 0;
     disk.at_gate = 0;
     disk.get_gate = disk.at_get_gate = 0;
