@@ -57,6 +57,14 @@ bool rbk_store_is_stale(const rbk_store_keep *keep, rbk_shelf shelf, rbk_wall_ms
 /* Is the job of the wait shelf one that aged() gives? */
 bool rbk_store_is_old(const rbk_job *job, rbk_wall_ms before);
 
+/* Idempotency keys: `found` is what the store has under the key of the PUT `op`. Is its time
+ * over, so that it counts only while its job is pending? */
+bool rbk_store_key_ends(const rbk_idem *found, const rbk_store_op *op);
+bool rbk_store_is_duplicate(const rbk_idem *found, const rbk_store_op *op, bool pending);
+void rbk_store_tell_duplicate(const rbk_idem *found, rbk_store_op *op);
+/* When the key of a pending job is looked at again. */
+rbk_wall_ms rbk_store_look_at(const rbk_store_keep *keep, rbk_wall_ms now);
+
 /* May it stand in the table of held receivers? Not empty, bounded, no NUL byte. */
 bool rbk_store_is_receiver(rbk_str name);
 
