@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tests/unit/method/worker_play.c - a worker that behaves, and misbehaves, as it is told: by the
  * method that it is asked for, or, from the start, by its argument. */
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -100,7 +99,7 @@ static void fork_child(void)
     answer(text);
 }
 
-/* Dies of its first run in a file's life; the second time it answers. */
+/* Dies where there is no such file, and makes it; else it answers. */
 static void die_once(const char *file)
 {
     if (access(file, F_OK) == 0) {
@@ -182,6 +181,7 @@ static void obey(void)
     } else if (is(method, "crash")) {
         raise(SIGKILL);
     } else if (is(method, "hang")) {
+        fprintf(stderr, "hanging\n");
         sleep_for_ever();
     } else if (is(method, "close")) {
         fclose(stdout);
@@ -205,8 +205,11 @@ static void obey(void)
     } else if (is(method, "slow")) {
         usleep(50000);
         answer("\"slow\"");
-    } else if (strncmp(method, "die_once:", 9) == 0) {
-        die_once(method + 9);
+    } else if (is(method, "die_once")) { /* params: ["<file>"] */
+        char file[512];
+        snprintf(file, sizeof file, "%s", member("params", ']') + 2);
+        file[strcspn(file, "\"")] = 0;
+        die_once(file);
     } else {
         answer("null");
     }
@@ -223,9 +226,7 @@ int main(int argc, char **argv)
         signal(SIGTERM, SIG_IGN);
     while (getline(&line, &line_cap, stdin) > 0)
         obey();
-    if (is(mode, "stubborn"))
-        sleep_for_ever();
-    if (is(mode, "lingering")) /* needs the SIGTERM */
+    if (is(mode, "stubborn") || is(mode, "lingering")) /* the one needs SIGKILL, the other SIGTERM */
         sleep_for_ever();
     return 0;
 }
