@@ -433,7 +433,7 @@ int rbk_worker_start(rbk_worker *k)
     int r = rbk_spawn(&conf, &s);
     if (r < 0) {
         char why[128];
-        snprintf(why, sizeof why, "it cannot be started: %s", uv_strerror(uv_translate_sys_error(-r)));
+        snprintf(why, sizeof why, "it cannot be started: %s", strerror(-r));
         k->pid = 0;
         log_broken(k, why);
         note_death(k);

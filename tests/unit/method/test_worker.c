@@ -33,7 +33,7 @@ static void test_calls(void **state)
 static void test_a_job(void **state)
 {
     rig *g = start_rig((rbk_workers_conf){0}, "");
-    char id[40], response[4096], part[64];
+    char id[40], response[4096], part[128];
     (void)state;
     start_job(g, "echo", "\"x\":1.0", id);
     wait_job(g, id, response);
