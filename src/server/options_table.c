@@ -163,5 +163,25 @@ const rbk_option rbk_option_rule_table[] = {
      .reload = true,
      .help = "What a crash means for a job whose method was running: it runs again, or it is "
              "answered -32004. `at-most-once` costs one more commit a job."},
+    {"method", "forward_headers", TEXT(forward_headers), .def = "",
+     .check = rbk_check_method_forward, .reload = true,
+     .help = "Headers of the request that the method is told too, kept with the job; 4 KiB in all. "
+             "`Authorization` goes along only when it is named, and a warning says so."},
+    {"method", "upstream", TEXT(upstream), .def = "", .check = rbk_check_upstream, .reload = true,
+     .help = "JSON-RPC server that runs the methods: `http://127.0.0.1:8080/api`, `https://…`, or "
+             "`http+unix://%2Frun%2Fapp.sock/api`."},
+    {"method", "upstream_token_file", TEXT(upstream_token_file), .def = "", .reload = true,
+     .help = "File whose one line is sent to it as `Authorization: Bearer`. Mode 0600."},
+    {"method", "upstream_ca_file", TEXT(upstream_ca_file), .def = "", .reload = true,
+     .help = "PEM file of certificate authorities that it is trusted by, besides the system's."},
+    {"method", "upstream_connect_timeout", MS(upstream_connect_ms, 10, 300 * SECOND), .def = "5s",
+     .reload = true,
+     .help = "How long a connection to it may take to open, TLS included."},
+    {"method", "upstream_connections", INT(upstream_connections, 1, 65536), .def = "4096",
+     .reload = true,
+     .help = "Most connections to it, each with one call; further calls wait."},
+    {"method", "upstream_idle", MS(upstream_idle_ms, 10, HOUR), .def = "4s", .reload = true,
+     .help = "A connection is closed after this long unused; shorter than the upstream's own. A "
+             "`Keep-Alive: timeout=` of the upstream counts too."},
     {.name = NULL},
 };
