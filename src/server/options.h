@@ -8,12 +8,15 @@
 
 #include "base/buf.h"
 #include "base/log.h"
+#include "seam/methods.h"
 
 /* One [method "pattern"] section: exact name, then longest literal prefix, then order. */
 typedef struct rbk_method_rule {
     char *pattern; /* a glob: "OrderService.*" */
     char *module;  /* path, NULL: none */
     int64_t timeout_ms; /* 0: method.timeout */
+    int64_t concurrency; /* 0: what its kind takes */
+    int64_t once;        /* at-most-once */
 } rbk_method_rule;
 
 typedef struct rbk_options {
@@ -41,7 +44,7 @@ typedef struct rbk_options {
     /* signing */
     char *key_file, *secret_file;
     /* method */
-    int64_t method_threads, method_ms, max_timeout_ms, max_result, max_runs;
+    int64_t method_threads, method_ms, max_timeout_ms, max_result, max_runs, missing_ms;
     rbk_method_rule *rules;
     size_t n_rules;
     /* log */
@@ -76,6 +79,8 @@ void rbk_options_dump(const rbk_options *o, rbk_buf *b);
 /* The table as Markdown (docs/configuration.md) or as text (--help). */
 void rbk_options_doc(rbk_buf *b, bool markdown);
 
+/* Do both say the same, pattern included? */
+bool rbk_options_same_rule(const rbk_method_rule *a, const rbk_method_rule *b);
 /* The rule for a method name, or NULL. */
 const rbk_method_rule *rbk_options_rule(const rbk_options *o, rbk_str method);
 

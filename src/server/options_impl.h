@@ -25,7 +25,8 @@ typedef enum rbk_option_kind {
     RBK_OPT_REAL,  /* double: 0.2 */
     RBK_OPT_BOOL,  /* bool: yes, no */
     RBK_OPT_LEVEL, /* int64_t: place in debug, info, warn, error */
-    RBK_OPT_FORMAT /* int64_t: place in logfmt, json */
+    RBK_OPT_FORMAT, /* int64_t: place in logfmt, json */
+    RBK_OPT_GUARANTEE /* int64_t: place in at-least-once, at-most-once */
 } rbk_option_kind;
 
 /* What is wrong with a text, or NULL. `out` has room for a text with names in it. */

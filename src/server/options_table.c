@@ -139,6 +139,8 @@ const rbk_option rbk_option_table[] = {
     {"method", "max_runs", INT(max_runs, 1, 1000), .def = "3",
      .help = "A job that was running in this many deaths of the server is given up "
              "with error -32004."},
+    {"method", "missing", MS(missing_ms, SECOND, 3650 * DAY), .def = "24h",
+     .help = "How long a stored job waits whose method is gone, before it is answered -32601."},
 
     {"log", "level", .kind = RBK_OPT_LEVEL, AT(log_level), .def = "info", .reload = true,
      .help = "Least important events that are logged."},
@@ -152,8 +154,14 @@ const rbk_option rbk_option_table[] = {
 
 const rbk_option rbk_option_rule_table[] = {
     {"method", "module", TEXT(module), .def = "",
-     .help = "Shared object that has the methods."},
+     .help = "Shared object that has the methods.", .reload = true},
     {"method", "timeout", MS(timeout_ms, 100, 7 * DAY), .def = "", .none = true,
-     .help = "How long one run may take. Empty: `method.timeout`."},
+     .help = "How long one run may take. Empty: `method.timeout`.", .reload = true},
+    {"method", "concurrency", INT(concurrency, 0, 100000), .def = "0", .reload = true,
+     .help = "Calls at once; further ones wait. 0: as many as there are threads for."},
+    {"method", "guarantee", .kind = RBK_OPT_GUARANTEE, AT(once), .def = "at-least-once",
+     .reload = true,
+     .help = "What a crash means for a job whose method was running: it runs again, or it is "
+             "answered -32004. `at-most-once` costs one more commit a job."},
     {.name = NULL},
 };

@@ -61,6 +61,9 @@ static void patch(rbk_job *job, const rbk_store_op *op)
         job->lane = from->lane;
         job->due = from->due;
         break;
+    case RBK_OP_STATE:
+        job->state = from->state;
+        break;
     case RBK_OP_RUNS:
         job->runs = from->runs;
         break;
@@ -156,7 +159,8 @@ static int apply_op(rbk_store *st, rbk_store_op *op, change *c)
                                 .ordered = r->turn.key.p != NULL,
                                 .state = r->job->state,
                                 .shelf = r->shelf,
-                                .rnd = r->job->rnd};
+                                .rnd = r->job->rnd,
+                                .first_attempt = r->job->first_attempt};
     op->outcome = RBK_OUTCOME_OK;
     switch (rbk_store_judge(op, &found)) {
     case RBK_VERDICT_WRITE:
@@ -346,6 +350,7 @@ const rbk_store_ops rbk_store_memory = {
     .close = memory_close,
     .apply = memory_apply,
     .claim = rbk_memory_claim,
+    .aged = rbk_memory_aged,
     .lanes = rbk_memory_lanes,
     .recover = rbk_memory_recover,
     .stats = rbk_memory_stats,

@@ -20,7 +20,8 @@ static bool is_too_big(const rbk_job *job)
 /* A waiting job is found by its lane alone. */
 static bool lacks_lane(const rbk_store_op *op, const rbk_store_row *row)
 {
-    if (rbk_store_target(op, row->shelf) != RBK_SHELF_WAIT || op->kind == RBK_OP_RUNS)
+    if (rbk_store_target(op, row->shelf) != RBK_SHELF_WAIT || op->kind == RBK_OP_RUNS ||
+        op->kind == RBK_OP_STATE)
         return false;
     bool keeps = op->kind == RBK_OP_RETRY || (op->kind == RBK_OP_RESULT && op->job->lane.p == NULL);
     return keeps ? !row->has_lane : op->job->lane.n == 0;
@@ -43,6 +44,7 @@ int rbk_store_target(const rbk_store_op *op, int now)
     case RBK_OP_PURGE:
         return RBK_STORE_NOWHERE;
     case RBK_OP_RUNS:
+    case RBK_OP_STATE:
         break;
     }
     return now;
@@ -77,6 +79,8 @@ static rbk_store_verdict judge_ended(const rbk_store_op *op, const rbk_store_row
     if (op->kind == RBK_OP_DONE && row->shelf == RBK_SHELF_DONE)
         return row->state == op->job->state && may_repeat(op) ? RBK_VERDICT_DONE : RBK_VERDICT_STALE;
     bool knows = op->kind == RBK_OP_DONE || op->kind == RBK_OP_REDRIVE || op->kind == RBK_OP_PURGE;
+    if (op->kind == RBK_OP_REDRIVE && op->waiting && row->first_attempt != op->job->first_attempt)
+        return RBK_VERDICT_STALE; /* it was sent once more since it was read, and has ended again */
     return knows && row->state == op->from ? RBK_VERDICT_WRITE : RBK_VERDICT_STALE;
 }
 
@@ -92,13 +96,15 @@ static rbk_store_verdict judge_pending(const rbk_store_op *op, const rbk_store_r
         return row->state == RBK_JOB_DUE && may_repeat(op) ? RBK_VERDICT_COMPARE : RBK_VERDICT_STALE;
     if (row->state == op->from)
         return RBK_VERDICT_WRITE;
+    if (op->kind == RBK_OP_STATE)
+        return row->state == op->job->state ? RBK_VERDICT_DONE : RBK_VERDICT_STALE;
     bool repeated = op->kind == RBK_OP_RESULT && row->state == op->job->state;
     return repeated ? RBK_VERDICT_COMPARE : RBK_VERDICT_STALE;
 }
 
 rbk_store_verdict rbk_store_judge(const rbk_store_op *op, const rbk_store_row *row)
 {
-    if (op->kind < RBK_OP_PUT || op->kind > RBK_OP_PURGE)
+    if (op->kind < RBK_OP_PUT || op->kind > RBK_OP_STATE)
         return RBK_VERDICT_STALE;
     if (is_too_big(op->job) || op->key.n > RBK_LANE_MAX)
         return RBK_VERDICT_TOO_BIG;
@@ -220,6 +226,11 @@ bool rbk_store_is_stale(const rbk_store_keep *keep, rbk_shelf shelf, rbk_wall_ms
     if (shelf == RBK_SHELF_DEAD)
         return ended <= now - keep->dead_ms;
     return ended <= now - keep->done_ms || done_bytes > keep->done_bytes;
+}
+
+bool rbk_store_is_old(const rbk_job *job, rbk_wall_ms before)
+{
+    return job->state == RBK_JOB_DUE && job->first_attempt && job->first_attempt <= before;
 }
 
 /* --- Idempotency keys ---------------------------------------------------------------- */

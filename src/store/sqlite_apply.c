@@ -28,7 +28,8 @@ int rbk_sqlite_find(rbk_store *st, int64_t seq, rbk_sqlite_row *f)
                         .ordered = (sqlite3_column_int(s, 4) & RBK_SQLITE_HAS_TURN) != 0,
                         .state = (uint8_t)sqlite3_column_int(s, 1),
                         .shelf = shelf,
-                        .rnd = sqlite3_column_int64(s, 0)},
+                        .rnd = sqlite3_column_int64(s, 0),
+                        .first_attempt = sqlite3_column_int64(s, 6)},
                 .size = sqlite3_column_int64(s, 2),
                 .rsize = sqlite3_column_int64(s, 3),
                 .big = sqlite3_column_int(s, 4)};
@@ -146,6 +147,17 @@ static int write_runs(rbk_store *st, const rbk_job *job, int shelf)
     return rbk_sqlite_run(s);
 }
 
+static int write_state(rbk_store *st, const rbk_job *job, uint8_t before, int shelf,
+                       rbk_store_stats *t)
+{
+    sqlite3_stmt *s = rbk_sqlite_pick(st, RBK_Q_STATE, shelf);
+    sqlite3_bind_int64(s, 1, job->seq);
+    sqlite3_bind_int(s, 2, job->state);
+    --*rbk_store_counter(t, before);
+    ++*rbk_store_counter(t, job->state);
+    return rbk_sqlite_run(s);
+}
+
 int rbk_sqlite_delete_row(rbk_store *st, int64_t seq, int shelf)
 {
     sqlite3_stmt *s = rbk_sqlite_pick(st, RBK_Q_DELETE, shelf);
@@ -161,7 +173,7 @@ static int move_row(rbk_store *st, int64_t seq, int from)
     return rc == SQLITE_OK ? rbk_sqlite_delete_row(st, seq, from) : rc;
 }
 
-/* RESULT, RETRY, PARK and RUNS. A row that moves is changed on the job shelf, which has
+/* RESULT, RETRY, PARK, STATE and RUNS. A row that moves is changed on the job shelf, which has
  * no index to keep. */
 static int write_change(rbk_store *st, const rbk_store_op *op, const rbk_sqlite_row *f,
                         rbk_store_stats *t)
@@ -179,6 +191,8 @@ static int write_change(rbk_store *st, const rbk_store_op *op, const rbk_sqlite_
         rc = write_retry(st, op, at);
     else if (op->kind == RBK_OP_PARK)
         rc = write_park(st, op->job, at);
+    else if (op->kind == RBK_OP_STATE)
+        rc = write_state(st, op->job, f->row.state, at, t);
     else
         rc = write_runs(st, op->job, at);
     if (rc == SQLITE_OK && from == RBK_SHELF_JOB && to == RBK_SHELF_WAIT)

@@ -79,7 +79,7 @@
     "CREATE TABLE turn(seq INTEGER PRIMARY KEY,key TEXT NOT NULL,ran INTEGER NOT NULL,lane TEXT);" \
     "CREATE INDEX turn_key ON turn(key,ran,seq);"
 
-#define RBK_SQL_FIND(t) "SELECT rnd,state,size,rsize,big,lane<>'' FROM " t " WHERE seq=?1"
+#define RBK_SQL_FIND(t) "SELECT rnd,state,size,rsize,big,lane<>'',first_attempt FROM " t " WHERE seq=?1"
 #define RBK_SQL_INSERT(t)                                                                          \
     "INSERT INTO " t "(" RBK_SQL_COLS ") VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,"   \
     "?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,?27,?28,?29)"
@@ -92,6 +92,7 @@
     "WHERE seq=?1"
 #define RBK_SQL_PARK(t) "UPDATE " t " SET lane=?2,due=?3 WHERE seq=?1"
 #define RBK_SQL_RUNS(t) "UPDATE " t " SET runs=?2 WHERE seq=?1"
+#define RBK_SQL_STATE(t) "UPDATE " t " SET state=?2 WHERE seq=?1"
 #define RBK_SQL_MOVE(from, to)                                                                     \
     "INSERT INTO " to "(" RBK_SQL_COLS ") SELECT " RBK_SQL_COLS " FROM " from " WHERE seq=?1"
 /* What stays as it is when a job ends and when it comes back. */
@@ -139,6 +140,8 @@
     X(PARK_WAIT, RBK_SQL_PARK("wait"))                                                             \
     X(RUNS, RBK_SQL_RUNS("job"))                                                                   \
     X(RUNS_WAIT, RBK_SQL_RUNS("wait"))                                                             \
+    X(STATE, RBK_SQL_STATE("job"))                                                                 \
+    X(STATE_WAIT, RBK_SQL_STATE("wait"))                                                           \
     X(BURY, RBK_SQL_BURY("job"))                                                                   \
     X(BURY_WAIT, RBK_SQL_BURY("wait"))                                                             \
     X(KEEP, RBK_SQL_KEEP("job"))                                                                   \
@@ -182,6 +185,8 @@
                 "queued=queued+?4,due=due+?5,dead=dead+?6,done=done+?7,done_bytes=done_bytes+?8,"  \
                 "max_seq=max(max_seq,?9) WHERE id=1")                                              \
     X(CLAIM, "SELECT seq FROM wait WHERE lane=?1 AND due<=?2 ORDER BY due,seq LIMIT ?3")           \
+    X(AGED, "SELECT due,seq,rnd,state,attempts,last_status,first_attempt,reason FROM wait "         \
+            "WHERE lane=?1 AND (due,seq)>(?2,?3) ORDER BY due,seq LIMIT ?4")                       \
     X(NEXT_DUE, "SELECT due FROM wait WHERE lane=?1 ORDER BY due LIMIT 1")                         \
     X(NEXT_LANE, "SELECT lane,due FROM wait WHERE lane>?1 ORDER BY lane,due LIMIT 1")              \
     X(RECOVER, RBK_SQL_LOAD "job WHERE seq>?1 ORDER BY seq LIMIT ?2")
