@@ -165,7 +165,7 @@ static rbk_ticket *make_ticket(admission *a, uint32_t item, const rbk_rpc_item *
 static bool has_room(rbk_engine *e)
 {
     return !atomic_load(&e->refusing) && !atomic_load(&e->full) && !atomic_load(&e->health) &&
-           atomic_load(&e->pending) < e->conf.max_pending &&
+           rbk_engine_pending(e) < e->conf.max_pending &&
            atomic_load(&e->pending_bytes) < e->conf.max_pending_bytes;
 }
 
@@ -281,11 +281,11 @@ void rbk_admit_hand_over(rbk_engine *e, rbk_exchange *ex, rbk_list *jobs)
         refuse_busy(e, ex, jobs);
         return;
     }
-    atomic_fetch_add(&e->pending, n);
+    atomic_fetch_add(&e->arriving, n);
     atomic_fetch_add(&e->pending_bytes, (int64_t)bytes);
     if (rbk_store_admit(e->store, jobs, bytes))
         return;
-    atomic_fetch_sub(&e->pending, n);
+    atomic_fetch_sub(&e->arriving, n);
     atomic_fetch_sub(&e->pending_bytes, (int64_t)bytes);
     refuse_busy(e, ex, jobs);
 }
