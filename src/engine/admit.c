@@ -111,6 +111,7 @@ static rbk_ticket *make_ticket(admission *a, uint32_t item, const rbk_rpc_item *
                            (it->notification ? RBK_JOB_NOTIFICATION : 0)),
         .timeout_ms = it->svc.timeout_ms,
         .created = now,
+        .deadline = it->svc.deadline,
         .due = it->svc.delay_ms ? now + it->svc.delay_ms + 1 : 0, /* `now` has begun already */
         .lane = method->lane,
         .method = it->method,
@@ -184,10 +185,14 @@ static void admit_sync(admission *a, uint32_t item, const rbk_method_entry *meth
     rbk_call *c = atomic_load(&a->e->refusing)
                       ? NULL
                       : rbk_call_new_sync(a->e, a->ex, item, method);
-    if (c)
-        rbk_execute_sync(a->e->execute, c);
-    else
+    if (c == NULL) {
         rbk_exchange_fault(a->ex, item, RBK_E_BUSY, RBK_STR_NONE);
+    } else if (rbk_call_in_time(c)) {
+        rbk_execute_sync(a->e->execute, c);
+    } else {
+        rbk_call_expire(c);
+        rbk_call_unref(c);
+    }
 }
 
 /* The faults of notifications are never answered. A caller can make as many as it likes,

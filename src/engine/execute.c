@@ -127,7 +127,10 @@ static void wake_one(rbk_execute *x)
 static void run_call(rbk_execute *x, rbk_call *c)
 {
     const rbk_method_entry *m = c->method;
-    if (c->request) {
+    bool late = c->awaited && !rbk_reaper_disarm(x->e->reaper, c);
+    if (late || (c->request && !rbk_call_in_time(c))) {
+        rbk_call_expire(c);
+    } else if (c->request) {
         c->ticket->run_slot = rbk_runs_start(x->e->runs, c->request, c->run);
         if (rbk_reaper_arm(x->e->reaper, c) < 0)
             rbk_call_postpone(c);
@@ -227,6 +230,24 @@ void rbk_execute_sync(rbk_execute *x, rbk_call *c)
         let_go(c);
 }
 
+bool rbk_execute_leave(rbk_execute *x, const rbk_call *c)
+{
+    bool found = false;
+    rbk_list left = {0};
+    pthread_mutex_lock(&x->lock);
+    rbk_list *jobs = &x->pools[c->method->index].jobs;
+    for (rbk_node *n; (n = rbk_list_pop(jobs));) {
+        if (n == &c->node)
+            found = true;
+        else
+            rbk_list_push(&left, n);
+    }
+    *jobs = left;
+    x->jobs_waiting -= found;
+    pthread_mutex_unlock(&x->lock);
+    return found;
+}
+
 /* Back to the store: the job cannot run now. */
 static void park(rbk_execute *x, rbk_ticket *t, int64_t wait_ms)
 {
@@ -237,6 +258,13 @@ static void park(rbk_execute *x, rbk_ticket *t, int64_t wait_ms)
 void rbk_execute_job(rbk_execute *x, rbk_ticket *t)
 {
     enum { AGAIN_MS = 1000 };
+    rbk_wall_ms until = t->job->deadline;
+    int64_t left = until ? until - rbk_wall_now() : INT64_MAX;
+    if (left <= 0) {
+        if (rbk_job_answer_fault(x->e, t, RBK_E_TIMEOUT) < 0)
+            park(x, t, AGAIN_MS);
+        return;
+    }
     if (t->job->runs >= x->e->conf.max_runs) {
         rbk_event(RBK_LOG(x->e), RBK_WARN, "job.poisonous", RBK_FS("method", t->job->method),
                   RBK_F("runs", t->job->runs));
@@ -250,6 +278,8 @@ void rbk_execute_job(rbk_execute *x, rbk_ticket *t)
         park(x, t, AGAIN_MS);
         return;
     }
+    if (until)
+        rbk_reaper_await(x->e->reaper, c, left); /* if not, it is late when a thread has it */
     pthread_mutex_lock(&x->lock);
     bool late = x->stopping;
     if (!late) {

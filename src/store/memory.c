@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* store/memory.c - the store `memory:`: for tests and demonstrations, nothing survives.
  *
- * Three skip lists hold the rows (memory_rows.c). A row never changes: an operation puts a
+ * Skip lists hold the rows (memory_rows.c). A row never changes: an operation puts a
  * new version in its place, so that a transaction which runs out of memory halfway can be
  * taken back.
  *
@@ -298,6 +298,7 @@ const rbk_store_ops rbk_store_memory = {
     .close = memory_close,
     .apply = memory_apply,
     .claim = rbk_memory_claim,
+    .expired = rbk_memory_expired,
     .lanes = rbk_memory_lanes,
     .recover = rbk_memory_recover,
     .stats = rbk_memory_stats,

@@ -7,7 +7,7 @@
  * sqlite_row.c     a job to and from a row, errors
  * sqlite_apply.c   apply()
  * sqlite_end.c     the end of a job and what comes after: done, dead, redrive, purge, sweep()
- * sqlite_claim.c   claim(), lanes(), recover(), stats()
+ * sqlite_claim.c   claim(), expired(), lanes(), recover(), stats()
  * sqlite_hold.c    hold(), holds()
  * sqlite_read.c    get(), list(), attempts(): the reader thread, on a connection of its own
  * sqlite_backup.c  backup(): any thread, on connections of its own
@@ -123,6 +123,8 @@ int rbk_sqlite_write_redrive(rbk_store *st, const rbk_store_op *op, const rbk_sq
 int rbk_sqlite_apply(rbk_store *st, rbk_store_op *ops, size_t n, rbk_error *err);
 int rbk_sqlite_claim(rbk_store *st, rbk_str lane, rbk_wall_ms now, size_t max, rbk_job **ret_jobs,
                      rbk_wall_ms *ret_next, rbk_error *err);
+int rbk_sqlite_expired(rbk_store *st, rbk_wall_ms now, size_t max, rbk_job **ret_jobs,
+                       rbk_wall_ms *ret_next, rbk_error *err);
 int rbk_sqlite_lanes(rbk_store *st, rbk_str after, size_t max, rbk_lane_due *ret, rbk_error *err);
 int rbk_sqlite_recover(rbk_store *st, int64_t after, size_t max, rbk_job **ret_jobs,
                        rbk_error *err);

@@ -126,6 +126,16 @@ static inline int faulty_claim(rbk_store *st, rbk_str lane, rbk_wall_ms now, siz
     return rbk_store_memory.claim(st, lane, now, max, ret_jobs, ret_next, err);
 }
 
+static inline int faulty_expired(rbk_store *st, rbk_wall_ms now, size_t max, rbk_job **ret_jobs,
+                                 rbk_wall_ms *ret_next, rbk_error *err)
+{
+    bool after = false;
+    int r = meet(&disk.claim, ANY_OP, &after);
+    if (r < 0)
+        return rbk_fail(err, r, "the disk has a bad day");
+    return rbk_store_memory.expired(st, now, max, ret_jobs, ret_next, err);
+}
+
 static inline int faulty_lanes(rbk_store *st, rbk_str after, size_t max, rbk_lane_due *ret,
                                rbk_error *err)
 {
@@ -204,6 +214,7 @@ static const rbk_store_ops faulty_store = {
     .close = faulty_close,
     .apply = faulty_apply,
     .claim = faulty_claim,
+    .expired = faulty_expired,
     .lanes = faulty_lanes,
     .recover = faulty_recover,
     .stats = faulty_stats,
