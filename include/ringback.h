@@ -162,6 +162,17 @@ RBK_API rbk_str rbk_call_params(const rbk_call *call);
 RBK_API const char *rbk_call_job(const rbk_call *call);
 /* 1 for the first run; more when crashes cut earlier runs off. */
 RBK_API unsigned rbk_call_run(const rbk_call *call);
+/* The id of the request as JSON text, numbers as the caller wrote them; absent for a notification.
+ * Valid as long as the reference. */
+RBK_API rbk_str rbk_call_id(const rbk_call *call);
+/* Header lines of the request that its method asked for (method."…".forward_headers),
+ * "Name: value\r\n" each; absent when there are none. Valid as long as the reference. */
+RBK_API rbk_str rbk_call_headers(const rbk_call *call);
+/* When the run times out; 0 before it has begun. */
+RBK_API rbk_wall_ms rbk_call_deadline(const rbk_call *call);
+/* May what runs the method begin this run anew, when it broke off? True for a job whose method
+ * is at-least-once; not for synchronous calls. */
+RBK_API bool rbk_call_repeatable(const rbk_call *call);
 /* True once nobody waits for the answer: timed out, cancelled, or the client has gone. */
 RBK_API bool rbk_call_cancelled(const rbk_call *call);
 

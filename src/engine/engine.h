@@ -26,9 +26,10 @@ typedef struct rbk_engine_conf {
     size_t max_body, max_result;
     const char *store_dsn;
     int64_t max_pending, max_pending_bytes, min_free;
+    int64_t dedup_ms;    /* how long an idempotency key is kept at least */
     rbk_store_keep keep; /* of ended jobs; done_ms or done_bytes 0: delivered ones go at once */
     size_t method_threads;
-    int64_t method_ms, max_timeout_ms;
+    int64_t method_ms, max_timeout_ms, missing_ms;
     uint32_t max_runs;
     rbk_retry_conf retry;
     int64_t connect_ms, delivery_ms;
@@ -40,7 +41,7 @@ typedef struct rbk_engine_conf {
     rbk_tls_client_conf tls;
     const char *name_servers;    /* "127.0.0.1:5353,…"; NULL: the system's */
     struct sockaddr_storage proxy; /* that deliveries go through; AF_UNSPEC: none */
-    const rbk_methods *methods;  /* the caller's, outlive the engine */
+    rbk_methods *methods;        /* the caller's, outlive the engine */
     const rbk_log *log;          /* the same */
 } rbk_engine_conf;
 

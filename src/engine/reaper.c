@@ -126,6 +126,7 @@ int rbk_reaper_arm(rbk_reaper *r, rbk_call *c)
 {
     int ret = 0;
     c->deadline = rbk_mono_now() + c->timeout_ms;
+    atomic_store_explicit(&c->ends, rbk_wall_now() + c->timeout_ms, memory_order_relaxed);
     pthread_mutex_lock(&r->lock);
     if (r->ending) {
         ret = RBK_E_STATE;

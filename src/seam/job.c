@@ -12,7 +12,11 @@
 /* Every string of a job, so that none is forgotten in one of the three functions. */
 #define JOB_STRINGS(X)                                                                             \
     X(lane) X(method) X(rpc_id) X(params) X(callback) X(caller) X(ray_id) X(headers)               \
-    X(response) X(reason)
+    X(response) X(reason) X(failure_callback) X(idem_key) X(order_key) X(method_headers)
+
+#define ONE(f) +1
+enum { JOB_STRINGS_N = JOB_STRINGS(ONE) };
+#undef ONE
 
 static size_t count_bytes(const rbk_job *job)
 {
@@ -40,7 +44,7 @@ rbk_job *rbk_job_copy(const rbk_job *from)
     size_t n = count_bytes(from);
     rbk_job *job = malloc(sizeof *job);
     /* room for the NUL of each string, present or not */
-    char *block = malloc(n + 16);
+    char *block = malloc(n + JOB_STRINGS_N);
     if (job == NULL || block == NULL) {
         free(job);
         free(block);

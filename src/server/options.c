@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/dsn.h"
 #include "net/tls.h"
 
 #define ENV_PREFIX "RINGBACK_"
@@ -75,10 +76,14 @@ static int take_rule(rbk_options *o, rbk_str pattern, rbk_method_rule **ret, rbk
         return rbk_fail(err, RBK_E_NOMEM, "out of memory");
     rules[o->n_rules] = (rbk_method_rule){.pattern = copy};
     *ret = &rules[o->n_rules++];
-    return 0;
+    int r = 0;
+    for (const rbk_option *opt = rbk_option_rule_table; r == 0 && opt->name; opt++)
+        if (opt->kind != RBK_OPT_TEXT)
+            r = rbk_option_parse(opt, *ret, rbk_str_z(opt->def), err);
+    return r;
 }
 
-/* An empty module is none at all. */
+/* An empty text is none at all. */
 static int set_rule(rbk_options *o, rbk_str pattern, const rbk_option *opt, rbk_str value,
                     rbk_error *err)
 {
@@ -92,9 +97,10 @@ static int set_rule(rbk_options *o, rbk_str pattern, const rbk_option *opt, rbk_
         r = rbk_option_parse(opt, rule, value, err);
     if (r < 0 && o->n_rules > before)
         free(o->rules[--o->n_rules].pattern);
-    if (r == 0 && rule->module && rule->module[0] == 0) {
-        free(rule->module);
-        rule->module = NULL;
+    char **written = opt->kind == RBK_OPT_TEXT ? (char **)(void *)((char *)rule + opt->offset) : NULL;
+    if (r == 0 && written && **written == 0) {
+        free(*written);
+        *written = NULL;
     }
     return r;
 }
@@ -216,6 +222,7 @@ static size_t size_of(rbk_option_kind kind)
     case RBK_OPT_MS:
     case RBK_OPT_LEVEL:
     case RBK_OPT_FORMAT:
+    case RBK_OPT_GUARANTEE:
         break;
     }
     return sizeof(int64_t);
@@ -232,6 +239,12 @@ void rbk_options_take(rbk_options *o, rbk_options *fresh)
         memcpy(a, b, n);
         memcpy(b, hold, n);
     }
+    rbk_method_rule *rules = o->rules;
+    size_t n_rules = o->n_rules;
+    o->rules = fresh->rules;
+    o->n_rules = fresh->n_rules;
+    fresh->rules = rules;
+    fresh->n_rules = n_rules;
 }
 
 /* The same text means the same. Without memory they differ: too much is named, not too little. */
@@ -246,16 +259,12 @@ static bool is_same(const rbk_option *opt, const void *a, const void *b)
     return same;
 }
 
-static bool are_rules_same(const rbk_options *a, const rbk_options *b)
+bool rbk_options_same_rule(const rbk_method_rule *a, const rbk_method_rule *b)
 {
-    for (size_t i = 0; i < a->n_rules && i < b->n_rules; i++) {
-        if (strcmp(a->rules[i].pattern, b->rules[i].pattern) != 0)
-            return false;
-        for (const rbk_option *opt = rbk_option_rule_table; opt->name; opt++)
-            if (!is_same(opt, &a->rules[i], &b->rules[i]))
-                return false;
-    }
-    return a->n_rules == b->n_rules;
+    bool same = strcmp(a->pattern, b->pattern) == 0;
+    for (const rbk_option *opt = rbk_option_rule_table; same && opt->name; opt++)
+        same = is_same(opt, a, b);
+    return same;
 }
 
 void rbk_options_fixed(const rbk_options *o, const rbk_options *fresh, rbk_buf *names)
@@ -263,8 +272,15 @@ void rbk_options_fixed(const rbk_options *o, const rbk_options *fresh, rbk_buf *
     for (const rbk_option *opt = rbk_option_table; opt->name; opt++)
         if (!opt->reload && !is_same(opt, o, fresh))
             rbk_buf_addf(names, "%s%s.%s", names->n ? ", " : "", opt->section, opt->name);
-    if (!are_rules_same(o, fresh))
-        rbk_buf_addf(names, "%s[method \"…\"]", names->n ? ", " : "");
+}
+
+static bool names_authorization(const char *headers)
+{
+    rbk_str list = rbk_str_z(headers), name;
+    while (rbk_list_next(&list, &name))
+        if (rbk_str_ieqz(name, "authorization"))
+            return true;
+    return false;
 }
 
 int rbk_options_check(const rbk_options *o, rbk_error *err)
@@ -282,11 +298,17 @@ int rbk_options_check(const rbk_options *o, rbk_error *err)
                         "delivery.per_receiver: is greater than delivery.in_flight");
     if (o->method_ms > o->max_timeout_ms)
         return rbk_fail(err, RBK_E_CONFIG, "method.timeout: is greater than method.max_timeout");
-    for (size_t i = 0; i < o->n_rules; i++)
-        if (o->rules[i].timeout_ms > o->max_timeout_ms)
+    for (size_t i = 0; i < o->n_rules; i++) {
+        const rbk_method_rule *rule = &o->rules[i];
+        if (rule->timeout_ms > o->max_timeout_ms)
             return rbk_fail(err, RBK_E_CONFIG,
                             "method.\"%s\".timeout: is greater than method.max_timeout",
-                            o->rules[i].pattern);
+                            rule->pattern);
+        if (rule->upstream_token_file && names_authorization(rule->forward_headers))
+            return rbk_fail(err, RBK_E_CONFIG,
+                            "method.\"%s\".forward_headers: Authorization is what "
+                            "upstream_token_file sends", rule->pattern);
+    }
     if (o->max_pending_bytes < o->max_body)
         return rbk_fail(err, RBK_E_CONFIG,
                         "store.max_pending_bytes: is less than server.max_body");
@@ -322,31 +344,16 @@ int rbk_options_check_files(const rbk_options *o, rbk_error *err)
         if (wrong)
             return rbk_fail(err, RBK_E_CONFIG, "method.\"%s\".module: %s: %s", rule->pattern,
                             rule->module, wrong);
+        wrong = rule->upstream_token_file ? cannot_read(rule->upstream_token_file) : NULL;
+        if (wrong)
+            return rbk_fail(err, RBK_E_CONFIG, "method.\"%s\".upstream_token_file: %s: %s",
+                            rule->pattern, rule->upstream_token_file, wrong);
+        wrong = rule->upstream_ca_file ? cannot_read(rule->upstream_ca_file) : NULL;
+        if (wrong)
+            return rbk_fail(err, RBK_E_CONFIG, "method.\"%s\".upstream_ca_file: %s: %s",
+                            rule->pattern, rule->upstream_ca_file, wrong);
     }
     return 0;
-}
-
-/* `*` is any run of characters, dots included. */
-static bool matches(const char *glob, rbk_str name)
-{
-    const char *star = NULL;
-    size_t i = 0, back = 0;
-    while (i < name.n) {
-        if (*glob == '*') {
-            star = ++glob;
-            back = i;
-        } else if (*glob == name.p[i] && *glob) {
-            glob++, i++;
-        } else if (star) {
-            glob = star;
-            i = ++back;
-        } else {
-            return false;
-        }
-    }
-    while (*glob == '*')
-        glob++;
-    return *glob == 0;
 }
 
 const rbk_method_rule *rbk_options_rule(const rbk_options *o, rbk_str method)
@@ -358,7 +365,7 @@ const rbk_method_rule *rbk_options_rule(const rbk_options *o, rbk_str method)
         size_t n = strcspn(rule->pattern, "*");
         if (rule->pattern[n] == 0 && rbk_str_eqz(method, rule->pattern))
             return rule;
-        if (matches(rule->pattern, method) && (best == NULL || n > best_n)) {
+        if (rbk_method_fits(rule->pattern, method) && (best == NULL || n > best_n)) {
             best = rule;
             best_n = n;
         }

@@ -98,9 +98,12 @@ void rbk_sqlite_bind_job(sqlite3_stmt *s, const rbk_job *job, int big)
 {
     const int64_t scalar[] = {job->seq,         job->rnd,        job->state,   job->flags,
                               job->runs,        job->attempts,   job->last_status,
-                              job->timeout_ms,  job->created,    job->due,     job->first_attempt};
+                              job->timeout_ms,  job->created,    job->due,     job->first_attempt,
+                              job->deadline};
     const rbk_str text[] = {job->lane,   job->method,  job->rpc_id,  job->callback,
                             job->caller, job->ray_id,  job->headers, job->reason,
+                            job->failure_callback, job->idem_key, job->order_key,
+                            job->method_headers,
                             big & RBK_SQLITE_BIG_PARAMS ? RBK_STR_NONE : job->params,
                             big & RBK_SQLITE_BIG_RESPONSE ? RBK_STR_NONE : job->response};
     int at = 1;
@@ -113,9 +116,7 @@ void rbk_sqlite_bind_job(sqlite3_stmt *s, const rbk_job *job, int big)
     sqlite3_bind_int(s, at, big);
 }
 
-/* An empty text has a pointer, an absent one has none; no memory shows as the latter,
- * with the connection's error set. */
-static bool read_str(sqlite3_stmt *s, int i, rbk_str *ret)
+bool rbk_sqlite_read_str(sqlite3_stmt *s, int i, rbk_str *ret)
 {
     *ret = RBK_STR_NONE;
     if (sqlite3_column_type(s, i) == SQLITE_NULL)
@@ -139,11 +140,14 @@ rbk_job *rbk_sqlite_load(sqlite3_stmt *s)
         .created = sqlite3_column_int64(s, 8),
         .due = sqlite3_column_int64(s, 9),
         .first_attempt = sqlite3_column_int64(s, 10),
+        .deadline = sqlite3_column_int64(s, 11),
     };
-    rbk_str *const text[] = {&job.lane,   &job.method,  &job.rpc_id, &job.callback, &job.caller,
-                             &job.ray_id, &job.headers, &job.reason, &job.params,   &job.response};
+    rbk_str *const text[] = {&job.lane,      &job.method,    &job.rpc_id,   &job.callback,
+                             &job.caller,    &job.ray_id,    &job.headers,  &job.reason,
+                             &job.failure_callback,          &job.idem_key, &job.order_key,
+                             &job.method_headers,            &job.params,   &job.response};
     for (int i = 0; i < (int)(sizeof text / sizeof text[0]); i++)
-        if (!read_str(s, 11 + i, text[i]))
+        if (!rbk_sqlite_read_str(s, 12 + i, text[i]))
             return NULL;
     return rbk_job_copy(&job);
 }

@@ -4,15 +4,18 @@
  * job, wait, dead and done have the same columns, so that a row moves by INSERT … SELECT;
  * dead and done have one more, when it ended. `big` says what else lies elsewhere: 1 params
  * in the table blob (id = 2 * seq), 2 the response there (id = 2 * seq + 1), 4 failed
- * attempts in the table attempt, whose `n` counts on over a redrive. So a job that has none of
+ * attempts in the table attempt, whose `n` counts on over a redrive, 8 a place in the order of
+ * its key, in the table turn, until it has ended. So a job that has none of
  * it costs no statement for it. `size` and `rsize` are the bytes of request and response.
  * RBK_SQL_COLS is the order in which sqlite_row.c binds and reads. */
 #ifndef RBK_STORE_SQLITE_SQL_H
 #define RBK_STORE_SQLITE_SQL_H
 
 #define RBK_SQL_SCALARS                                                                            \
-    "seq,rnd,state,flags,runs,attempts,last_status,timeout_ms,created,due,first_attempt,"
-#define RBK_SQL_TEXTS "lane,method,rpc_id,callback,caller,ray_id,headers,reason,"
+    "seq,rnd,state,flags,runs,attempts,last_status,timeout_ms,created,due,first_attempt,deadline,"
+#define RBK_SQL_TEXTS                                                                              \
+    "lane,method,rpc_id,callback,caller,ray_id,headers,reason,failure_callback,idem_key,"          \
+    "order_key,method_headers,"
 #define RBK_SQL_COLS RBK_SQL_SCALARS RBK_SQL_TEXTS "params,response,size,rsize,big"
 
 /* What a job is loaded from, bodies wherever they lie. */
@@ -60,10 +63,26 @@
     "UPDATE stat SET held=" RBK_SQL_COUNT("state=8") ",due=" RBK_SQL_COUNT("state IN(3,4)") ";"    \
     "UPDATE stat SET queued=pending-held-due;"
 
+/* What a caller may ask of a job. */
+#define RBK_SQL_WISHES(t)                                                                          \
+    "ALTER TABLE " t " ADD COLUMN deadline INTEGER NOT NULL DEFAULT 0;"                            \
+    "ALTER TABLE " t " ADD COLUMN failure_callback TEXT;"                                          \
+    "ALTER TABLE " t " ADD COLUMN idem_key TEXT;"                                                  \
+    "ALTER TABLE " t " ADD COLUMN order_key TEXT;"                                                 \
+    "ALTER TABLE " t " ADD COLUMN method_headers TEXT;"
+#define RBK_SQL_STEP_3                                                                             \
+    RBK_SQL_WISHES("job") RBK_SQL_WISHES("wait") RBK_SQL_WISHES("dead") RBK_SQL_WISHES("done")     \
+    "CREATE TABLE idem(seq INTEGER PRIMARY KEY,rnd INTEGER NOT NULL,caller TEXT NOT NULL,"         \
+    "key TEXT NOT NULL,print BLOB NOT NULL,until INTEGER NOT NULL,look INTEGER NOT NULL);"         \
+    "CREATE UNIQUE INDEX idem_key ON idem(caller,key);"                                            \
+    "CREATE INDEX idem_look ON idem(look);"                                                        \
+    "CREATE TABLE turn(seq INTEGER PRIMARY KEY,key TEXT NOT NULL,ran INTEGER NOT NULL,lane TEXT);" \
+    "CREATE INDEX turn_key ON turn(key,ran,seq);"
+
 #define RBK_SQL_FIND(t) "SELECT rnd,state,size,rsize,big,lane<>'',first_attempt FROM " t " WHERE seq=?1"
 #define RBK_SQL_INSERT(t)                                                                          \
     "INSERT INTO " t "(" RBK_SQL_COLS ") VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,"   \
-    "?15,?16,?17,?18,?19,?20,?21,?22,?23,?24)"
+    "?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,?27,?28,?29)"
 #define RBK_SQL_DELETE(t) "DELETE FROM " t " WHERE seq=?1"
 #define RBK_SQL_RESULT(t)                                                                          \
     "UPDATE " t " SET state=?2,response=?3,rsize=?4,big=?5,lane=coalesce(?6,lane),due=?7,"          \
@@ -73,22 +92,28 @@
     "WHERE seq=?1"
 #define RBK_SQL_PARK(t) "UPDATE " t " SET lane=?2,due=?3 WHERE seq=?1"
 #define RBK_SQL_RUNS(t) "UPDATE " t " SET runs=?2 WHERE seq=?1"
+#define RBK_SQL_STATE(t) "UPDATE " t " SET state=?2 WHERE seq=?1"
 #define RBK_SQL_MOVE(from, to)                                                                     \
     "INSERT INTO " to "(" RBK_SQL_COLS ") SELECT " RBK_SQL_COLS " FROM " from " WHERE seq=?1"
+/* What stays as it is when a job ends and when it comes back. */
+#define RBK_SQL_SAME                                                                               \
+    "seq,rnd,flags,runs,timeout_ms,created,method,rpc_id,caller,ray_id,headers,deadline,"          \
+    "failure_callback,idem_key,order_key,method_headers,params,response,rsize,"
 #define RBK_SQL_BURY(t)                                                                            \
-    "INSERT INTO dead SELECT seq,rnd,?2,flags,runs,?3,?4,timeout_ms,created,due,first_attempt,"    \
-    "lane,method,rpc_id,callback,caller,ray_id,headers,?5,params,response,size,rsize,big|?7,?6 "   \
-    "FROM " t " WHERE seq=?1"
+    "INSERT INTO dead(" RBK_SQL_SAME "due,first_attempt,lane,callback,size,state,attempts,"        \
+    "last_status,reason,ended,big) SELECT " RBK_SQL_SAME "due,first_attempt,lane,callback,size,"   \
+    "?2,?3,?4,?5,?6,big|?7 FROM " t " WHERE seq=?1"
 #define RBK_SQL_KEEP(t)                                                                            \
-    "INSERT INTO done SELECT seq,rnd,?2,flags,runs,max(attempts,?3),"                              \
-    "CASE ?4 WHEN 0 THEN last_status ELSE ?4 END,timeout_ms,created,due,first_attempt,lane,"       \
-    "method,rpc_id,callback,caller,ray_id,headers,reason,params,response,size,rsize,big,?5 "       \
+    "INSERT INTO done(" RBK_SQL_SAME "due,first_attempt,lane,callback,size,reason,big,state,"      \
+    "attempts,last_status,ended) SELECT " RBK_SQL_SAME "due,first_attempt,lane,callback,size,"     \
+    "reason,big,?2,max(attempts,?3),CASE ?4 WHEN 0 THEN last_status ELSE ?4 END,?5 "               \
     "FROM " t " WHERE seq=?1"
 #define RBK_SQL_REDRIVE(t)                                                                         \
-    "INSERT INTO wait SELECT seq,rnd,?2,flags,runs,0,0,timeout_ms,created,?4,?5,?3,method,rpc_id," \
-    "coalesce(?6,callback),caller,ray_id,headers,NULL,params,response,"                            \
+    "INSERT INTO wait(" RBK_SQL_SAME "big,attempts,last_status,reason,state,lane,due,"             \
+    "first_attempt,callback,size) SELECT " RBK_SQL_SAME "big,0,0,NULL,?2,?3,?4,?5,"                \
+    "coalesce(?6,callback),"                                                                       \
     "CASE WHEN ?6 IS NULL THEN size ELSE size+length(CAST(?6 AS BLOB))-"                           \
-    "coalesce(length(CAST(callback AS BLOB)),0) END,rsize,big FROM " t " WHERE seq=?1"
+    "coalesce(length(CAST(callback AS BLOB)),0) END FROM " t " WHERE seq=?1"
 #define RBK_SQL_OLDEST(t) "SELECT seq,ended,size+rsize,big FROM " t " ORDER BY ended LIMIT ?1"
 
 /* name, text: the statements of the store thread's connection. Those of a kind stand as
@@ -115,6 +140,8 @@
     X(PARK_WAIT, RBK_SQL_PARK("wait"))                                                             \
     X(RUNS, RBK_SQL_RUNS("job"))                                                                   \
     X(RUNS_WAIT, RBK_SQL_RUNS("wait"))                                                             \
+    X(STATE, RBK_SQL_STATE("job"))                                                                 \
+    X(STATE_WAIT, RBK_SQL_STATE("wait"))                                                           \
     X(BURY, RBK_SQL_BURY("job"))                                                                   \
     X(BURY_WAIT, RBK_SQL_BURY("wait"))                                                             \
     X(KEEP, RBK_SQL_KEEP("job"))                                                                   \
@@ -136,6 +163,19 @@
     X(NOTES_TRIM, "DELETE FROM attempt WHERE seq=?1 AND "                                          \
                   "n<=(SELECT max(n) FROM attempt WHERE seq=?1)-?2")                               \
     X(NOTES_DELETE, "DELETE FROM attempt WHERE seq=?1")                                            \
+    X(IDEM, "SELECT seq,rnd,print,until FROM idem WHERE caller=?1 AND key=?2")                     \
+    X(IDEM_PUT, "INSERT OR REPLACE INTO idem VALUES(?1,?2,?3,?4,?5,?6,?6)")                        \
+    X(IDEM_DELETE, "DELETE FROM idem WHERE seq=?1")                                                \
+    X(IDEM_OLDEST, "SELECT seq,rnd FROM idem WHERE look<=?1 ORDER BY look LIMIT ?2")               \
+    X(IDEM_LATER, "UPDATE idem SET look=?2 WHERE seq=?1")                                          \
+    X(TURN, "SELECT key,lane FROM turn WHERE seq=?1")                                              \
+    X(TURN_PUT, "INSERT OR REPLACE INTO turn VALUES(?1,?2,?3,?4)")                                 \
+    X(TURN_DELETE, "DELETE FROM turn WHERE seq=?1")                                                \
+    X(TURN_TO_RUN, "SELECT seq,lane FROM turn WHERE key=?1 AND ran=0 ORDER BY seq LIMIT 1")        \
+    X(TURN_TO_SEND, "SELECT seq,lane FROM turn WHERE key=?1 AND ran=1 ORDER BY seq LIMIT 1")       \
+    X(TURN_GO, "UPDATE turn SET lane=NULL WHERE seq=?1")                                           \
+    X(RELEASE_RUN, "UPDATE wait SET lane=?2,state=?3 WHERE seq=?1")                                \
+    X(RELEASE_SEND, "UPDATE wait SET lane=?2,first_attempt=?3 WHERE seq=?1")                       \
     X(HOLD, "INSERT OR IGNORE INTO hold(receiver) VALUES(?1)")                                     \
     X(UNHOLD, "DELETE FROM hold WHERE receiver=?1")                                                \
     X(HOLDS, "SELECT receiver FROM hold WHERE receiver>?1 ORDER BY receiver LIMIT ?2")             \
@@ -145,6 +185,8 @@
                 "queued=queued+?4,due=due+?5,dead=dead+?6,done=done+?7,done_bytes=done_bytes+?8,"  \
                 "max_seq=max(max_seq,?9) WHERE id=1")                                              \
     X(CLAIM, "SELECT seq FROM wait WHERE lane=?1 AND due<=?2 ORDER BY due,seq LIMIT ?3")           \
+    X(AGED, "SELECT due,seq,rnd,state,attempts,last_status,first_attempt,reason FROM wait "         \
+            "WHERE lane=?1 AND (due,seq)>(?2,?3) ORDER BY due,seq LIMIT ?4")                       \
     X(NEXT_DUE, "SELECT due FROM wait WHERE lane=?1 ORDER BY due LIMIT 1")                         \
     X(NEXT_LANE, "SELECT lane,due FROM wait WHERE lane>?1 ORDER BY lane,due LIMIT 1")              \
     X(RECOVER, RBK_SQL_LOAD "job WHERE seq>?1 ORDER BY seq LIMIT ?2")

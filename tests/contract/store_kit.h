@@ -29,6 +29,7 @@ typedef struct kit {
     char dir[64];
     char dsn[160];
     int warnings;
+    char released[400]; /* lanes, "a b " */
 } kit;
 
 static inline void count_warning(void *user, const char *line)
@@ -37,9 +38,17 @@ static inline void count_warning(void *user, const char *line)
     ((kit *)user)->warnings++;
 }
 
+static inline void note_released(void *user, rbk_str lane)
+{
+    kit *k = user;
+    size_t n = strlen(k->released);
+    snprintf(k->released + n, sizeof k->released - n, "%.*s ", (int)lane.n, lane.p);
+}
+
 static inline int kit_open(kit *k, rbk_store **ret)
 {
-    rbk_store_conf conf = {.dsn = k->dsn, .warn = count_warning, .user = k};
+    rbk_store_conf conf = {.dsn = k->dsn, .warn = count_warning,
+                           .released = note_released, .user = k};
     return k->ops->open(&conf, ret, &k->err);
 }
 
@@ -89,7 +98,12 @@ static inline rbk_job make_job(int64_t seq)
                      .callback = RBK_STR("https://example.com/cb"),
                      .caller = RBK_STR("shop"),
                      .ray_id = RBK_STR("r-1"),
-                     .headers = RBK_STR("traceparent: 00-1\r\n")};
+                     .headers = RBK_STR("traceparent: 00-1\r\n"),
+                     .deadline = 9000 + seq,
+                     .failure_callback = RBK_STR("https://example.com/failed"),
+                     .idem_key = RBK_STR("once"),
+                     .order_key = RBK_STR("customer-7"),
+                     .method_headers = RBK_STR("X-Tenant: 1\r\n")};
 }
 
 /* One operation in a transaction of its own. */
@@ -142,7 +156,18 @@ static inline bool same_job(const rbk_job *a, const rbk_job *b)
            same_str(a->params, b->params) && same_str(a->callback, b->callback) &&
            same_str(a->caller, b->caller) && same_str(a->ray_id, b->ray_id) &&
            same_str(a->headers, b->headers) && same_str(a->response, b->response) &&
-           same_str(a->reason, b->reason);
+           same_str(a->reason, b->reason) && a->deadline == b->deadline &&
+           same_str(a->failure_callback, b->failure_callback) &&
+           same_str(a->idem_key, b->idem_key) && same_str(a->order_key, b->order_key) &&
+           same_str(a->method_headers, b->method_headers);
+}
+
+/* What stats count of a job. */
+static inline int64_t bytes_of(const rbk_job *a)
+{
+    return (int64_t)(a->method.n + a->rpc_id.n + a->params.n + a->callback.n + a->caller.n +
+                     a->ray_id.n + a->headers.n + a->failure_callback.n + a->idem_key.n +
+                     a->order_key.n + a->method_headers.n + a->response.n);
 }
 
 static inline void expect_stored(kit *k, const rbk_job *want)

@@ -25,12 +25,6 @@ static void expect_counts(kit *k, int64_t pending, int64_t dead, int64_t done)
         assert_int_equal(s.done_bytes, 0);
 }
 
-static int64_t bytes_of(const rbk_job *a)
-{
-    return (int64_t)(a->method.n + a->rpc_id.n + a->params.n + a->callback.n + a->caller.n +
-                     a->ray_id.n + a->headers.n + a->response.n);
-}
-
 /* --- The done shelf ------------------------------------------------------------------------ */
 
 static void test_done_is_kept(void **state)

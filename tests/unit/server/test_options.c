@@ -516,10 +516,12 @@ static void test_reload(void **state)
     assert_int_equal(mine->resolve_ms, 1000);
     assert_int_equal(mine->log_level, RBK_WARN);
     assert_string_equal(mine->path, "/api");
-    assert_int_equal(mine->n_rules, 0);
+    assert_int_equal(mine->n_rules, 1);
+    assert_int_equal(mine->rules[0].timeout_ms, 180000);
+    assert_int_equal(fresh->n_rules, 0);
     rbk_options_fixed(mine, fresh, &names);
     rbk_buf_c(&names, 0);
-    assert_string_equal(names.p, "server.path, delivery.jitter, [method \"…\"]");
+    assert_string_equal(names.p, "server.path, delivery.jitter");
     rbk_buf_free(&names);
     rbk_options_free(fresh);
 }
