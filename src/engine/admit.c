@@ -8,6 +8,7 @@
  * the addresses of a host are not known yet, they wait for them first (engine/held.c). */
 #include "base/clock.h"
 #include "engine/call.h"
+#include "engine/dedup.h"
 #include "engine/exchange.h"
 #include "engine/execute.h"
 #include "engine/held.h"
@@ -139,6 +140,7 @@ static rbk_ticket *make_ticket(admission *a, uint32_t item, const rbk_rpc_item *
         .caller = a->rq->caller,
         .ray_id = it->svc.ray_id,
         .headers = headers.n ? rbk_buf_view(&headers) : RBK_STR_NONE,
+        .idem_key = it->svc.idem_key,
         .method_headers = told.n ? rbk_buf_view(&told) : RBK_STR_NONE,
     };
     rbk_job *job = rbk_job_copy(&view);
@@ -152,6 +154,10 @@ static rbk_ticket *make_ticket(admission *a, uint32_t item, const rbk_rpc_item *
     t->op = RBK_OP_PUT;
     t->method = method;
     t->item = item;
+    if (!rbk_dedup_prepare(t)) {
+        rbk_ticket_free(t);
+        return NULL;
+    }
     t->ex = rbk_exchange_ref(a->ex);
     return t;
 }
@@ -159,7 +165,7 @@ static rbk_ticket *make_ticket(admission *a, uint32_t item, const rbk_rpc_item *
 static bool has_room(rbk_engine *e)
 {
     return !atomic_load(&e->refusing) && !atomic_load(&e->full) && !atomic_load(&e->health) &&
-           atomic_load(&e->pending) < e->conf.max_pending &&
+           rbk_engine_pending(e) < e->conf.max_pending &&
            atomic_load(&e->pending_bytes) < e->conf.max_pending_bytes;
 }
 
@@ -217,7 +223,7 @@ static void admit_sync(admission *a, uint32_t item, const rbk_rpc_item *it,
 
 /* The faults of notifications are never answered. A caller can make as many as it likes,
  * so a line a second says the first of them and how many were left out before it. */
-static void log_refused(rbk_engine *e, const rbk_rpc_item *it, int err)
+void rbk_admit_log_refused(rbk_engine *e, const rbk_rpc_item *it, int err)
 {
     enum { EVERY_MS = 1000 };
     int_fast64_t now = rbk_mono_now(), last = atomic_load(&e->refused_at);
@@ -237,7 +243,7 @@ static void admit_item(admission *a, uint32_t i, const rbk_rpc_item *it)
     const rbk_method_entry *method = it->err ? NULL : rbk_methods_find(a->e->conf.methods, it->method);
     if (it->err || method == NULL) {
         int err = it->err ? it->err : RBK_E_METHOD;
-        log_refused(a->e, it, err);
+        rbk_admit_log_refused(a->e, it, err);
         rbk_exchange_fault(a->ex, i, err, it->err_data);
     } else if (it->svc.set & RBK_SVC_BIT(callback)) {
         admit_job(a, i, it, method);
@@ -275,11 +281,11 @@ void rbk_admit_hand_over(rbk_engine *e, rbk_exchange *ex, rbk_list *jobs)
         refuse_busy(e, ex, jobs);
         return;
     }
-    atomic_fetch_add(&e->pending, n);
+    atomic_fetch_add(&e->arriving, n);
     atomic_fetch_add(&e->pending_bytes, (int64_t)bytes);
     if (rbk_store_admit(e->store, jobs, bytes))
         return;
-    atomic_fetch_sub(&e->pending, n);
+    atomic_fetch_sub(&e->arriving, n);
     atomic_fetch_sub(&e->pending_bytes, (int64_t)bytes);
     refuse_busy(e, ex, jobs);
 }
