@@ -391,6 +391,7 @@ int rbk_server_stop(rbk_server *s)
     rbk_http_front_drain(s->front);
     rbk_admin_front_ending(s->admin);
     int r = rbk_engine_stop(s->engine, s->options->drain_ms);
+    rbk_providers_stop(s->providers);
     rbk_admin_front_stop(s->admin);
     wait_for_clients(s, rbk_mono_now() + LINGER_MS);
     rbk_http_front_stop(s->front);
