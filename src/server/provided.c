@@ -209,8 +209,7 @@ static void *end_old_ones(void *arg)
         provider *v = take_idle(p);
         if (v) {
             pthread_mutex_unlock(&p->lock);
-            v->kind->stop(v->self, 0);
-            free_provider(v);
+            free_provider(v); /* which stops it */
             pthread_mutex_lock(&p->lock);
         } else if (p->ending) {
             break;
@@ -289,8 +288,12 @@ int rbk_provided_take(rbk_provided *p, const rbk_options *o, const rbk_method_ru
                       rbk_method_setup *setup, rbk_error *err)
 {
     provider *v = NULL;
-    if (kind_of(rule) == NULL)
+    if (kind_of(rule) == NULL) {
+        const rbk_method_rule *runs = rbk_options_provider(o, rbk_str_z(rule->pattern));
+        if (runs && setup->set.concurrency == 0)
+            setup->set.concurrency = (unsigned)kind_of(runs)->room(runs);
         return 0;
+    }
     int r = find_or_make(p, o, rule, &v, err);
     if (r < 0)
         return r;
@@ -326,6 +329,8 @@ void rbk_provided_stop(rbk_provided *p)
         pthread_join(p->thread, NULL);
     p->started = false;
     for (provider *v = p->list; v; v = v->next) {
+        if (v->self == NULL)
+            continue;
         v->kind->stop(v->self, 0);
         v->kind->free(v->self);
         v->self = NULL;

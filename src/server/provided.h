@@ -14,7 +14,7 @@ typedef struct rbk_provided rbk_provided;
 rbk_provided *rbk_provided_new(const rbk_log *log); /* NULL when memory is out */
 
 /* What runs the calls of this rule, kept or started, into setup->provider, and how many calls it
- * takes where the rule does not say. NULL: the rule names none. RBK_E_CONFIG, RBK_E_NOMEM,
+ * takes where the rule does not say. NULL: the rule names none; another one's runs them. RBK_E_CONFIG, RBK_E_NOMEM,
  * RBK_E_SYS. Whatever came before stays in use until rbk_provided_keep(). */
 int rbk_provided_take(rbk_provided *p, const rbk_options *o, const rbk_method_rule *rule,
                       rbk_method_setup *setup, rbk_error *err);
