@@ -184,5 +184,22 @@ const rbk_option rbk_option_rule_table[] = {
     {"method", "upstream_idle", MS(upstream_idle_ms, 10, HOUR), .def = "4s", .reload = true,
      .help = "A connection is closed after this long unused; shorter than the upstream's own. A "
              "`Keep-Alive: timeout=` of the upstream counts too."},
+    {"method", "worker", TEXT(worker), .def = "", .check = rbk_check_worker, .reload = true,
+     .help = "Program that runs the methods, and its arguments: see docs/workers.md."},
+    {"method", "workers", INT(workers, 1, 1024), .def = "1", .reload = true,
+     .help = "Processes of `worker`."},
+    {"method", "pipelining", INT(pipelining, 1, 1024), .def = "1", .reload = true,
+     .help = "Calls that one process of `worker` has at a time."},
+    {"method", "retries", INT(retries, 0, 100), .def = "1", .reload = true,
+     .help = "How often an at-least-once job is begun anew when the process of `worker` that ran it "
+             "died; then it is answered -32603."},
+    {"method", "worker_memory", SIZE(worker_memory, MIB, 1024 * TIB), .def = "", .none = true,
+     .reload = true, .help = "Address space that a process of `worker` may have. Empty: no limit."},
+    {"method", "worker_cpu", MS(worker_cpu_ms, SECOND, 3650 * DAY), .def = "", .none = true,
+     .reload = true,
+     .help = "Processor time that a process of `worker` may use in all, in whole seconds. Empty: no "
+             "limit."},
+    {"method", "worker_files", INT(worker_files, 16, 1000000), .def = "", .none = true,
+     .reload = true, .help = "Descriptors that a process of `worker` may have open. Empty: no limit."},
     {.name = NULL},
 };
