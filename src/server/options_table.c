@@ -40,9 +40,10 @@ const rbk_option rbk_option_table[] = {
      .check = rbk_check_admin_listen,
      .help = "Addresses of the operators' side: health, metrics, `POST /rpc`. Empty: none. Without "
              "`admin.token_file` only loopback addresses. An embedded server has none unless told."},
-    {"admin", "token_file", TEXT(admin_token_file), .def = "",
+    {"admin", "token_file", TEXT(admin_token_file), .def = "", .reload = true,
      .help = "File whose one line is the token that operators send as `Authorization: Bearer`; at "
-             "least 16 characters. Mode 0600. Read again at SIGHUP."},
+             "least 16 characters. Mode 0600. Read again at SIGHUP, which can also switch it on; off "
+             "it goes only by a new start."},
 
     {"store", "dsn", TEXT(store_dsn), .def = "sqlite:ringback.db", .check = rbk_check_store,
      .help = "Where jobs are kept: `sqlite:FILE`, or `memory:` for tests (nothing survives)."},
