@@ -302,6 +302,7 @@ static size_t fill_ops(rbk_store_thread *s, rbk_list *work)
                                   .from = t->from,
                                   .shelf = t->shelf,
                                   .keep = keep,
+                                  .divert = t->divert,
                                   .waiting = t->waiting,
                                   .now = now,
                                   .job = t->job};
