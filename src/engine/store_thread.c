@@ -30,6 +30,8 @@ enum {
     LOOK_MS = 100,          /* between looks at the free space */
     UNKNOWN_TRIES = 10,
     UNKNOWN_WAIT_MS = 100,
+    OWED_MS = 1000,         /* at the stop, for news of answers that are being written */
+    OWED_LOOK_MS = 5,
 };
 #define COMMIT_BYTES ((size_t)4 << 20)
 #define ADMIT_BYTES ((size_t)32 << 20)
@@ -254,8 +256,9 @@ static bool take_work(rbk_store_thread *s, rbk_list *work)
     rbk_mono_ms now = rbk_mono_now(), until = sleep_end(s, now);
     bool holding = s->held.head != NULL && now < s->hold_until;
     pthread_mutex_lock(&s->lock);
-    if (!has_work(s, holding) && !s->stopping)
-        sleep_for_work(s, until);
+    bool owed = s->stopping && atomic_load(&s->e->answered_jobs) && now < s->owed_until;
+    if (!has_work(s, holding) && (owed || !s->stopping))
+        sleep_for_work(s, owed ? now + OWED_LOOK_MS : until);
     move_changes(s, work, &bytes);
     if (!holding || s->stopping) {
         size_t quarters = s->admissions.head ? 3 : 4;
@@ -265,7 +268,7 @@ static bool take_work(rbk_store_thread *s, rbk_list *work)
     size_t before = bytes;
     move_some(&s->admissions, work, &bytes, 4);
     s->admit_bytes = s->admissions.head ? s->admit_bytes - (bytes - before) : 0;
-    bool more = !s->stopping || work->head;
+    bool more = !s->stopping || work->head || owed;
     rbk_list_join(&pulls, &s->pulls);
     rbk_list_join(&orders, &s->orders);
     pthread_mutex_unlock(&s->lock);
@@ -496,12 +499,14 @@ static void *run_store(void *arg)
         rbk_mono_ms now = rbk_mono_now();
         look_at_space(s, now);
         commit(s, &work);
+        rbk_flow_answer(s->flow, atomic_load(&s->e->refusing));
         page_in(s);
         rbk_store_sweep(s, now);
         rbk_store_look(s, now);
         if (s->st && s->ops->idle && atomic_load(&s->e->health) == 0)
             s->ops->idle(s->st);
     }
+    rbk_flow_answer(s->flow, true);
     return NULL;
 }
 
@@ -531,6 +536,7 @@ void rbk_store_thread_stop(rbk_store_thread *s)
 {
     pthread_mutex_lock(&s->lock);
     s->stopping = true;
+    s->owed_until = rbk_mono_now() + OWED_MS;
     pthread_cond_signal(&s->wake);
     pthread_mutex_unlock(&s->lock);
     if (s->started)
