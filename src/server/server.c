@@ -524,6 +524,7 @@ static void on_done(rbk_exchange *ex, void *user)
     rbk_reply reply;
     rbk_exchange_reply(ex, &reply);
     v->fn(v->user, &reply);
+    rbk_exchange_written(ex, true);
     rbk_exchange_unref(ex);
     free(v);
 }
