@@ -7,6 +7,7 @@
  * the store has it (rbk_flow_settle). The jobs of one body go to the store together; where
  * the addresses of a host are not known yet, they wait for them first (engine/held.c). */
 #include "base/clock.h"
+#include "engine/builtin.h"
 #include "engine/call.h"
 #include "engine/exchange.h"
 #include "engine/execute.h"
@@ -148,7 +149,7 @@ void rbk_admit_refuse(rbk_exchange *ex, uint32_t item, const rbk_netpolicy *poli
     char reason[160];
     rbk_dsn_reason(fault, rbk_exchange_item(ex, item)->svc.callback, rbk_netpolicy_schemes(policy),
                    reason);
-    rbk_exchange_refuse(ex, item, "$rpc.callback", reason);
+    rbk_exchange_refuse(ex, item, RBK_STR("$rpc.callback"), reason);
 }
 
 static void admit_job(admission *a, uint32_t item, const rbk_rpc_item *it,
@@ -209,6 +210,8 @@ static void log_refused(rbk_engine *e, const rbk_rpc_item *it, int err)
 
 static void admit_item(admission *a, uint32_t i, const rbk_rpc_item *it)
 {
+    if (!it->err && rbk_builtin(a->e, a->ex, i, a->rq->caller))
+        return;
     const rbk_method_entry *method = it->err ? NULL : rbk_methods_find(a->e->conf.methods, it->method);
     if (it->err || method == NULL) {
         int err = it->err ? it->err : RBK_E_METHOD;
