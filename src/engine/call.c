@@ -123,6 +123,7 @@ void rbk_call_release(rbk_call *c)
         return;
     rbk_call_params_free(c);
     rbk_json_free(c->json);
+    rbk_buf_free(&c->headers);
     rbk_handler_unref(c->handler);
     rbk_job_free(c->request);
     rbk_exchange_unref(c->ex);
@@ -352,7 +353,9 @@ rbk_str rbk_call_id(const rbk_call *c)
 
 rbk_str rbk_call_headers(const rbk_call *c)
 {
-    return c->request ? c->request->method_headers : RBK_STR_NONE;
+    if (c->request)
+        return c->request->method_headers;
+    return c->headers.n ? rbk_buf_view(&c->headers) : RBK_STR_NONE;
 }
 
 rbk_wall_ms rbk_call_deadline(const rbk_call *c)

@@ -26,6 +26,7 @@ struct rbk_call {
     rbk_str name, params;
     rbk_exchange *ex; /* a synchronous call: a reference */
     uint32_t item;
+    rbk_buf headers;  /* the same: that its method is told */
     rbk_job *request;  /* a job: the call's own, the method may read it until the end */
     rbk_ticket *ticket; /* a job: given on with the answer; its job has no params */
     unsigned run;

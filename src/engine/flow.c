@@ -22,6 +22,7 @@
 #include "engine/call.h"
 #include "engine/change.h"
 #include "engine/courier.h"
+#include "engine/dedup.h"
 #include "engine/execute.h"
 #include "engine/lanes.h"
 #include "engine/pulls.h"
@@ -223,6 +224,8 @@ static void settle_put(rbk_flow *f, rbk_ticket *t)
 {
     rbk_engine *e = f->e;
     atomic_fetch_add(&e->accepted, 1);
+    atomic_fetch_add(&e->stored, 1);
+    atomic_fetch_sub(&e->arriving, 1);
     rbk_exchange *ex = t->ex;
     t->ex = NULL;
     rbk_exchange_ack(ex, t->item, t->job);
@@ -254,7 +257,7 @@ static void settle_result(rbk_flow *f, rbk_ticket *t)
 static void settle_end(rbk_flow *f, rbk_ticket *t)
 {
     rbk_engine *e = f->e;
-    atomic_fetch_sub(&e->pending, 1);
+    atomic_fetch_sub(&e->stored, 1);
     if (t->op == RBK_OP_DEAD)
         atomic_fetch_add(&e->dead, 1);
     else if (t->job->state == RBK_JOB_CANCELLED)
@@ -273,7 +276,7 @@ static void settle_change(rbk_flow *f, rbk_ticket *t)
     switch (t->op) {
     case RBK_OP_REDRIVE:
     case RBK_OP_PARK:
-        atomic_fetch_add(&e->pending, t->op == RBK_OP_REDRIVE);
+        atomic_fetch_add(&e->stored, t->op == RBK_OP_REDRIVE);
         wait_in_store(f, t->job);
         rbk_couriers_hurry(e->couriers, t->job->lane);
         break;
@@ -281,7 +284,7 @@ static void settle_change(rbk_flow *f, rbk_ticket *t)
         wait_in_store(f, t->job);
         break;
     case RBK_OP_DONE:
-        atomic_fetch_sub(&e->pending, 1);
+        atomic_fetch_sub(&e->stored, 1);
         atomic_fetch_add(&e->cancelled, 1);
         break;
     default:
@@ -375,9 +378,12 @@ void rbk_flow_settle(rbk_flow *f, rbk_ticket *t, rbk_op_outcome outcome)
         settle_waiting(f, t, outcome);
         return;
     }
+    if (outcome == RBK_OUTCOME_DUPLICATE) {
+        leave_lane(f, t);
+        rbk_dedup_settle(f->e, t);
+        return;
+    }
     if (outcome != RBK_OUTCOME_OK) {
-        if (t->op == RBK_OP_DEAD) /* it has gone by another way */
-            atomic_fetch_sub(&f->e->pending, 1);
         rbk_runs_end(f->e->runs, t->run_slot);
         rbk_event(RBK_LOG(f->e), RBK_WARN, "store.outcome", RBK_F("op", t->op),
                   RBK_F("outcome", outcome), RBK_FS("method", t->job->method));
@@ -401,7 +407,7 @@ void rbk_flow_fail(rbk_flow *f, rbk_ticket *t)
     if (t->next_lane)
         rbk_lanes_leave(f->lanes, t->next_lane, rbk_job_bytes(t->job));
     if (t->op == RBK_OP_PUT) {
-        atomic_fetch_sub(&f->e->pending, 1);
+        atomic_fetch_sub(&f->e->arriving, 1);
         atomic_fetch_add(&f->e->refused, 1);
     }
     if (ex) {

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/dsn.h"
 #include "net/tls.h"
 
 #define ENV_PREFIX "RINGBACK_"
@@ -273,6 +274,15 @@ void rbk_options_fixed(const rbk_options *o, const rbk_options *fresh, rbk_buf *
             rbk_buf_addf(names, "%s%s.%s", names->n ? ", " : "", opt->section, opt->name);
 }
 
+static bool names_authorization(const char *headers)
+{
+    rbk_str list = rbk_str_z(headers), name;
+    while (rbk_list_next(&list, &name))
+        if (rbk_str_ieqz(name, "authorization"))
+            return true;
+    return false;
+}
+
 int rbk_options_check(const rbk_options *o, rbk_error *err)
 {
     if (o->ca_only && o->ca_file[0] == 0)
@@ -288,11 +298,17 @@ int rbk_options_check(const rbk_options *o, rbk_error *err)
                         "delivery.per_receiver: is greater than delivery.in_flight");
     if (o->method_ms > o->max_timeout_ms)
         return rbk_fail(err, RBK_E_CONFIG, "method.timeout: is greater than method.max_timeout");
-    for (size_t i = 0; i < o->n_rules; i++)
-        if (o->rules[i].timeout_ms > o->max_timeout_ms)
+    for (size_t i = 0; i < o->n_rules; i++) {
+        const rbk_method_rule *rule = &o->rules[i];
+        if (rule->timeout_ms > o->max_timeout_ms)
             return rbk_fail(err, RBK_E_CONFIG,
                             "method.\"%s\".timeout: is greater than method.max_timeout",
-                            o->rules[i].pattern);
+                            rule->pattern);
+        if (rule->upstream_token_file && names_authorization(rule->forward_headers))
+            return rbk_fail(err, RBK_E_CONFIG,
+                            "method.\"%s\".forward_headers: Authorization is what "
+                            "upstream_token_file sends", rule->pattern);
+    }
     if (o->max_pending_bytes < o->max_body)
         return rbk_fail(err, RBK_E_CONFIG,
                         "store.max_pending_bytes: is less than server.max_body");
@@ -328,6 +344,14 @@ int rbk_options_check_files(const rbk_options *o, rbk_error *err)
         if (wrong)
             return rbk_fail(err, RBK_E_CONFIG, "method.\"%s\".module: %s: %s", rule->pattern,
                             rule->module, wrong);
+        wrong = rule->upstream_token_file ? cannot_read(rule->upstream_token_file) : NULL;
+        if (wrong)
+            return rbk_fail(err, RBK_E_CONFIG, "method.\"%s\".upstream_token_file: %s: %s",
+                            rule->pattern, rule->upstream_token_file, wrong);
+        wrong = rule->upstream_ca_file ? cannot_read(rule->upstream_ca_file) : NULL;
+        if (wrong)
+            return rbk_fail(err, RBK_E_CONFIG, "method.\"%s\".upstream_ca_file: %s: %s",
+                            rule->pattern, rule->upstream_ca_file, wrong);
     }
     return 0;
 }

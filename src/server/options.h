@@ -17,6 +17,10 @@ typedef struct rbk_method_rule {
     int64_t timeout_ms; /* 0: method.timeout */
     int64_t concurrency; /* 0: what its kind takes */
     int64_t once;        /* at-most-once */
+    char *forward_headers;
+    char *upstream; /* URL, NULL: none; and what belongs to it */
+    char *upstream_token_file, *upstream_ca_file;
+    int64_t upstream_connect_ms, upstream_connections, upstream_idle_ms;
 } rbk_method_rule;
 
 typedef struct rbk_options {
@@ -30,7 +34,7 @@ typedef struct rbk_options {
     /* store */
     char *store_dsn;
     int64_t max_pending, max_pending_bytes, min_free;
-    int64_t retention_ms, retention_bytes, retention_dead_ms;
+    int64_t retention_ms, retention_bytes, retention_dead_ms, dedup_ms;
     /* callback */
     char *schemes, *hosts, *allow, *deny, *ports, *name_servers;
     bool resolve;

@@ -57,6 +57,8 @@ const rbk_option rbk_option_table[] = {
      .help = "Most bytes of delivered and cancelled jobs; past it those that ended first go."},
     {"store", "retention_dead", MS(retention_dead_ms, SECOND, 3650 * DAY), .def = "30d",
      .help = "How long dead jobs are kept."},
+    {"store", "dedup", MS(dedup_ms, 0, 3650 * DAY), .def = "24h",
+     .help = "How long an idempotency key names its first job; at least until that job's end."},
     {"store", "min_free", SIZE(min_free, 0, 1024 * TIB), .def = "256M",
      .help = "New jobs are refused while the store's disk has less free space than this."},
 
@@ -161,5 +163,25 @@ const rbk_option rbk_option_rule_table[] = {
      .reload = true,
      .help = "What a crash means for a job whose method was running: it runs again, or it is "
              "answered -32004. `at-most-once` costs one more commit a job."},
+    {"method", "forward_headers", TEXT(forward_headers), .def = "",
+     .check = rbk_check_method_forward, .reload = true,
+     .help = "Headers of the request that the method is told too, kept with the job; 4 KiB in all. "
+             "`Authorization` goes along only when it is named, and a warning says so."},
+    {"method", "upstream", TEXT(upstream), .def = "", .check = rbk_check_upstream, .reload = true,
+     .help = "JSON-RPC server that runs the methods: `http://127.0.0.1:8080/api`, `https://…`, or "
+             "`http+unix://%2Frun%2Fapp.sock/api`."},
+    {"method", "upstream_token_file", TEXT(upstream_token_file), .def = "", .reload = true,
+     .help = "File whose one line is sent to it as `Authorization: Bearer`. Mode 0600."},
+    {"method", "upstream_ca_file", TEXT(upstream_ca_file), .def = "", .reload = true,
+     .help = "PEM file of certificate authorities that it is trusted by, besides the system's."},
+    {"method", "upstream_connect_timeout", MS(upstream_connect_ms, 10, 300 * SECOND), .def = "5s",
+     .reload = true,
+     .help = "How long a connection to it may take to open, TLS included."},
+    {"method", "upstream_connections", INT(upstream_connections, 1, 65536), .def = "4096",
+     .reload = true,
+     .help = "Most connections to it, each with one call; further calls wait."},
+    {"method", "upstream_idle", MS(upstream_idle_ms, 10, HOUR), .def = "4s", .reload = true,
+     .help = "A connection is closed after this long unused; shorter than the upstream's own. A "
+             "`Keep-Alive: timeout=` of the upstream counts too."},
     {.name = NULL},
 };

@@ -33,6 +33,7 @@ static struct disk {
     pthread_cond_t moved;
     rbk_store *inner;
     fault apply, claim, open, recover, hold, sweep, aged;
+    unsigned stale; /* commits of one change of these kinds find the job elsewhere */
     unsigned gate; /* commits that hold one of these kinds wait */
     int at_gate;
     int get_gate;  /* get() waits: GET_BEFORE it looks, or GET_AFTER it */
@@ -125,6 +126,13 @@ static inline int faulty_apply(rbk_store *st, rbk_store_op *ops, size_t n, rbk_e
     pass_gate(kinds);
     int ms = disk.commit_ms;
     nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000L}, NULL);
+    pthread_mutex_lock(&disk.lock);
+    bool stale = n == 1 && (kinds & disk.stale);
+    pthread_mutex_unlock(&disk.lock);
+    if (stale) {
+        ops[0].outcome = RBK_OUTCOME_STALE;
+        return 0;
+    }
     int r = meet(&disk.apply, kinds, &after);
     if (r == 0)
         return apply_inner(st, ops, n, err);
@@ -333,8 +341,9 @@ static inline void disk_wipe(void)
     if (disk.handles == 0)
         rbk_store_memory.close(disk.inner);
     disk.inner = NULL;
-    disk.apply = disk.claim = disk.open = disk.recover = disk.hold = disk.sweep = disk.aged = (fault){0};
-    disk.gate = 0;
+    disk.apply = disk.claim = disk.open = disk.recover = disk.hold = disk.sweep = (fault){0};
+    disk.aged = (fault){0};
+    disk.gate = disk.stale = 0;
     disk.at_gate = 0;
     disk.get_gate = disk.at_get_gate = 0;
     disk.stale = false;
