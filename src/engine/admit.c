@@ -176,7 +176,7 @@ void rbk_admit_refuse(rbk_exchange *ex, uint32_t item, const rbk_netpolicy *poli
     char reason[160];
     rbk_dsn_reason(fault, rbk_exchange_item(ex, item)->svc.callback, rbk_netpolicy_schemes(policy),
                    reason);
-    rbk_exchange_refuse(ex, item, RBK_STR("$rpc.callback"), reason);
+    rbk_exchange_refuse(ex, item, "$rpc.callback", reason);
 }
 
 static void admit_job(admission *a, uint32_t item, const rbk_rpc_item *it,
@@ -244,10 +244,14 @@ static void admit_item(admission *a, uint32_t i, const rbk_rpc_item *it)
     if (!it->err && rbk_builtin(a->e, a->ex, i, a->rq->caller))
         return;
     const rbk_method_entry *method = it->err ? NULL : rbk_methods_find(a->e->conf.methods, it->method);
+    rbk_schema_fault wrong;
     if (it->err || method == NULL) {
         int err = it->err ? it->err : RBK_E_METHOD;
         rbk_admit_log_refused(a->e, it, err);
         rbk_exchange_fault(a->ex, i, err, it->err_data);
+    } else if (!rbk_methods_fit(a->e->conf.methods, it->method, it->params, &wrong)) {
+        rbk_admit_log_refused(a->e, it, RBK_E_PARAMS);
+        rbk_exchange_refuse(a->ex, i, wrong.name, wrong.reason);
     } else if (it->svc.set & RBK_SVC_BIT(callback)) {
         admit_job(a, i, it, method);
     } else {

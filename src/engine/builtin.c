@@ -129,7 +129,7 @@ static void on_cancelled(void *user, const rbk_changed *changed)
 {
     cancelling *c = user;
     if (changed->err == RBK_E_STATE)
-        rbk_exchange_refuse(c->ex, c->item, RBK_STR("id"), "the job has ended");
+        rbk_exchange_refuse(c->ex, c->item, "id", "the job has ended");
     else if (changed->err < 0)
         rbk_exchange_fault(c->ex, c->item, changed->err, RBK_STR_NONE);
     else
@@ -220,19 +220,19 @@ static bool read_params(asked *a, size_t method, rbk_str text)
     rbk_str name;
     const char *p = text.p ? text.p : "{}";
     if (*p != '{') {
-        rbk_exchange_refuse(a->ex, a->item, RBK_STR("params"), "must be an object");
+        rbk_exchange_refuse(a->ex, a->item, "params", "must be an object");
         return false;
     }
     while (rbk_json_member(&p, &name)) {
         const char *why = read_member(a, method, &seen, name, rbk_json_value(&p));
         if (why) {
-            rbk_exchange_refuse(a->ex, a->item, name, why);
+            rbk_exchange_refuse_member(a->ex, a->item, name, why);
             return false;
         }
     }
     for (size_t i = 0; i < sizeof params / sizeof params[0]; i++)
         if (methods[method].needs & ~seen & params[i].bit) {
-            rbk_exchange_refuse(a->ex, a->item, rbk_str_z(params[i].name), "is required");
+            rbk_exchange_refuse(a->ex, a->item, params[i].name, "is required");
             return false;
         }
     return true;
@@ -243,7 +243,7 @@ static bool read_params(asked *a, size_t method, rbk_str text)
 static void run(asked *a, size_t method, const rbk_rpc_item *it)
 {
     if (it->svc.set & RBK_SVC_BIT(callback)) {
-        rbk_exchange_refuse(a->ex, a->item, RBK_STR("$rpc.callback"),
+        rbk_exchange_refuse(a->ex, a->item, "$rpc.callback",
                             "this method is answered at once, never by a callback");
         return;
     }

@@ -145,7 +145,12 @@ void rbk_exchange_fault(rbk_exchange *ex, uint32_t item, int err, rbk_str data)
     close_one(ex);
 }
 
-void rbk_exchange_refuse(rbk_exchange *ex, uint32_t item, rbk_str name, const char *reason)
+void rbk_exchange_refuse(rbk_exchange *ex, uint32_t item, const char *name, const char *reason)
+{
+    rbk_exchange_refuse_member(ex, item, rbk_str_z(name), reason);
+}
+
+void rbk_exchange_refuse_member(rbk_exchange *ex, uint32_t item, rbk_str name, const char *reason)
 {
     if (name.n > NAME_SHOWN_MAX)
         for (name.n = NAME_SHOWN_MAX; name.n && (name.p[name.n] & 0xc0) == 0x80;)

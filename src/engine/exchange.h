@@ -18,8 +18,10 @@ void rbk_exchange_answer(rbk_exchange *ex, uint32_t item, rbk_buf *text);
 /* The member's answer is the error `err`; `data` is JSON text that outlives the exchange
  * (or lies in its document), or absent. */
 void rbk_exchange_fault(rbk_exchange *ex, uint32_t item, int err, rbk_str data);
-/* The same with {"<name>":"<reason>"} as data; both are copied, a long name is cut. */
-void rbk_exchange_refuse(rbk_exchange *ex, uint32_t item, rbk_str name, const char *reason);
+/* The same with {"<name>":"<reason>"} as data; both are copied. */
+void rbk_exchange_refuse(rbk_exchange *ex, uint32_t item, const char *name, const char *reason);
+/* The same for a name that the caller chose: a long one is cut. */
+void rbk_exchange_refuse_member(rbk_exchange *ex, uint32_t item, rbk_str name, const char *reason);
 /* The member is acknowledged: its job is in the store under this id. */
 void rbk_exchange_ack(rbk_exchange *ex, uint32_t item, const rbk_job *job);
 /* The member is through and has no answer (a notification). */

@@ -344,6 +344,10 @@ int rbk_options_check_files(const rbk_options *o, rbk_error *err)
         if (wrong)
             return rbk_fail(err, RBK_E_CONFIG, "method.\"%s\".module: %s: %s", rule->pattern,
                             rule->module, wrong);
+        wrong = rule->describe ? cannot_read(rule->describe) : NULL;
+        if (wrong)
+            return rbk_fail(err, RBK_E_CONFIG, "method.\"%s\".describe: %s: %s", rule->pattern,
+                            rule->describe, wrong);
         wrong = rule->upstream_token_file ? cannot_read(rule->upstream_token_file) : NULL;
         if (wrong)
             return rbk_fail(err, RBK_E_CONFIG, "method.\"%s\".upstream_token_file: %s: %s",

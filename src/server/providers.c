@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "core/dsn.h"
 #include "method/module.h"
+#include "server/describe.h"
 
 #include <stdlib.h>
 
@@ -82,11 +83,17 @@ int rbk_providers_use(rbk_providers *p, const rbk_options *o, rbk_error *err)
     for (size_t i = 0; i < o->n_rules; i++)
         rules[i] = (rbk_method_setup){.pattern = o->rules[i].pattern,
                                       .set = settings_of(&o->rules[i])};
+    rbk_described said = {0};
     int r = load_modules(p, o, err);
+    if (r == 0)
+        r = rbk_describe(o, &said, err);
     if (r == 0 && (r = rbk_methods_use(p->methods, rules, o->n_rules, &at)) < 0)
         rbk_fail(err, r, "methods");
     if (r == 0)
         show_functions(p, o);
+    if (r == 0 && (r = rbk_methods_describe(p->methods, said.list, said.n)) < 0)
+        rbk_fail(err, r, "descriptions");
+    rbk_described_free(&said);
     free(rules);
     return r;
 }

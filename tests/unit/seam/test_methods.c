@@ -24,7 +24,7 @@ static rbk_methods *make(void)
 
 static int add(rbk_methods *m, const char *name)
 {
-    return rbk_methods_add(m, &(rbk_method){.name = name, .fn = run_a}, NULL);
+    return rbk_methods_add(m, &(rbk_method){.name = name, .fn = run_a}, NULL, NULL);
 }
 
 static const char *pool_of(rbk_methods *m, const char *name)
