@@ -101,6 +101,23 @@ static int wait_for_job(asked *a)
     return watch_job(a, a->timeout_ms);
 }
 
+static int discover(asked *a)
+{
+    const rbk_rpc_item *it = rbk_exchange_item(a->ex, a->item);
+    rbk_buf b = RBK_BUF(RBK_DISCOVER_MAX), out = RBK_BUF(RBK_DISCOVER_MAX + it->id.n + 256);
+    int r = it->notification ? 0 : rbk_discover_write(a->e->discover, a->e, &b);
+    if (r == 0 && it->notification) {
+        rbk_exchange_silent(a->ex, a->item);
+    } else if (r == 0) {
+        out.err = b.err;
+        rbk_write_result(&out, (rbk_to){it->id, it->versioned}, rbk_buf_view(&b));
+        rbk_exchange_answer(a->ex, a->item, &out);
+    }
+    rbk_buf_free(&b);
+    rbk_buf_free(&out);
+    return r;
+}
+
 /* A cancel under way. */
 typedef struct cancelling {
     rbk_exchange *ex;
@@ -194,6 +211,7 @@ static const struct {
     unsigned takes, needs;
     int (*run)(asked *a);
 } methods[] = {
+    {"rpc.discover", 0, 0, discover},
     {"rpc.job.get", JOB, JOB, get_job},
     {"rpc.job.cancel", JOB, JOB, cancel_job},
     {"rpc.job.wait", JOB | TIMEOUT, JOB, wait_for_job},
@@ -264,4 +282,32 @@ bool rbk_builtin(rbk_engine *e, rbk_exchange *ex, uint32_t item, rbk_str caller)
             return true;
         }
     return false;
+}
+
+/* --- What they say of themselves ------------------------------------------------------------------ */
+
+#define ID "\"id\":{\"type\":\"string\",\"description\":\"The job's id.\"}"
+#define ONE_ID "{\"type\":\"object\",\"properties\":{" ID "},\"required\":[\"id\"],\"additionalProperties\":false}"
+#define SHOWN                                                                                      \
+    "{\"type\":\"object\",\"properties\":{" ID ",\"state\":{\"type\":\"string\"},"                     \
+    "\"method\":{\"type\":\"string\"},\"created\":{\"type\":\"string\",\"format\":\"date-time\"},"      \
+    "\"due\":{\"type\":\"string\",\"format\":\"date-time\"},\"runs\":{\"type\":\"integer\"},"           \
+    "\"attempts\":{\"type\":\"integer\"},\"status\":{\"type\":\"string\"},"                            \
+    "\"error\":{\"type\":\"string\"},\"callback\":{\"type\":\"string\"},"                              \
+    "\"response\":{\"type\":\"object\"}},\"required\":[\"id\",\"state\",\"runs\",\"attempts\"]}"
+
+rbk_discover *rbk_builtin_discover(void)
+{
+    static const rbk_discover_own own[] = {
+        {"rpc.discover", "This document.", "{\"type\":\"object\",\"additionalProperties\":false}",
+         "{\"type\":\"object\"}"},
+        {"rpc.job.cancel", "Cancels a job of the caller.", ONE_ID,
+         "{\"type\":\"object\",\"properties\":{" ID ",\"state\":{\"enum\":[\"DUE\",\"CANCELLED\"]}}}"},
+        {"rpc.job.get", "What has become of a job of the caller.", ONE_ID, SHOWN},
+        {"rpc.job.wait", "The same, once the job has its response, or the time is up.",
+         "{\"type\":\"object\",\"properties\":{" ID ",\"timeout\":{\"type\":\"number\",\"minimum\":0,"
+         "\"maximum\":30,\"default\":30,\"description\":\"Seconds.\"}},\"required\":[\"id\"],"
+         "\"additionalProperties\":false}", SHOWN},
+    };
+    return rbk_discover_new(own, sizeof own / sizeof own[0]);
 }

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/id.h"
+#include "engine/builtin.h"
 #include "engine/change.h"
 #include "engine/courier.h"
 #include "engine/execute.h"
@@ -38,6 +39,7 @@ int rbk_engine_new(const rbk_engine_conf *conf, rbk_engine **ret, rbk_error *err
         (r = rbk_execute_new(e, &e->execute, err)) < 0 ||
         (r = rbk_reader_new(e, &e->reader, err)) < 0 ||
         (r = rbk_watches_new(e, &e->watches, err)) < 0 ||
+        (r = (e->discover = rbk_builtin_discover()) ? 0 : rbk_fail(err, RBK_E_NOMEM, "engine")) < 0 ||
         (r = rbk_names_new(e->conf.name_servers, &e->names, err)) < 0 ||
         (r = rbk_couriers_new(e, &e->couriers, err)) < 0) {
         rbk_engine_free(e);
@@ -109,6 +111,8 @@ bool rbk_engine_free(rbk_engine *e)
     if (!e->stopped && e->couriers) /* made, and perhaps half started */
         rbk_engine_stop(e, 0);
     rbk_watches_free(e->watches);
+    rbk_discover_free(e->discover);
+    e->discover = NULL;
     rbk_reader_free(e->reader);
     rbk_names_free(e->names);
     e->names = NULL;

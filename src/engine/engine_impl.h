@@ -22,6 +22,7 @@ typedef struct rbk_reader rbk_reader;
 typedef struct rbk_runs rbk_runs;
 typedef struct rbk_names rbk_names;
 typedef struct rbk_watches rbk_watches;
+typedef struct rbk_discover rbk_discover;
 
 struct rbk_engine {
     rbk_engine_conf conf;
@@ -34,6 +35,7 @@ struct rbk_engine {
     rbk_runs *runs;
     rbk_names *names;
     rbk_watches *watches;
+    rbk_discover *discover;
     pthread_mutex_t keys_lock; /* of the two that may be replaced */
     rbk_sign_keys *keys;   /* that attempts are signed with now */
     rbk_netpolicy *policy; /* that callbacks are judged by now */
