@@ -132,6 +132,7 @@ static rbk_ticket *make_ticket(admission *a, uint32_t item, const rbk_rpc_item *
                            (it->notification ? RBK_JOB_NOTIFICATION : 0)),
         .timeout_ms = it->svc.timeout_ms,
         .created = now,
+        .deadline = it->svc.deadline,
         .due = it->svc.delay_ms ? now + it->svc.delay_ms + 1 : 0, /* `now` has begun already */
         .lane = method->lane,
         .method = it->method,
@@ -219,7 +220,12 @@ static void admit_sync(admission *a, uint32_t item, const rbk_rpc_item *it,
     }
     c->headers = RBK_BUF(FORWARD_MAX);
     method_headers_of(a, it, method, &c->headers);
-    rbk_execute_sync(a->e->execute, c);
+    if (rbk_call_in_time(c)) {
+        rbk_execute_sync(a->e->execute, c);
+    } else {
+        rbk_call_expire(c);
+        rbk_call_unref(c);
+    }
 }
 
 /* The faults of notifications are never answered. A caller can make as many as it likes,

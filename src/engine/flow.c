@@ -24,6 +24,7 @@
 #include "engine/courier.h"
 #include "engine/dedup.h"
 #include "engine/execute.h"
+#include "engine/expiry.h"
 #include "engine/lanes.h"
 #include "engine/pulls.h"
 #include "engine/runs.h"
@@ -49,6 +50,7 @@ struct rbk_flow {
     rbk_wall_ms next_due;  /* of jobs that wait in the store, as far as known */
     rbk_mono_ms next_scan; /* not before this */
     bool scanning;
+    rbk_expiry expiry;
     rbk_pulls pulls;
     rbk_aging *aging;
     rbk_list in_memory; /* changes of jobs that are not in the store alone */
@@ -83,7 +85,7 @@ void rbk_flow_free(rbk_flow *f)
 void rbk_flow_begin(rbk_flow *f, int64_t max_seq)
 {
     rbk_id_gen_init(&f->ids, (uint64_t)max_seq);
-    f->next_due = 0; /* the first scan sees all that waits */
+    f->next_due = f->expiry.next = 0; /* the first look sees all that waits */
 }
 
 static void note_due(rbk_flow *f, rbk_wall_ms due)
@@ -152,6 +154,7 @@ static void leave_lane(rbk_flow *f, rbk_ticket *t)
 static void wait_in_store(rbk_flow *f, const rbk_job *job)
 {
     rbk_wall_ms now = rbk_engine_now(f->e);
+    rbk_expiry_note(&f->expiry, job);
     if (job->due > now)
         note_due(f, job->due);
     else if (!rbk_lanes_spilled(f->lanes, job->lane))
@@ -359,6 +362,7 @@ static void settle_ok(rbk_flow *f, rbk_ticket *t)
     case RBK_OP_PARK:
         rbk_aging_note(f->aging, t->job->lane, t->job->first_attempt);
         note_due(f, t->job->due);
+        rbk_expiry_note(&f->expiry, t->job);
         forget(f, t);
         break;
     case RBK_OP_STATE:
@@ -449,7 +453,7 @@ void rbk_flow_recover(rbk_flow *f, rbk_ticket *t)
 
 /* Without memory for its ticket a claimed job goes back to the wait shelf. Should that fail
  * too, the next start finds it on the job shelf. */
-static void put_back(const rbk_store_ops *ops, rbk_store *st, rbk_job *job)
+void rbk_flow_put_back(const rbk_store_ops *ops, rbk_store *st, rbk_job *job)
 {
     rbk_store_op op = {.kind = RBK_OP_PARK, .from = job->state, .shelf = RBK_SHELF_WAIT, .job = job};
     rbk_error err = {0};
@@ -485,7 +489,8 @@ static int refill(rbk_flow *f, const claim *c, const rbk_store_ops *ops, rbk_sto
         size_t bytes = rbk_job_bytes(job);
         rbk_ticket *t = rbk_ticket_new(job);
         if (t == NULL) {
-            put_back(ops, st, job);
+            rbk_expiry_note(&f->expiry, job);
+            rbk_flow_put_back(ops, st, job);
             note_due(f, now + OVERFLOW_MS); /* the scan finds it */
             continue;
         }
@@ -586,8 +591,8 @@ static int scan_some(rbk_flow *f, const rbk_store_ops *ops, rbk_store *st, rbk_w
 int rbk_flow_turn(rbk_flow *f, const rbk_store_ops *ops, rbk_store *st, rbk_error *err)
 {
     rbk_wall_ms now = rbk_engine_now(f->e);
-    int r = 0;
-    if (f->scanning || (f->next_due <= now && f->next_scan <= rbk_mono_now()))
+    int r = rbk_expiry_turn(&f->expiry, f->e, ops, st, err);
+    if (r == 0 && (f->scanning || (f->next_due <= now && f->next_scan <= rbk_mono_now())))
         r = scan_some(f, ops, st, now, err);
     if (r == 0)
         r = page_in_some(f, ops, st, now, err);
@@ -601,11 +606,13 @@ int64_t rbk_flow_wait_ms(const rbk_flow *f)
         return 0;
     rbk_mono_ms now = rbk_mono_now(), wake = rbk_pulls_wake(&f->pulls);
     int64_t pull = wake == INT64_MAX ? INT64_MAX : wake > now ? wake - now : 0;
+    int64_t wait = rbk_expiry_wait_ms(&f->expiry);
+    wait = wait < pull ? wait : pull;
     if (f->next_due == INT64_MAX)
-        return pull;
+        return wait;
     rbk_wall_ms due = f->next_due - rbk_engine_now(f->e);
     rbk_mono_ms scan = f->next_scan - now;
-    int64_t wait = due > scan ? due : scan;
-    wait = wait < pull ? wait : pull;
-    return wait > 0 ? wait : 0;
+    due = due > scan ? due : scan;
+    due = due > 0 ? due : 0;
+    return due < wait ? due : wait;
 }

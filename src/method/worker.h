@@ -43,6 +43,10 @@ typedef struct rbk_workers_conf {
  * err->detail, RBK_E_NOMEM. Any thread. */
 int rbk_worker_split(const char *command, char ***ret, rbk_error *err);
 
+/* Can the command be taken apart, and its program be executed? RBK_E_CONFIG with the program's name,
+ * RBK_E_NOMEM. Any thread. */
+int rbk_worker_check(const char *command, rbk_error *err);
+
 /* Find the program, start the loop and the processes. `log` lives longer. RBK_E_CONFIG with the
  * program's name when it cannot be run, RBK_E_NOMEM, RBK_E_SYS. */
 int rbk_workers_new(const rbk_workers_conf *conf, const rbk_log *log, rbk_workers **ret,

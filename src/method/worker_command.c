@@ -4,6 +4,7 @@
 #include "method/worker.h"
 
 #include "base/error.h"
+#include "method/worker_spawn.h"
 
 #include <stdlib.h>
 
@@ -63,4 +64,15 @@ int rbk_worker_split(const char *command, char ***ret, rbk_error *err)
     block[words] = NULL;
     *ret = block;
     return 0;
+}
+
+int rbk_worker_check(const char *command, rbk_error *err)
+{
+    char **words = NULL, *path = NULL;
+    int r = rbk_worker_split(command, &words, err);
+    if (r == 0)
+        r = rbk_spawn_find(words[0], &path, err);
+    free(words);
+    free(path);
+    return r;
 }

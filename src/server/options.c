@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "core/dsn.h"
+#include "method/worker.h"
 #include "net/tls.h"
 
 #define ENV_PREFIX "RINGBACK_"
@@ -324,6 +325,27 @@ static const char *cannot_read(const char *path)
     return S_ISDIR(st.st_mode) ? "it is a folder" : NULL;
 }
 
+static int check_rule_files(const rbk_method_rule *rule, rbk_error *err)
+{
+    const struct {
+        const char *key, *path;
+    } files[] = {
+        {"module", rule->module && strchr(rule->module, '/') ? rule->module : NULL},
+        {"describe", rule->describe},
+        {"upstream_token_file", rule->upstream_token_file},
+        {"upstream_ca_file", rule->upstream_ca_file},
+    };
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        const char *wrong = files[i].path ? cannot_read(files[i].path) : NULL;
+        if (wrong)
+            return rbk_fail(err, RBK_E_CONFIG, "method.\"%s\".%s: %s: %s", rule->pattern, files[i].key,
+                            files[i].path, wrong);
+    }
+    rbk_error why = {0};
+    int r = rule->worker ? rbk_worker_check(rule->worker, &why) : 0;
+    return r < 0 ? rbk_fail(err, r, "method.\"%s\".worker: %s", rule->pattern, why.detail) : 0;
+}
+
 int rbk_options_check_files(const rbk_options *o, rbk_error *err)
 {
     const char *wrong = o->ca_file[0] ? cannot_read(o->ca_file) : NULL;
@@ -338,26 +360,9 @@ int rbk_options_check_files(const rbk_options *o, rbk_error *err)
     wrong = o->admin_token_file[0] ? cannot_read(o->admin_token_file) : NULL;
     if (wrong)
         return rbk_fail(err, RBK_E_CONFIG, "admin.token_file: %s: %s", o->admin_token_file, wrong);
-    for (size_t i = 0; i < o->n_rules; i++) {
-        const rbk_method_rule *rule = &o->rules[i];
-        wrong = rule->module && strchr(rule->module, '/') ? cannot_read(rule->module) : NULL;
-        if (wrong)
-            return rbk_fail(err, RBK_E_CONFIG, "method.\"%s\".module: %s: %s", rule->pattern,
-                            rule->module, wrong);
-        wrong = rule->describe ? cannot_read(rule->describe) : NULL;
-        if (wrong)
-            return rbk_fail(err, RBK_E_CONFIG, "method.\"%s\".describe: %s: %s", rule->pattern,
-                            rule->describe, wrong);
-        wrong = rule->upstream_token_file ? cannot_read(rule->upstream_token_file) : NULL;
-        if (wrong)
-            return rbk_fail(err, RBK_E_CONFIG, "method.\"%s\".upstream_token_file: %s: %s",
-                            rule->pattern, rule->upstream_token_file, wrong);
-        wrong = rule->upstream_ca_file ? cannot_read(rule->upstream_ca_file) : NULL;
-        if (wrong)
-            return rbk_fail(err, RBK_E_CONFIG, "method.\"%s\".upstream_ca_file: %s: %s",
-                            rule->pattern, rule->upstream_ca_file, wrong);
-    }
-    return 0;
+    for (size_t i = 0; i < o->n_rules && r == 0; i++)
+        r = check_rule_files(&o->rules[i], err);
+    return r;
 }
 
 const rbk_method_rule *rbk_options_rule(const rbk_options *o, rbk_str method)

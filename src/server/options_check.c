@@ -9,8 +9,10 @@
 #include "core/netpolicy.h"
 #include "core/retry.h"
 #include "method/upstream.h"
+#include "method/worker.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 /* Takes the next item of a comma-separated list off `rest`; false at the end. */
 static bool next_item(rbk_str *rest, rbk_str *ret_item)
@@ -253,4 +255,19 @@ const char *rbk_check_upstream(rbk_str text, char out[160])
     if (wrong == NULL || memchr(text.p, '@', text.n))
         return wrong;
     return complain(out, wrong, text);
+}
+
+/* Its words; whether there is such a program is asked when it is needed. */
+const char *rbk_check_worker(rbk_str text, char out[160])
+{
+    rbk_error err = {0};
+    char **words, *copy = text.n ? strndup(text.p, text.n) : NULL;
+    if (copy == NULL)
+        return NULL;
+    if (rbk_worker_split(copy, &words, &err) == 0)
+        free(words);
+    else
+        snprintf(out, 160, "is %.150s", err.detail);
+    free(copy);
+    return err.code ? out : NULL;
 }

@@ -40,9 +40,10 @@ const rbk_option rbk_option_table[] = {
      .check = rbk_check_admin_listen,
      .help = "Addresses of the operators' side: health, metrics, `POST /rpc`. Empty: none. Without "
              "`admin.token_file` only loopback addresses. An embedded server has none unless told."},
-    {"admin", "token_file", TEXT(admin_token_file), .def = "",
+    {"admin", "token_file", TEXT(admin_token_file), .def = "", .reload = true,
      .help = "File whose one line is the token that operators send as `Authorization: Bearer`; at "
-             "least 16 characters. Mode 0600. Read again at SIGHUP."},
+             "least 16 characters. Mode 0600. Read again at SIGHUP, which can also switch it on; off "
+             "it goes only by a new start."},
 
     {"store", "dsn", TEXT(store_dsn), .def = "sqlite:ringback.db", .check = rbk_check_store,
      .help = "Where jobs are kept: `sqlite:FILE`, or `memory:` for tests (nothing survives)."},
@@ -186,5 +187,22 @@ const rbk_option rbk_option_rule_table[] = {
     {"method", "upstream_idle", MS(upstream_idle_ms, 10, HOUR), .def = "4s", .reload = true,
      .help = "A connection is closed after this long unused; shorter than the upstream's own. A "
              "`Keep-Alive: timeout=` of the upstream counts too."},
+    {"method", "worker", TEXT(worker), .def = "", .check = rbk_check_worker, .reload = true,
+     .help = "Program that runs the methods, and its arguments: see docs/workers.md."},
+    {"method", "workers", INT(workers, 1, 1024), .def = "1", .reload = true,
+     .help = "Processes of `worker`."},
+    {"method", "pipelining", INT(pipelining, 1, 1024), .def = "1", .reload = true,
+     .help = "Calls that one process of `worker` has at a time."},
+    {"method", "retries", INT(retries, 0, 100), .def = "1", .reload = true,
+     .help = "How often an at-least-once job is begun anew when the process of `worker` that ran it "
+             "died; then it is answered -32603."},
+    {"method", "worker_memory", SIZE(worker_memory, MIB, 1024 * TIB), .def = "", .none = true,
+     .reload = true, .help = "Address space that a process of `worker` may have. Empty: no limit."},
+    {"method", "worker_cpu", MS(worker_cpu_ms, SECOND, 3650 * DAY), .def = "", .none = true,
+     .reload = true,
+     .help = "Processor time that a process of `worker` may use in all, in whole seconds. Empty: no "
+             "limit."},
+    {"method", "worker_files", INT(worker_files, 16, 1000000), .def = "", .none = true,
+     .reload = true, .help = "Descriptors that a process of `worker` may have open. Empty: no limit."},
     {.name = NULL},
 };

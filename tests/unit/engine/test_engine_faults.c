@@ -261,7 +261,7 @@ static void test_pending_is_what_the_store_has(void **state)
     rbk_error err = {0};
     (void)state;
     far_end.status = 410;
-    disk.stale = OP_BIT(RBK_OP_DEAD);
+    disk.lone_stale = OP_BIT(RBK_OP_DEAD);
     int lines = log_lines;
     assert_int_equal(ask_job(s, "quick", ""), 200);
     WAIT_FOR(log_lines >= lines + 2); /* the outcome was odd, it says */

@@ -5,6 +5,21 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+
+/* A kernel without pidfd_open and close_range. */
+static atomic_bool old_kernel;
+
+long __real_syscall(long number, ...);
+long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f);
+long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f)
+{
+    if (old_kernel && (number == 434 || number == 436)) {
+        errno = ENOSYS;
+        return -1;
+    }
+    return __real_syscall(number, a, b, c, d, e, f);
+}
 
 static void test_calls(void **state)
 {
@@ -107,6 +122,45 @@ static void test_what_it_is_born_with(void **state)
     signal(SIGHUP, SIG_DFL);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     close(open_fd);
+}
+
+static void expect_life_and_death(void)
+{
+    answer a;
+    rig *g = start_rig((rbk_workers_conf){0}, "");
+    assert_string_equal(ask(g, "files", NULL, &a), "{\"id\":1,\"result\":[0,1,2]}");
+    long pid = ask_number(g, "pid");
+    assert_string_equal(ask(g, "exit", NULL, &a), INTERNAL);
+    wait_gone(pid);
+    pid = ask_number(g, "pid");
+    assert_non_null(strstr(ask(g, "hang", "{\"$rpc.timeout\":0.2}", &a), "-32002"));
+    wait_gone(pid);
+    pid = ask_number(g, "pid");
+    rbk_workers_stop(g->w, 10000);
+    assert_true(is_gone(pid));
+    end_rig(g);
+}
+
+static void test_on_an_old_kernel(void **state)
+{
+    (void)state;
+    int open_fd = open("/dev/null", O_RDONLY);
+    old_kernel = true;
+    expect_life_and_death();
+    old_kernel = false;
+    close(open_fd);
+}
+
+/* A program may be started so, and then its children are reaped by nobody. */
+static void test_where_sigchld_is_ignored(void **state)
+{
+    (void)state;
+    signal(SIGCHLD, SIG_IGN);
+    expect_life_and_death();
+    old_kernel = true;
+    expect_life_and_death();
+    old_kernel = false;
+    signal(SIGCHLD, SIG_DFL);
 }
 
 static void test_limits(void **state)
@@ -230,6 +284,8 @@ int main(void)
         cmocka_unit_test(test_a_thousand_calls),
         cmocka_unit_test(test_processes_share_the_calls),
         cmocka_unit_test(test_what_it_is_born_with),
+        cmocka_unit_test(test_on_an_old_kernel),
+        cmocka_unit_test(test_where_sigchld_is_ignored),
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_programs_that_cannot_be_run),
         cmocka_unit_test(test_orderly_ends),
