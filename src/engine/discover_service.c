@@ -46,8 +46,13 @@ static const struct {
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
+/* Read, and not refused as one of a later version. */
 static bool is_offered(const char *name)
 {
+#define X(later) || strcmp(name, #later) == 0
+    if (false RBK_SVC_LATER_MAP(X))
+        return false;
+#undef X
     for (size_t i = 0; i < COUNT(offered); i++)
         if (strcmp(offered[i].name, name) == 0)
             return true;
@@ -93,7 +98,7 @@ void rbk_discover_service(rbk_buf *b, int64_t max_timeout_ms)
     rbk_buf_lit(b, "},\"dependencies\":{");
     first = true;
     for (size_t i = 0; i < COUNT(offered); i++) {
-        if (!offered[i].needs_callback)
+        if (!offered[i].needs_callback || !is_offered(offered[i].name))
             continue;
         rbk_buf_addf(b, "%s\"%s\":[\"callback\"]", first ? "" : ",", offered[i].name);
         first = false;
