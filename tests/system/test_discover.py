@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from lib.server import build, clean_env, ringback
+from lib.server import build, clean_env, ringback, root
 from lib.wait import until
 
 DESCRIBED = {
@@ -99,6 +99,26 @@ def test_service_parameters_are_those_that_are_taken(make_server, receiver):
         assert shown["timeout"]["minimum"] == 0.1 and shown["timeout"]["maximum"] == 90
         assert c.call("test.echo", {}, timeout=90).json["result"] == {}
         assert c.call("test.echo", {}, timeout=90.1).error["code"] == -32602
+
+
+def test_methods_of_a_worker(make_server, receiver, tmp_path):
+    """A pattern is no method; what a file describes of it is."""
+    said = {"OrderService.processOrder": {"params": {"required": ["orderId"], "properties": {"orderId": {"type": "string"}}}}}
+    section = 'method."OrderService.*".'
+    options = {section + "module": None, section + "worker": f'"{root() / "examples/workers/orders.py"}"'}
+    server = make_server(options)
+    with server.client() as c:
+        doc = discover(c)
+        assert doc["x-patterns"] == ["OrderService.*"] and "OrderService.processOrder" not in by_name(doc)
+    server.stop()
+    server = make_server({**options, section + "describe": describe(tmp_path, said)})
+    with server.client() as c:
+        doc = discover(c)
+        assert doc["x-patterns"] == ["OrderService.*"]
+        assert by_name(doc)["OrderService.processOrder"]["x-params"] == said["OrderService.processOrder"]["params"]
+        reply = c.call("OrderService.processOrder", {"orderId": 1}, callback=receiver.url())
+        assert reply.error["data"] == {"orderId": "must be a string"}
+        assert c.call("OrderService.processOrder", {"orderId": "12345"}).json["result"]["orderId"] == "12345"
 
 
 VALIDATE_JS = """

@@ -228,6 +228,34 @@ static void test_more_than_may_wait(void **state)
     rbk_server_free(s);
 }
 
+/* A program may have any number of methods; the document of them is bounded. */
+static void test_a_document_that_is_too_large(void **state)
+{
+    enum { LARGE = 60000, ENOUGH = 40 };
+    rbk_server *s = make_server();
+    static char schema[LARGE + 16], name[ENOUGH][8];
+    answer a;
+    (void)state;
+    memset(schema, 'x', LARGE);
+    memcpy(schema, "{\"title\":\"", 10);
+    strcpy(schema + LARGE, "\"}");
+    for (int i = 0; i < ENOUGH; i++) {
+        snprintf(name[i], sizeof name[i], "m%d", i);
+        rbk_method m = {.name = name[i], .fn = quick, .params_schema = schema, .result_schema = schema};
+        assert_int_equal(rbk_server_method(s, &m), 0);
+    }
+    start(s);
+    assert_int_equal(ask(s, "{\"id\":1,\"method\":\"rpc.discover\"}", &a), 200);
+    assert_non_null(strstr(a.body, "-32008"));
+    rbk_server_free(s);
+    s = run_server();
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(ask(s, "{\"id\":1,\"method\":\"rpc.discover\"}", &a), 200);
+        assert_non_null(strstr(a.body, "{\"id\":1,\"result\":{\"openrpc\":\"1.3.2\""));
+    }
+    rbk_server_free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -240,6 +268,7 @@ int main(void)
         RIG_TEST(test_an_operators_cancel_wakes_too),
         RIG_TEST(test_a_stop_answers_who_waits),
         RIG_TEST(test_more_than_may_wait),
+        RIG_TEST(test_a_document_that_is_too_large),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
