@@ -38,13 +38,13 @@ enum {
     CLAIMS_A_TURN = 16,        /* so that acknowledgements never wait long */
     SCAN_EVERY_MS = 20,
     OVERFLOW_MS = 200,         /* the same while more lanes have work than are remembered */
-    MISSING_AGAIN_MS = 30000,  /* how often a job asks again for a method that is gone */
 };
 
 int rbk_flow_new(rbk_engine *e, rbk_flow **ret, rbk_error *err)
 {
     rbk_flow *f = calloc(1, sizeof *f);
     if (f == NULL || (f->lanes = rbk_lanes_new()) == NULL || (f->waits = rbk_waits_new()) == NULL ||
+        (f->missing = rbk_missing_new()) == NULL ||
         (f->aging = rbk_aging_new(rbk_retry_end(&e->conf.retry, 0))) == NULL) {
         rbk_flow_free(f);
         return rbk_fail(err, RBK_E_NOMEM, "lanes");
@@ -61,6 +61,7 @@ void rbk_flow_free(rbk_flow *f)
     rbk_lanes_free(f->lanes);
     rbk_aging_free(f->aging);
     rbk_waits_free(f->waits);
+    rbk_missing_free(f->missing);
     for (rbk_node *n; (n = rbk_list_pop(&f->in_memory));)
         rbk_ticket_free((rbk_ticket *)(void *)n);
     free(f);
@@ -165,10 +166,13 @@ static void forget(rbk_flow *f, rbk_ticket *t)
 static void wait_for_method(rbk_flow *f, rbk_ticket *t)
 {
     rbk_wall_ms now = rbk_engine_now(f->e);
-    rbk_event(RBK_LOG(f->e), RBK_WARN, "job.method_missing", RBK_FS("method", t->job->method));
-    if (now - t->job->created > f->e->conf.missing_ms && rbk_job_answer_fault(f->e, t, RBK_E_METHOD) == 0)
+    bool first;
+    rbk_wall_ms since = rbk_missing_since(f->missing, t->job->method, now, &first);
+    rbk_event(RBK_LOG(f->e), first ? RBK_WARN : RBK_DEBUG, "job.method_missing",
+              RBK_FS("method", t->job->method));
+    if (now - since >= f->e->conf.missing_ms && rbk_job_answer_fault(f->e, t, RBK_E_METHOD) == 0)
         return;
-    rbk_ticket_park(t, now + MISSING_AGAIN_MS);
+    rbk_ticket_park(t, now + rbk_missing_wait(since, now));
     rbk_store_push(f->e->store, t);
 }
 
@@ -211,6 +215,7 @@ static void go_on(rbk_flow *f, rbk_ticket *t)
         wait_for_method(f, t);
         return;
     }
+    rbk_missing_found(f->missing, t->job->method);
     if (t->lane)
         rbk_lanes_widen(f->lanes, t->lane, atomic_load(&t->method->concurrency));
     rbk_execute_job(f->e->execute, t);
