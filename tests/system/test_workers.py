@@ -155,7 +155,7 @@ def test_kill_9_of_workers_under_load(play, receiver):
             for i in range(10**9):
                 if over.is_set():
                     return
-                reply = c.call("work.journal", {"n": i, "ms": 2}, id=f"{k}-{i}", callback=receiver.url())
+                reply = c.call("work.journal", {"n": i, "ms": 20}, id=f"{k}-{i}", callback=receiver.url())
                 assert reply.status == 200, reply
                 acked.extend(reply.jobs)
     threads = [threading.Thread(target=submit, args=(k,)) for k in range(2)]
@@ -163,7 +163,9 @@ def test_kill_9_of_workers_under_load(play, receiver):
         t.start()
     try:
         for _ in range(kills):
-            time.sleep(rng.uniform(0.02, 0.3))  # the instant is the experiment, not a wait
+            before = len(runs())
+            until(lambda: len(runs()) >= before + 5, 60, "runs go on")
+            time.sleep(rng.uniform(0, 0.05))  # the instant is the experiment, not a wait
             for pid in workers_of(server)[:rng.randint(1, 3)]:
                 os.kill(pid, signal.SIGKILL)
     finally:
