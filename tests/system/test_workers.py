@@ -118,6 +118,38 @@ def test_a_client_that_goes_frees_the_worker(play):
     server.stop()
 
 
+def test_a_reload_drops_no_call(make_server, receiver, tmp_path):
+    """SIGHUP replaces the workers; those that have calls finish them first."""
+    journal, ini = tmp_path / "journal", tmp_path / "ringback.ini"
+    env = {"PLAY_JOURNAL": str(journal)}
+
+    def write(n):
+        ini.write_text(f'[method "work.*"]\nworker = {PLAY}\nworkers = {n}\n')
+    write(1)
+    server = make_server(FAST, env=env, start=False)
+    before = server.argv
+    server.argv = lambda: [*before(), "-c", str(ini)]
+    server.start()
+    old = workers_of(server)
+    assert len(old) == 1
+    with server.client() as c, server.client() as other:
+        job = c.call("work.journal", {"ms": 1500}, callback=receiver.url()).jobs[0]
+        body = b'{"id":1,"method":"work.journal","params":{"ms":700}}'
+        c.send(b"POST /api HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+               b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+        until(lambda: journal.exists() and journal.read_text(), 20, "one of them runs")
+        write(3)
+        server.signal(signal.SIGHUP)
+        server.wait_log("config.reloaded")
+        assert other.call("work.pid").json["result"] not in old
+        assert c.receive().json["result"] == {"ms": 700}
+    assert json.loads(receiver.wait(1)[0].body)["result"] == {"ms": 1500}
+    assert [line.split()[:2] for line in journal.read_text().splitlines() if job in line] == [[job, "1"]]
+    until(lambda: is_gone(old[0]), 20, "the old process is gone")
+    assert len(workers_of(server)) == 3
+    server.stop()
+
+
 def test_dies_of_a_job(play, receiver):
     """An at-least-once job is begun `retries` times more, an at-most-once one never."""
     server, runs = play(2, retries=2)
