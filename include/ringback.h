@@ -238,7 +238,9 @@ typedef struct rbk_reply {
 } rbk_reply;
 
 /* Exactly once for each request, on any thread of the server or of a method, perhaps
- * before rbk_server_handle() returns. `reply` is valid in the call alone. */
+ * before rbk_server_handle() returns. `reply` is valid in the call alone. Where it holds the
+ * response of a job that its caller waited for ($rpc.wait), the job counts as delivered when the
+ * function returns; a crash before that sends it to its callback. */
 typedef void (*rbk_reply_fn)(void *user, const rbk_reply *reply);
 
 /* Handle a request as the HTTP front does. What `rq` points to may go when this returns.

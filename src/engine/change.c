@@ -206,18 +206,26 @@ static int prepare(rbk_ticket *t, const rbk_job *stored)
     return RBK_E_STATE;
 }
 
+/* A cancel before there is a response makes one, which is an error. */
+static bool is_diverted(const rbk_changing *c, const rbk_job *job)
+{
+    return c->kind == RBK_CHANGE_CANCEL && job->failure_callback.p &&
+           (job->state == RBK_JOB_QUEUED || job->state == RBK_JOB_HELD);
+}
+
 /* Of the job, what the change needs: a page of large jobs stays small. */
 static rbk_job *copy_for_change(const rbk_changing *c, const rbk_job *job)
 {
     char lane[RBK_LANE_MAX + 1];
     rbk_wall_ms now = rbk_engine_now(c->e);
-    rbk_str callback = c->to ? rbk_str_z(c->to) : job->callback;
+    bool diverted = is_diverted(c, job);
+    rbk_str callback = c->to ? rbk_str_z(c->to) : diverted ? job->failure_callback : job->callback;
     rbk_send_lane(callback, lane);
     rbk_job view = {.seq = job->seq, .rnd = job->rnd, .state = job->state, .flags = job->flags,
                     .attempts = job->attempts, .last_status = job->last_status,
                     .created = job->created, .due = now, .first_attempt = now,
                     .lane = rbk_str_z(lane), .rpc_id = job->rpc_id,
-                    .callback = c->to ? callback : RBK_STR_NONE};
+                    .callback = c->to || diverted ? callback : RBK_STR_NONE};
     return rbk_job_copy(&view);
 }
 
@@ -231,6 +239,7 @@ int rbk_change_ticket(rbk_changing *c, const rbk_job *job, rbk_ticket **ret)
     }
     t->waiter = &c->waiter;
     t->waiting = true;
+    t->divert = is_diverted(c, job);
     t->shelf = RBK_SHELF_WAIT;
     int r = prepare(t, job);
     if (r < 0) {

@@ -46,6 +46,7 @@ struct rbk_engine {
     bool stopped;
     bool stuck;           /* methods did not end in time at the stop */
     atomic_size_t answer_bytes; /* of all exchanges that are not yet given to their fronts */
+    atomic_size_t answered_jobs; /* whose response is under way as the answer of the request */
     atomic_size_t held_bytes;   /* of jobs that wait for the addresses of their hosts */
     atomic_int_fast64_t arriving; /* jobs on their way to the store */
     atomic_int_fast64_t stored;   /* unfinished jobs of the store; the store thread's */

@@ -29,6 +29,7 @@
 #include "engine/pulls.h"
 #include "engine/runs.h"
 #include "engine/store_thread.h"
+#include "engine/waits.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,6 +51,7 @@ struct rbk_flow {
     rbk_mono_ms next_scan; /* not before this */
     bool scanning;
     rbk_expiry expiry;
+    rbk_waits *waits;
     rbk_pulls pulls;
     rbk_aging *aging;
     rbk_list in_memory; /* changes of jobs that are not in the store alone */
@@ -60,7 +62,7 @@ struct rbk_flow {
 int rbk_flow_new(rbk_engine *e, rbk_flow **ret, rbk_error *err)
 {
     rbk_flow *f = calloc(1, sizeof *f);
-    if (f == NULL || (f->lanes = rbk_lanes_new()) == NULL ||
+    if (f == NULL || (f->lanes = rbk_lanes_new()) == NULL || (f->waits = rbk_waits_new()) == NULL ||
         (f->aging = rbk_aging_new(rbk_retry_end(&e->conf.retry, 0))) == NULL) {
         rbk_flow_free(f);
         return rbk_fail(err, RBK_E_NOMEM, "lanes");
@@ -76,6 +78,7 @@ void rbk_flow_free(rbk_flow *f)
         return;
     rbk_lanes_free(f->lanes);
     rbk_aging_free(f->aging);
+    rbk_waits_free(f->waits);
     for (rbk_node *n; (n = rbk_list_pop(&f->in_memory));)
         rbk_ticket_free((rbk_ticket *)(void *)n);
     free(f);
@@ -121,6 +124,11 @@ static void prepare_result(rbk_flow *f, rbk_ticket *t, rbk_wall_ms now)
 {
     t->job->due = ready_since(t->job);
     t->job->first_attempt = now;
+    t->waited = rbk_waits_has(f->waits, t->job->seq);
+    if (t->waited) { /* its answer is its delivery, most likely */
+        t->shelf = RBK_SHELF_JOB;
+        return;
+    }
     t->next_lane = rbk_lanes_enter(f->lanes, t->job->lane, rbk_job_bytes(t->job));
     t->shelf = t->next_lane ? RBK_SHELF_JOB : RBK_SHELF_WAIT;
 }
@@ -228,10 +236,11 @@ static void settle_put(rbk_flow *f, rbk_ticket *t)
     atomic_fetch_add(&e->accepted, 1);
     atomic_fetch_add(&e->stored, 1);
     atomic_fetch_sub(&e->arriving, 1);
-    rbk_exchange *ex = t->ex;
+    rbk_id id = {(uint64_t)t->job->seq, (uint64_t)t->job->rnd};
+    if (atomic_load(&e->refusing) || !rbk_waits_add(f->waits, t))
+        rbk_exchange_ack(t->ex, t->item, id);
+    rbk_exchange_unref(t->ex);
     t->ex = NULL;
-    rbk_exchange_ack(ex, t->item, t->job);
-    rbk_exchange_unref(ex);
     if (t->lane) {
         go_on(f, t);
         return;
@@ -247,7 +256,11 @@ static void settle_result(rbk_flow *f, rbk_ticket *t)
     t->run_slot = RBK_NO_SLOT;
     t->lane = t->next_lane;
     t->next_lane = NULL;
-    if (t->lane) {
+    if (t->waited) {
+        t->prepared = t->waited = false;
+        if (!rbk_waits_answer(f->waits, t))
+            go_on(f, t);
+    } else if (t->lane) {
         t->lane_bytes = rbk_job_bytes(t->job);
         go_on(f, t);
     } else {
@@ -580,6 +593,11 @@ static int scan_some(rbk_flow *f, const rbk_store_ops *ops, rbk_store *st, rbk_w
     return 0;
 }
 
+void rbk_flow_answer(rbk_flow *f, bool all)
+{
+    rbk_waits_turn(f->waits, all);
+}
+
 int rbk_flow_turn(rbk_flow *f, const rbk_store_ops *ops, rbk_store *st, rbk_error *err)
 {
     rbk_wall_ms now = rbk_engine_now(f->e);
@@ -598,8 +616,9 @@ int64_t rbk_flow_wait_ms(const rbk_flow *f)
         return 0;
     rbk_mono_ms now = rbk_mono_now(), wake = rbk_pulls_wake(&f->pulls);
     int64_t pull = wake == INT64_MAX ? INT64_MAX : wake > now ? wake - now : 0;
-    int64_t wait = rbk_expiry_wait_ms(&f->expiry);
+    int64_t wait = rbk_expiry_wait_ms(&f->expiry), answer = rbk_waits_wait_ms(f->waits);
     wait = wait < pull ? wait : pull;
+    wait = wait < answer ? wait : answer;
     if (f->next_due == INT64_MAX)
         return wait;
     rbk_wall_ms due = f->next_due - rbk_engine_now(f->e);
