@@ -83,6 +83,49 @@ static void test_tls(void **state)
     free_identity(&ca);
 }
 
+static void serve_mute(peer *p)
+{
+    peer_drain(p);
+}
+
+#define SHORT(seconds) "{\"id\":7,\"method\":\"up\",\"params\":{\"$rpc.timeout\":" seconds "}}"
+
+/* It accepts, and says nothing to a TLS handshake: given up by the connection's own time-out, and
+ * tried again, since nothing was sent. */
+static void test_slow_connection(void **state)
+{
+    rig g = {0};
+    answer a;
+    (void)state;
+    told.n = 0;
+    receiver_start(&g.r, NULL, serve_mute, NULL);
+    snprintf(g.url, sizeof g.url, "https://127.0.0.1:%u/", g.r.port);
+    rig_upstream(&g, &(rbk_upstream_conf){.connect_ms = 100});
+    rig_server(&g);
+    assert_non_null(strstr(up(&g, SHORT("1.5"), &a), "-32002"));
+    assert_in_range(g.r.accepts, 2, 8);
+    assert_int_equal(n_told("upstream.unreachable"), 1);
+    assert_int_equal(n_told("error=TIMEOUT"), 1);
+    rig_stop(&g);
+}
+
+/* No name server answers; the call is over before the look-up is. */
+static void test_no_name(void **state)
+{
+    rig g = {0};
+    answer a;
+    (void)state;
+    told.n = 0;
+    receiver_start(&g.r, NULL, serve_mute, NULL);
+    snprintf(g.url, sizeof g.url, "http://upstream.test:%u/", g.r.port);
+    rig_upstream(&g, &(rbk_upstream_conf){.name_servers = "127.0.0.1:1", .connect_ms = 2000});
+    rig_server(&g);
+    for (int i = 0; i < 3; i++)
+        assert_non_null(strstr(up(&g, SHORT("0.3"), &a), "-32002"));
+    assert_int_equal(g.r.accepts, 0);
+    rig_stop(&g);
+}
+
 /* --- headers --- */
 
 static void test_token(void **state)
@@ -376,7 +419,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         RIG_TEST(test_unix),      RIG_TEST(test_tls),   RIG_TEST(test_token),
-        RIG_TEST(test_forwarded), RIG_TEST(test_limit), RIG_TEST(test_jobs_leave_room),
+        RIG_TEST(test_slow_connection), RIG_TEST(test_no_name), RIG_TEST(test_forwarded), RIG_TEST(test_limit), RIG_TEST(test_jobs_leave_room),
         RIG_TEST(test_thousands),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
