@@ -13,6 +13,7 @@
 #include "engine/exchange.h"
 #include "engine/execute.h"
 #include "engine/held.h"
+#include "engine/keys.h"
 #include "engine/store_thread.h"
 
 enum { FORWARD_MAX = 4096 };
@@ -145,6 +146,7 @@ static rbk_ticket *make_ticket(admission *a, uint32_t item, const rbk_rpc_item *
         .headers = headers.n ? rbk_buf_view(&headers) : RBK_STR_NONE,
         .idem_key = it->svc.idem_key,
         .method_headers = told.n ? rbk_buf_view(&told) : RBK_STR_NONE,
+        .order_key = it->svc.order_key,
     };
     rbk_job *job = rbk_job_copy(&view);
     rbk_ticket *t = job ? rbk_ticket_new(job) : NULL;
@@ -157,7 +159,7 @@ static rbk_ticket *make_ticket(admission *a, uint32_t item, const rbk_rpc_item *
     t->op = RBK_OP_PUT;
     t->method = method;
     t->item = item;
-    if (!rbk_dedup_prepare(t)) {
+    if (!rbk_dedup_prepare(t) || !rbk_keys_prepare(t)) {
         rbk_ticket_free(t);
         return NULL;
     }
