@@ -21,7 +21,7 @@
 extern "C" {
 #endif
 
-#define RBK_STORE_ABI 3
+#define RBK_STORE_ABI 4
 
 typedef struct rbk_store rbk_store; /* a backend's own */
 
@@ -35,7 +35,9 @@ typedef struct rbk_store rbk_store; /* a backend's own */
  *   - RESULT, or an end: the next that may run becomes QUEUED, the next that may be sent gets
  *     `now` for its first_attempt; each stands on the wait shelf in the lane that it was given,
  *     and rbk_store_conf.released is told.
- * Lanes that begin with "key:" are never claimed. A job that is redriven has no place in the order. */
+ * Lanes that begin with "key:" are never claimed, but expired() takes from them; where such a job goes
+ * back (PARK), it is blocked as before, or released. A job that is redriven has no place in the
+ * order. */
 
 #define RBK_JOB_VERSIONED 1u    /* the request carried "jsonrpc":"2.0" */
 #define RBK_JOB_NOTIFICATION 2u /* no id: nothing is delivered */
@@ -117,7 +119,8 @@ typedef enum rbk_op_outcome {
     RBK_OUTCOME_STALE,     /* the job is not there, or not in state `from` */
     RBK_OUTCOME_TOO_BIG,   /* the backend cannot hold it */
     RBK_OUTCOME_BLOCKED,   /* an order key's predecessor is not through. PUT, RESULT: done, and the job
-                              stands on the wait shelf until it is. PARK: nothing is done */
+                              stands on the wait shelf until it is. PARK: it stands there, its lane
+                              and due as they were */
     RBK_OUTCOME_IN_MEMORY  /* `waiting` was asked for, and the job stands on the job shelf */
 } rbk_op_outcome;
 
@@ -255,6 +258,12 @@ typedef struct rbk_store_ops {
      * no sync of its own. Errors as apply(). */
     int (*claim)(rbk_store *st, rbk_str lane, rbk_wall_ms now, size_t max, rbk_job **ret_jobs,
                  rbk_wall_ms *ret_next, rbk_error *err);
+
+    /* MUST. The same of jobs of any lane that have not run, QUEUED or HELD, and whose deadline is
+     * there and not later than `now`: earliest deadline first. *ret_next is the earliest
+     * deadline of such jobs that are left on the wait shelf. */
+    int (*expired)(rbk_store *st, rbk_wall_ms now, size_t max, rbk_job **ret_jobs,
+                   rbk_wall_ms *ret_next, rbk_error *err);
 
     /* MUST. Look at up to `look` jobs of a lane on the wait shelf, due or not, in the order of
      * claim() (by due, then seq), from behind (at_due, at_seq). The DUE ones whose

@@ -23,7 +23,7 @@ static void settle_change(rbk_flow *f, rbk_ticket *t)
     switch (t->op) {
     case RBK_OP_REDRIVE:
     case RBK_OP_PARK:
-        atomic_fetch_add(&e->pending, t->op == RBK_OP_REDRIVE);
+        atomic_fetch_add(&e->stored, t->op == RBK_OP_REDRIVE);
         rbk_flow_wait_in_store(f, t->job);
         rbk_couriers_hurry(e->couriers, t->job->lane);
         break;
@@ -31,7 +31,7 @@ static void settle_change(rbk_flow *f, rbk_ticket *t)
         rbk_flow_wait_in_store(f, t->job);
         break;
     case RBK_OP_DONE:
-        atomic_fetch_sub(&e->pending, 1);
+        atomic_fetch_sub(&e->stored, 1);
         atomic_fetch_add(&e->cancelled, 1);
         break;
     default:

@@ -10,6 +10,7 @@
 #define RBK_ENGINE_FLOW_IMPL_H
 
 #include "base/id.h"
+#include "engine/expiry.h"
 #include "engine/flow.h"
 #include "engine/lanes.h"
 #include "engine/pulls.h"
@@ -23,6 +24,7 @@ struct rbk_flow {
     rbk_wall_ms next_due;  /* of jobs that wait in the store, as far as known */
     rbk_mono_ms next_scan; /* not before this */
     bool scanning;
+    rbk_expiry expiry;
     rbk_pulls pulls;
     rbk_aging *aging;
     rbk_list in_memory; /* changes of jobs that are not in the store alone */
