@@ -9,20 +9,30 @@
 #include "base/id.h"
 #include "core/envelope.h"
 #include "engine/dedup.h"
+#include "engine/store_thread.h"
 
 #include <stdlib.h>
 
-enum { JOBS_IN_HEADER = 64, RESULTS_OF_BATCH = 16, SMALL_ANSWER = 65536 };
+enum { JOBS_IN_HEADER = 64, RESULTS_OF_BATCH = 16, SMALL_ANSWER = 65536,
+       NAME_SHOWN_MAX = 128 };
 #define ANSWERS_MAX ((size_t)256 << 20)
 
-typedef enum slot_kind { SLOT_OPEN, SLOT_SILENT, SLOT_TEXT, SLOT_FAULT, SLOT_ACK } slot_kind;
+typedef enum slot_kind {
+    SLOT_OPEN,
+    SLOT_SILENT,
+    SLOT_TEXT,
+    SLOT_FAULT,
+    SLOT_ACK,
+    SLOT_JOB /* the job's response in place of the acknowledgement */
+} slot_kind;
 
 typedef struct slot {
     slot_kind kind;
     int err;
     rbk_buf text; /* TEXT: the response; FAULT: its data, when it is ours */
     rbk_str data; /* FAULT */
-    rbk_id job;   /* ACK */
+    rbk_id job;   /* ACK, JOB */
+    rbk_ticket *ticket; /* JOB: until it is known whether the answer was written */
 } slot;
 
 struct rbk_exchange {
@@ -32,6 +42,7 @@ struct rbk_exchange {
     atomic_uint refs;
     atomic_uint open;
     atomic_bool gone;
+    atomic_bool has_jobs; /* among the answers: who sends them must say what came of it */
     atomic_size_t bytes;   /* of all answers */
     atomic_size_t counted; /* of these, in the engine's sum */
     rbk_rpc_doc *doc;
@@ -40,6 +51,7 @@ struct rbk_exchange {
     slot first;  /* the usual request has one member */
     slot *slots;
     rbk_buf out, jobs;
+    bool waited; /* an acknowledgement in place of the result that was waited for */
     rbk_header headers[3];
 };
 
@@ -70,8 +82,10 @@ void rbk_exchange_unref(rbk_exchange *ex)
 {
     if (ex == NULL || atomic_fetch_sub_explicit(&ex->refs, 1, memory_order_acq_rel) != 1)
         return;
-    for (size_t i = 0; ex->doc && i < ex->doc->n; i++)
+    for (size_t i = 0; ex->doc && i < ex->doc->n; i++) {
         rbk_buf_free(&ex->slots[i].text);
+        rbk_ticket_free(ex->slots[i].ticket);
+    }
     if (ex->slots != &ex->first)
         free(ex->slots);
     rbk_buf_free(&ex->out);
@@ -146,22 +160,65 @@ void rbk_exchange_fault(rbk_exchange *ex, uint32_t item, int err, rbk_str data)
 
 void rbk_exchange_refuse(rbk_exchange *ex, uint32_t item, const char *name, const char *reason)
 {
+    rbk_exchange_refuse_member(ex, item, rbk_str_z(name), reason);
+}
+
+void rbk_exchange_refuse_member(rbk_exchange *ex, uint32_t item, rbk_str name, const char *reason)
+{
+    if (name.n > NAME_SHOWN_MAX)
+        for (name.n = NAME_SHOWN_MAX; name.n && (name.p[name.n] & 0xc0) == 0x80;)
+            name.n--;
     rbk_buf *b = &ex->slots[item].text;
     *b = RBK_BUF(4096);
     rbk_buf_c(b, '{');
-    rbk_buf_json_str(b, rbk_str_z(name));
+    rbk_buf_json_str(b, name);
     rbk_buf_c(b, ':');
     rbk_buf_json_str(b, rbk_str_z(reason));
     rbk_buf_c(b, '}');
     rbk_exchange_fault(ex, item, RBK_E_PARAMS, b->err ? RBK_STR_NONE : rbk_buf_view(b));
 }
 
-void rbk_exchange_ack(rbk_exchange *ex, uint32_t item, const rbk_job *job)
+void rbk_exchange_ack(rbk_exchange *ex, uint32_t item, rbk_id job)
 {
     slot *s = &ex->slots[item];
-    s->job = (rbk_id){(uint64_t)job->seq, (uint64_t)job->rnd};
+    s->job = job;
     s->kind = SLOT_ACK;
     close_one(ex);
+}
+
+bool rbk_exchange_take(rbk_exchange *ex, uint32_t item, rbk_ticket *t)
+{
+    slot *s = &ex->slots[item];
+    if (take_room(ex, t->job->response.n) < 0)
+        return false;
+    s->job = (rbk_id){(uint64_t)t->job->seq, (uint64_t)t->job->rnd};
+    s->ticket = t;
+    s->kind = SLOT_JOB;
+    atomic_fetch_add(&ex->e->answered_jobs, 1);
+    atomic_store(&ex->has_jobs, true);
+    close_one(ex);
+    return true;
+}
+
+bool rbk_exchange_has_jobs(const rbk_exchange *ex)
+{
+    return atomic_load(&ex->has_jobs);
+}
+
+void rbk_exchange_written(rbk_exchange *ex, bool all)
+{
+    for (size_t i = 0; rbk_exchange_has_jobs(ex) && i < ex->doc->n; i++) {
+        rbk_ticket *t = ex->slots[i].ticket;
+        if (t == NULL)
+            continue;
+        ex->slots[i].ticket = NULL;
+        if (all)
+            rbk_ticket_move(t, RBK_EV_ANSWERED, RBK_OP_DONE);
+        else
+            rbk_ticket_park(t, rbk_engine_now(ex->e)); /* from there it goes to its callback */
+        rbk_store_push(ex->e->store, t);
+        atomic_fetch_sub(&ex->e->answered_jobs, 1);
+    }
 }
 
 void rbk_exchange_silent(rbk_exchange *ex, uint32_t item)
@@ -212,6 +269,7 @@ static void write_ack(rbk_exchange *ex, const rbk_rpc_item *it, const slot *s)
 {
     char job[RBK_ID_TEXT + 1];
     rbk_id_format(s->job, job);
+    ex->waited |= (it->svc.set & RBK_SVC_BIT(wait)) != 0;
     rbk_write_ack(&ex->out, (rbk_to){it->id, it->versioned}, it->svc.callback,
                   it->svc.receipt ? (rbk_str){job, RBK_ID_TEXT} : RBK_STR_NONE);
 }
@@ -232,7 +290,7 @@ static bool write_slot(rbk_exchange *ex, size_t i, bool first)
 {
     const rbk_rpc_item *it = &ex->doc->items[i];
     slot *s = &ex->slots[i];
-    if (s->kind == SLOT_ACK)
+    if (s->kind == SLOT_ACK || s->kind == SLOT_JOB)
         name_job(ex, s);
     if (s->kind == SLOT_SILENT || it->notification)
         return false;
@@ -240,6 +298,8 @@ static bool write_slot(rbk_exchange *ex, size_t i, bool first)
         rbk_buf_c(&ex->out, ',');
     if (s->kind == SLOT_TEXT)
         rbk_buf_str(&ex->out, rbk_buf_view(&s->text));
+    else if (s->kind == SLOT_JOB)
+        rbk_buf_str(&ex->out, s->ticket->job->response);
     else if (s->kind == SLOT_ACK)
         write_ack(ex, it, s);
     else
@@ -296,6 +356,8 @@ void rbk_exchange_reply(rbk_exchange *ex, rbk_reply *ret)
         ex->headers[n++] = (rbk_header){RBK_STR("Ringback-Job"), rbk_buf_view(&ex->jobs)};
     if (ret->status == 503)
         ex->headers[n++] = (rbk_header){RBK_STR("Retry-After"), RBK_STR("1")};
+    if (ex->waited)
+        ex->headers[n++] = (rbk_header){RBK_STR("Preference-Applied"), RBK_STR("respond-async")};
     ret->headers = ex->headers;
     ret->n_headers = n;
     ret->body = rbk_buf_view(&ex->out);

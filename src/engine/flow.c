@@ -26,6 +26,8 @@
 #include "engine/keys.h"
 #include "engine/runs.h"
 #include "engine/store_thread.h"
+#include "engine/waits.h"
+#include "engine/watch.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,7 +43,7 @@ enum {
 int rbk_flow_new(rbk_engine *e, rbk_flow **ret, rbk_error *err)
 {
     rbk_flow *f = calloc(1, sizeof *f);
-    if (f == NULL || (f->lanes = rbk_lanes_new()) == NULL ||
+    if (f == NULL || (f->lanes = rbk_lanes_new()) == NULL || (f->waits = rbk_waits_new()) == NULL ||
         (f->aging = rbk_aging_new(rbk_retry_end(&e->conf.retry, 0))) == NULL) {
         rbk_flow_free(f);
         return rbk_fail(err, RBK_E_NOMEM, "lanes");
@@ -57,6 +59,7 @@ void rbk_flow_free(rbk_flow *f)
         return;
     rbk_lanes_free(f->lanes);
     rbk_aging_free(f->aging);
+    rbk_waits_free(f->waits);
     for (rbk_node *n; (n = rbk_list_pop(&f->in_memory));)
         rbk_ticket_free((rbk_ticket *)(void *)n);
     free(f);
@@ -102,6 +105,11 @@ static void prepare_result(rbk_flow *f, rbk_ticket *t, rbk_wall_ms now)
 {
     t->job->due = ready_since(t->job);
     t->job->first_attempt = now;
+    t->waited = rbk_waits_has(f->waits, t->job->seq);
+    if (t->waited) { /* its answer is its delivery, most likely */
+        t->shelf = RBK_SHELF_JOB;
+        return;
+    }
     t->next_lane = rbk_lanes_enter(f->lanes, t->job->lane, rbk_job_bytes(t->job));
     t->shelf = t->next_lane ? RBK_SHELF_JOB : RBK_SHELF_WAIT;
 }
@@ -222,10 +230,14 @@ static void leave_to_store(rbk_flow *f, rbk_ticket *t)
     rbk_ticket_free(t);
 }
 
-/* It is done, and the job is the store's: the places that it took in memory are free. */
+/* It is done, and the job is the store's: the places that it took in memory are free, and its
+ * result, not being its turn, is nobody's answer. */
 static void settle_blocked(rbk_flow *f, rbk_ticket *t)
 {
     t->blocked = true;
+    if (t->waited)
+        rbk_waits_pass(f->waits, t->job->seq);
+    t->waited = false;
     if (t->next_lane)
         rbk_lanes_leave(f->lanes, t->next_lane, rbk_job_bytes(t->job));
     t->next_lane = NULL;
@@ -239,10 +251,11 @@ static void settle_put(rbk_flow *f, rbk_ticket *t)
     atomic_fetch_add(&e->accepted, 1);
     atomic_fetch_add(&e->stored, 1);
     atomic_fetch_sub(&e->arriving, 1);
-    rbk_exchange *ex = t->ex;
+    rbk_id id = {(uint64_t)t->job->seq, (uint64_t)t->job->rnd};
+    if (atomic_load(&e->refusing) || !rbk_waits_add(f->waits, t))
+        rbk_exchange_ack(t->ex, t->item, id);
+    rbk_exchange_unref(t->ex);
     t->ex = NULL;
-    rbk_exchange_ack(ex, t->item, t->job);
-    rbk_exchange_unref(ex);
     if (t->lane) {
         go_on(f, t);
         return;
@@ -257,7 +270,11 @@ static void settle_result(rbk_flow *f, rbk_ticket *t)
     t->run_slot = RBK_NO_SLOT;
     t->lane = t->next_lane;
     t->next_lane = NULL;
-    if (t->lane) {
+    if (t->waited) {
+        t->prepared = t->waited = false;
+        if (!rbk_waits_answer(f->waits, t))
+            go_on(f, t);
+    } else if (t->lane) {
         t->lane_bytes = rbk_job_bytes(t->job);
         go_on(f, t);
     } else {
@@ -288,6 +305,8 @@ static int verdict_of(const rbk_ticket *t)
 
 static void settle_ok(rbk_flow *f, rbk_ticket *t)
 {
+    if (t->op == RBK_OP_RESULT || t->op == RBK_OP_DONE || t->op == RBK_OP_DEAD)
+        rbk_watches_wake(f->e->watches, t->job->seq);
     if (t->op == RBK_OP_RESULT || t->op == RBK_OP_DONE || t->op == RBK_OP_RETRY)
         atomic_store_explicit(&f->e->moved_at, rbk_engine_now(f->e), memory_order_relaxed);
     switch (t->op) {
@@ -348,9 +367,12 @@ void rbk_flow_settle(rbk_flow *f, rbk_ticket *t, rbk_op_outcome outcome)
     }
     rbk_changing *waiting = rbk_changing_of(t);
     int verdict = verdict_of(t);
+    uint8_t state = t->job->state;
     t->waiter = NULL;
     settle_ok(f, t);
-    if (waiting)
+    if (waiting && verdict == 0)
+        rbk_changing_done(waiting, state);
+    else if (waiting)
         rbk_changing_tell(waiting, verdict);
 }
 
@@ -537,6 +559,11 @@ static int scan_some(rbk_flow *f, const rbk_store_ops *ops, rbk_store *st, rbk_w
     return 0;
 }
 
+void rbk_flow_answer(rbk_flow *f, bool all)
+{
+    rbk_waits_turn(f->waits, all);
+}
+
 int rbk_flow_turn(rbk_flow *f, const rbk_store_ops *ops, rbk_store *st, rbk_error *err)
 {
     rbk_wall_ms now = rbk_engine_now(f->e);
@@ -555,8 +582,9 @@ int64_t rbk_flow_wait_ms(const rbk_flow *f)
         return 0;
     rbk_mono_ms now = rbk_mono_now(), wake = rbk_pulls_wake(&f->pulls);
     int64_t pull = wake == INT64_MAX ? INT64_MAX : wake > now ? wake - now : 0;
-    int64_t wait = rbk_expiry_wait_ms(&f->expiry);
+    int64_t wait = rbk_expiry_wait_ms(&f->expiry), answer = rbk_waits_wait_ms(f->waits);
     wait = wait < pull ? wait : pull;
+    wait = wait < answer ? wait : answer;
     if (f->next_due == INT64_MAX)
         return wait;
     rbk_wall_ms due = f->next_due - rbk_engine_now(f->e);

@@ -28,6 +28,8 @@ typedef struct rbk_ticket {
     rbk_op_kind op; /* the change that the store is asked for */
     uint8_t from;   /* stored state that it starts from */
     rbk_shelf shelf;
+    bool waited;       /* RESULT: somebody waits for it; it takes no place in a lane */
+    bool divert;       /* RESULT: an error, and the job's callback is now the one for errors */
     bool waiting;      /* of an operator: only if the job is in the store alone */
     uint8_t tries;     /* the same: how often it was not where it had been read */
     bool prepared;     /* shelf and lane are chosen for `op` */

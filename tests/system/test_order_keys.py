@@ -130,6 +130,26 @@ def test_operators_in_the_middle(make_server, receiver):
         assert b"-32005" in posts[2].body and b"error" not in posts[3].body
 
 
+def test_wait_for_one_that_is_behind(make_server, receiver):
+    """Its result is no answer while the one before it is on its way; it is sent in its turn."""
+    server = make_server({"delivery.schedule": ",".join(["500ms"] * 32), "delivery.breaker": "0"})
+    receiver.on("/down", Answer(503))
+    with server.client() as c:
+        first = c.call("test.echo", {}, callback=receiver.url("/down"), key="a").jobs[0]
+        receiver.wait(1, "/down")
+        at = time.monotonic()
+        second = c.call("test.echo", {"n": 2}, callback=receiver.url("/a"), key="a", wait=25)
+        assert time.monotonic() - at < 20 and second.json["result"]["callback"]["status"] is True, second
+        assert receiver.at("/a") == []
+        receiver.on("/down", OK)
+        assert receiver.wait(1, "/a")[0].webhook_id == second.jobs[0]
+        third = c.call("test.echo", {"n": 3}, callback=receiver.url("/a"), key="a", wait=25)
+        assert third.json["result"] == {"n": 3}, "nobody is before it"
+        fourth = c.call("test.echo", {"n": 4}, callback=receiver.url("/a"), key="a").jobs[0]
+        assert [p.webhook_id for p in receiver.wait(2, "/a")] == [second.jobs[0], fourth]
+    assert {p.webhook_id for p in receiver.at("/down")} == {first}
+
+
 def test_deadline_of_one_that_is_held(make_server, receiver):
     server = make_server()
     admin = Admin(server)
