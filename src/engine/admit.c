@@ -145,8 +145,8 @@ static rbk_ticket *make_ticket(admission *a, uint32_t item, const rbk_rpc_item *
         .ray_id = it->svc.ray_id,
         .headers = headers.n ? rbk_buf_view(&headers) : RBK_STR_NONE,
         .idem_key = it->svc.idem_key,
-        .method_headers = told.n ? rbk_buf_view(&told) : RBK_STR_NONE,
         .order_key = it->svc.order_key,
+        .method_headers = told.n ? rbk_buf_view(&told) : RBK_STR_NONE,
     };
     rbk_job *job = rbk_job_copy(&view);
     rbk_ticket *t = job ? rbk_ticket_new(job) : NULL;

@@ -23,7 +23,6 @@
 #include "engine/courier.h"
 #include "engine/dedup.h"
 #include "engine/execute.h"
-#include "engine/expiry.h"
 #include "engine/keys.h"
 #include "engine/runs.h"
 #include "engine/store_thread.h"
@@ -209,6 +208,11 @@ static void go_on(rbk_flow *f, rbk_ticket *t)
         interrupted(f, t);
         return;
     }
+    if (t->job->state == RBK_JOB_HELD) { /* a death found it on its way to be answered */
+        rbk_ticket_park(t, ready_since(t->job));
+        rbk_store_push(f->e->store, t);
+        return;
+    }
     if (t->method == NULL)
         t->method = rbk_methods_find(f->e->conf.methods, t->job->method);
     if (t->method == NULL) {
@@ -221,18 +225,24 @@ static void go_on(rbk_flow *f, rbk_ticket *t)
     rbk_execute_job(f->e->execute, t);
 }
 
-/* One that is blocked comes back when the store releases it. */
+/* One that is blocked comes back when the store releases it, or for its deadline. */
 static void leave_to_store(rbk_flow *f, rbk_ticket *t)
 {
-    if (!t->blocked)
+    if (t->blocked)
+        rbk_expiry_note(&f->expiry, t->job);
+    else
         rbk_flow_wait_in_store(f, t->job);
     rbk_ticket_free(t);
 }
 
-/* It is done, and the job is the store's: the places that it took in memory are free. */
+/* It is done, and the job is the store's: the places that it took in memory are free, and its
+ * result, not being its turn, is nobody's answer. */
 static void settle_blocked(rbk_flow *f, rbk_ticket *t)
 {
     t->blocked = true;
+    if (t->waited)
+        rbk_waits_pass(f->waits, t->job->seq);
+    t->waited = false;
     if (t->next_lane)
         rbk_lanes_leave(f->lanes, t->next_lane, rbk_job_bytes(t->job));
     t->next_lane = NULL;
