@@ -25,6 +25,18 @@ extern "C" {
 
 typedef struct rbk_store rbk_store; /* a backend's own */
 
+/* Order keys. Jobs of one key go one behind the other, in the order of their PUTs: one may run when
+ * all before it have their results, and is sent when all before it have ended (on the dead or done
+ * shelf, or gone). The store keeps that by itself, each step in the transaction that makes it true:
+ *   - PUT, while a job before it has no result: the job stands on the wait shelf as HELD, in the lane
+ *     that is its key.
+ *   - RESULT, while a job before it has not ended: it stands on the wait shelf in that lane, with
+ *     first_attempt 0. The outcome of both is BLOCKED: all is stored, and the job is the store's.
+ *   - RESULT, or an end: the next that may run becomes QUEUED, the next that may be sent gets
+ *     `now` for its first_attempt; each stands on the wait shelf in the lane that it was given,
+ *     and rbk_store_conf.released is told.
+ * Lanes that begin with "key:" are never claimed. A job that is redriven has no place in the order. */
+
 #define RBK_JOB_VERSIONED 1u    /* the request carried "jsonrpc":"2.0" */
 #define RBK_JOB_NOTIFICATION 2u /* no id: nothing is delivered */
 
@@ -90,19 +102,23 @@ typedef enum rbk_op_kind {
     RBK_OP_DEAD,    /* to the dead shelf, with attempts, last_status and reason */
     RBK_OP_REDRIVE, /* from the dead or done shelf, state `from`, to the wait shelf as DUE with
                        lane and due, and with `callback` where the job has one; attempts,
-                       last_status and reason begin anew, first_attempt is `now`. Done before,
-                       where the job is DUE, without attempts, and has these values */
-    RBK_OP_PURGE    /* a job of the dead or done shelf, state `from`, goes for good; OK also when
+                       last_status and reason begin anew, first_attempt is `now`. With `waiting`
+                       the stored first_attempt must be the job's: no other redrive came
+                       between. Done before, where the job is DUE, without attempts, and has
+                       these values */
+    RBK_OP_PURGE,   /* a job of the dead or done shelf, state `from`, goes for good; OK also when
                        it is gone */
+    RBK_OP_STATE    /* `state` is new, nothing else: the job stays on its shelf */
 } rbk_op_kind;
 
 typedef enum rbk_op_outcome {
     RBK_OUTCOME_NONE = 0,
     RBK_OUTCOME_OK,        /* done; also when it had been done before (idempotent) */
-    RBK_OUTCOME_DUPLICATE, /* PUT: another job has its idempotency key */
+    RBK_OUTCOME_DUPLICATE, /* PUT: another job has its idempotency key; nothing is stored */
     RBK_OUTCOME_STALE,     /* the job is not there, or not in state `from` */
     RBK_OUTCOME_TOO_BIG,   /* the backend cannot hold it */
-    RBK_OUTCOME_BLOCKED,   /* an order key's predecessor is not through */
+    RBK_OUTCOME_BLOCKED,   /* an order key's predecessor is not through. PUT, RESULT: done, and the job
+                              stands on the wait shelf until it is. PARK: nothing is done */
     RBK_OUTCOME_IN_MEMORY  /* `waiting` was asked for, and the job stands on the job shelf */
 } rbk_op_outcome;
 
@@ -120,6 +136,17 @@ typedef struct rbk_attempt_note {
 
 enum { RBK_ATTEMPTS_KEPT = 32 };
 
+/* What keeps a PUT from making a second job under its caller's idempotency key (job->caller,
+ * job->idem_key). A key is taken until `until` of the job that took it, and as long as that job
+ * is pending; then it is free again, whether the store still has a row of it or not. */
+typedef struct rbk_idem {
+    rbk_wall_ms until;
+    uint8_t print[32]; /* of the request: tells it from another one under the same key */
+    /* DUPLICATE: what the backend has found. */
+    int64_t seq, rnd; /* the job that has the key */
+    bool same;        /* and was made by a request with the same `print` */
+} rbk_idem;
+
 /* One change of one job: the row of job->seq, expected in stored state `from`,
  * takes those of job's values that its kind names as new (the job may lack others, so
  * they are kept as stored) and stands on `shelf`. The backend writes `outcome` alone; the
@@ -135,6 +162,8 @@ typedef struct rbk_store_op {
                       * the row shows is somebody else's doing, and counts for him */
     rbk_wall_ms now; /* DONE, DEAD: since when it is ended; REDRIVE: since when it is to be sent */
     rbk_attempt_note note; /* RETRY, DEAD: the attempt that failed */
+    rbk_str key;    /* PUT: the lane "key:…" of its order key; absent: it has none, whatever it says */
+    rbk_idem *idem; /* PUT: the key that the job takes; NULL: it has none, whatever it says */
     rbk_op_outcome outcome;
     rbk_job *job;
 } rbk_store_op;
@@ -144,6 +173,9 @@ typedef struct rbk_store_conf {
     int64_t page_cache; /* bytes that the backend may use for caching; 0: its default */
     /* A place for lines that the operator must see; may be NULL. */
     void (*warn)(void *user, const char *line);
+    /* Within apply(): a job of the wait shelf that waited for another one stands in this lane, or
+     * will when the transaction is through. Must not call the store. May be NULL. */
+    void (*released)(void *user, rbk_str lane);
     void *user;
 } rbk_store_conf;
 
@@ -173,6 +205,8 @@ typedef struct rbk_job_filter {
 typedef struct rbk_store_keep {
     int64_t done_ms, dead_ms; /* since they ended */
     int64_t done_bytes;       /* of all of the done shelf, requests and responses */
+    int64_t idem_ms;          /* how long the key of a pending job is let alone before it is
+                                 looked at again */
 } rbk_store_keep;
 
 /* A lane with waiting jobs, and when the first of them is due. */
@@ -182,6 +216,17 @@ typedef struct rbk_lane_due {
 } rbk_lane_due;
 
 enum { RBK_LANE_MAX = 319 };
+
+/* A look for old jobs in a lane, and what came of it. */
+typedef struct rbk_aged {
+    rbk_str lane;
+    rbk_wall_ms before; /* whose first_attempt is not later than this is old */
+    size_t look;        /* jobs to look at, at most */
+    rbk_wall_ms at_due; /* from behind this job on; then: the last one that was looked at */
+    int64_t at_seq;
+    rbk_job *jobs;      /* then: the old ones, a chain by `next`, the caller's to free */
+    rbk_wall_ms oldest; /* then: the earliest first_attempt of the others; INT64_MAX: none */
+} rbk_aged;
 
 typedef struct rbk_store_ops {
     uint32_t abi;       /* RBK_STORE_ABI that this backend was compiled against */
@@ -219,6 +264,13 @@ typedef struct rbk_store_ops {
     int (*expired)(rbk_store *st, rbk_wall_ms now, size_t max, rbk_job **ret_jobs,
                    rbk_wall_ms *ret_next, rbk_error *err);
 
+    /* MUST. Look at up to `look` jobs of a lane on the wait shelf, due or not, in the order of
+     * claim() (by due, then seq), from behind (at_due, at_seq). The DUE ones whose
+     * first_attempt is not 0 and not later than `before` are `jobs`, in that order, with
+     * seq, rnd, state, attempts, last_status, first_attempt and reason alone. Nothing is changed.
+     * Returns how many were looked at; fewer than `look`: the lane has no more. */
+    int (*aged)(rbk_store *st, rbk_aged *a, rbk_error *err);
+
     /* MUST. Up to `max` lanes with waiting jobs, in byte order behind `after` (empty:
      * from the first), each with its earliest due. Returns how many. */
     int (*lanes)(rbk_store *st, rbk_str after, size_t max, rbk_lane_due *ret, rbk_error *err);
@@ -249,8 +301,9 @@ typedef struct rbk_store_ops {
     int (*attempts)(rbk_store *st, int64_t seq, size_t max, rbk_attempt_note *ret, rbk_error *err);
 
     /* MUST. Remove up to `max` jobs of the dead and done shelves that need not be kept any longer
-     * at `now`, those that ended first before others. Returns how many; fewer than `max`: that
-     * was all. In a transaction of its own, that needs no sync. */
+     * at `now`, those that ended first before others, and idempotency keys that are free again.
+     * Returns how many were looked at; fewer than `max`: that was all. In a transaction of its
+     * own, that needs no sync. */
     int (*sweep)(rbk_store *st, const rbk_store_keep *keep, rbk_wall_ms now, size_t max,
                  rbk_error *err);
 

@@ -28,7 +28,10 @@ static rbk_call *new_call(rbk_engine *e, const rbk_method_entry *method)
     atomic_fetch_add_explicit(&e->refs, 1, memory_order_relaxed);
     c->method = method;
     c->run = 1;
-    c->timeout_ms = method->timeout_ms ? method->timeout_ms : e->conf.method_ms;
+    int64_t ms = atomic_load_explicit(&method->timeout_ms, memory_order_relaxed);
+    c->timeout_ms = ms ? ms : e->conf.method_ms;
+    c->pool = method->index;
+    c->once = atomic_load_explicit(&method->once, memory_order_relaxed);
     atomic_init(&c->holders, 1);
     atomic_init(&c->refs, 1);
     atomic_init(&c->state, OPEN);
@@ -120,9 +123,12 @@ void rbk_call_unref(rbk_call *c)
 {
     if (c == NULL || atomic_fetch_sub_explicit(&c->holders, 1, memory_order_acq_rel) != 1)
         return;
-    /* Nobody can answer any more. */
-    if (atomic_load(&c->state) == OPEN && rbk_call_fail(c, RBK_E_INTERNAL))
+    /* Nobody can answer any more. Where nobody waits either, letting go is right. */
+    bool gone = rbk_call_cancelled(c);
+    if (atomic_load(&c->state) == OPEN && rbk_call_fail(c, RBK_E_INTERNAL) && !gone)
         log_fault(c, "it let go of the call without an answer");
+    if (c->counted)
+        rbk_execute_left(c->e->execute, c->pool);
     rbk_call_release(c);
 }
 
@@ -137,6 +143,8 @@ void rbk_call_release(rbk_call *c)
         return;
     rbk_call_params_free(c);
     rbk_json_free(c->json);
+    rbk_buf_free(&c->headers);
+    rbk_handler_unref(c->handler);
     rbk_job_free(c->request);
     rbk_exchange_unref(c->ex);
     rbk_engine_unref(c->e);
@@ -204,7 +212,10 @@ static void give_to_store(rbk_engine *e, rbk_ticket *t, const rbk_method_entry *
         end_silent(t, t->waiter != NULL);
     } else if (text->err || text->p == NULL) {
         rbk_buf_free(text);
-        park_to_run_again(e, t, method);
+        if (t->marked)
+            t->op = RBK_OP_STATE; /* as it is: the next start answers that it was interrupted */
+        else
+            park_to_run_again(e, t, method);
     } else {
         rbk_ticket_move(t, t->waiter ? RBK_EV_CANCEL : r->why, RBK_OP_RESULT);
         if (r->failed)
@@ -293,6 +304,27 @@ void rbk_call_drop(rbk_call *c)
     }
 }
 
+rbk_call *rbk_call_of(rbk_waiter *begin)
+{
+    return (rbk_call *)(void *)((char *)begin - offsetof(rbk_call, begin));
+}
+
+static void on_lost(rbk_waiter *begin)
+{
+    rbk_call *c = rbk_call_of(begin);
+    c->ticket = NULL;
+    rbk_call_drop(c);
+    rbk_call_unref(c);
+}
+
+void rbk_call_mark(rbk_call *c)
+{
+    c->begin.dropped = on_lost;
+    c->ticket->begins = &c->begin;
+    c->ticket->op = RBK_OP_STATE;
+    rbk_store_push(c->e->store, c->ticket);
+}
+
 bool rbk_call_cut(rbk_call *c)
 {
     if (c->ex)
@@ -307,6 +339,10 @@ bool rbk_call_cut(rbk_call *c)
 
 void rbk_call_postpone(rbk_call *c)
 {
+    if (c->started) {
+        rbk_call_fail(c, RBK_E_INTERRUPTED);
+        return;
+    }
     if (!take_answer(c, ANSWERED))
         return;
     rbk_ticket *t = c->ticket;
@@ -363,7 +399,9 @@ rbk_str rbk_call_id(const rbk_call *c)
 
 rbk_str rbk_call_headers(const rbk_call *c)
 {
-    return c->request ? c->request->method_headers : RBK_STR_NONE;
+    if (c->request)
+        return c->request->method_headers;
+    return c->headers.n ? rbk_buf_view(&c->headers) : RBK_STR_NONE;
 }
 
 rbk_wall_ms rbk_call_deadline(const rbk_call *c)
@@ -373,7 +411,7 @@ rbk_wall_ms rbk_call_deadline(const rbk_call *c)
 
 bool rbk_call_repeatable(const rbk_call *c)
 {
-    return c->request != NULL;
+    return c->request != NULL && !c->once;
 }
 
 unsigned rbk_call_run(const rbk_call *c)

@@ -14,13 +14,19 @@
 struct rbk_call {
     rbk_node node; /* first: a place in execute's queues */
     rbk_engine *e;
-    const rbk_method_entry *method;
+    const rbk_method_entry *method; /* until the stop */
+    rbk_handler *handler;           /* what runs it, from then on; a reference */
+    size_t pool;                    /* the method's index */
+    bool counted;                   /* it has a place among the pool's calls under way */
+    rbk_waiter begin;               /* it waits for the store to know that it runs */
+    bool once, started;             /* at-most-once; the store knows that it runs */
     atomic_uint holders; /* who may answer; all of them together are one of `refs` */
     atomic_uint refs;    /* of the memory */
     atomic_int state; /* OPEN, ANSWERED, EXPIRED */
     rbk_str name, params;
     rbk_exchange *ex; /* a synchronous call: a reference */
     uint32_t item;
+    rbk_buf headers;  /* the same: that its method is told */
     rbk_job *request;  /* a job: the call's own, the method may read it until the end */
     rbk_ticket *ticket; /* a job: given on with the answer; its job has no params */
     unsigned run;
@@ -60,6 +66,10 @@ void rbk_call_drop(rbk_call *c);
  * it may have done its work; a job stays as the store has it and runs again. That is no
  * death: the row in the table of running methods goes. False when there was an answer. */
 bool rbk_call_cut(rbk_call *c);
+/* The store is asked to know that the job runs: the ticket goes there. When it does not, the
+ * call is let go of, and the job stays as the store has it. */
+void rbk_call_mark(rbk_call *c);
+rbk_call *rbk_call_of(rbk_waiter *begin);
 /* The job cannot run now: it waits in the store and comes back in a while. */
 void rbk_call_postpone(rbk_call *c);
 

@@ -108,9 +108,8 @@ bool rbk_engine_free(rbk_engine *e)
     e->names = NULL;
     if (e->stuck)
         return false;
-    rbk_reaper_free(e->reaper);
-    rbk_execute_free(e->execute);
     rbk_store_thread_free(e->store);
+    rbk_reaper_free(e->reaper);
     rbk_couriers_free(e->couriers);
     rbk_runs_close(e->runs);
     rbk_engine_unref(e);
@@ -121,6 +120,7 @@ void rbk_engine_unref(rbk_engine *e)
 {
     if (atomic_fetch_sub(&e->refs, 1) != 1)
         return;
+    rbk_execute_free(e->execute);
     rbk_sign_keys_unref(e->keys);
     rbk_netpolicy_unref(e->policy);
     pthread_mutex_destroy(&e->keys_lock);
@@ -154,7 +154,7 @@ void rbk_engine_stats(const rbk_engine *e, rbk_stats *ret)
         .attempts = atomic_load(&e->attempts),
         .late = atomic_load(&e->late),
         .sync_calls = atomic_load(&e->sync_calls),
-        .pending = atomic_load(&e->pending),
+        .pending = rbk_engine_pending(e),
         .in_memory = atomic_load(&e->in_memory),
     };
 }

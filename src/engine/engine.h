@@ -26,20 +26,22 @@ typedef struct rbk_engine_conf {
     size_t max_body, max_result;
     const char *store_dsn;
     int64_t max_pending, max_pending_bytes, min_free;
+    int64_t dedup_ms;    /* how long an idempotency key is kept at least */
     rbk_store_keep keep; /* of ended jobs; done_ms or done_bytes 0: delivered ones go at once */
     size_t method_threads;
-    int64_t method_ms, max_timeout_ms;
+    int64_t method_ms, max_timeout_ms, missing_ms;
     uint32_t max_runs;
     rbk_retry_conf retry;
     int64_t connect_ms, delivery_ms;
     size_t in_flight, per_receiver, per_address, couriers;
     unsigned held; /* most connections of all transports; 0: no bound */
+    unsigned dial_sockets; /* most that one attempt holds while it connects; 0: no bound */
     unsigned breaker; /* failures in a row that pause a receiver; 0: none do */
     rbk_str forward_headers; /* comma-separated names */
     rbk_tls_client_conf tls;
     const char *name_servers;    /* "127.0.0.1:5353,…"; NULL: the system's */
     struct sockaddr_storage proxy; /* that deliveries go through; AF_UNSPEC: none */
-    const rbk_methods *methods;  /* the caller's, outlive the engine */
+    rbk_methods *methods;        /* the caller's, outlive the engine */
     const rbk_log *log;          /* the same */
 } rbk_engine_conf;
 

@@ -21,7 +21,9 @@ enum { SYNC_WAITING_MAX = 65536 };
 
 typedef struct pool {
     rbk_list sync, jobs;
-    size_t running;
+    rbk_list started; /* jobs that the store has as RUNNING: they have their place already */
+    size_t running;   /* threads in it */
+    size_t under_way; /* calls that have begun and that somebody holds */
 } pool;
 
 struct rbk_execute {
@@ -46,10 +48,8 @@ int rbk_execute_new(rbk_engine *e, rbk_execute **ret, rbk_error *err)
         goto nomem;
     x->e = e;
     x->n_threads = e->conf.method_threads;
-    x->n_pools = rbk_methods_count(e->conf.methods);
-    x->pools = calloc(x->n_pools + 1, sizeof *x->pools);
     x->threads = calloc(x->n_threads, sizeof *x->threads);
-    if (x->pools == NULL || x->threads == NULL)
+    if (x->threads == NULL)
         goto nomem;
     pthread_mutex_init(&x->lock, NULL);
     pthread_cond_init(&x->work, NULL);
@@ -61,10 +61,6 @@ int rbk_execute_new(rbk_engine *e, rbk_execute **ret, rbk_error *err)
     *ret = x;
     return 0;
 nomem:
-    if (x) {
-        free(x->pools);
-        free(x->threads);
-    }
     free(x);
     return rbk_fail(err, RBK_E_NOMEM, "method threads");
 }
@@ -83,15 +79,36 @@ static bool may_start(const rbk_execute *x, const pool *p, bool job)
     return free_threads > reserve && p->running < free_threads - reserve;
 }
 
+/* Nor more calls under way than its method allows; jobs leave an eighth to synchronous calls. */
+static bool has_place(const pool *p, const rbk_call *c)
+{
+    size_t limit = atomic_load_explicit(&c->method->concurrency, memory_order_relaxed);
+    return limit == 0 || p->under_way < limit - (c->request ? limit / 8 : 0);
+}
+
+/* The pool's list that is next, or NULL. */
+static rbk_list *list_of(const rbk_execute *x, pool *p, bool job)
+{
+    rbk_list *l = job ? &p->jobs : &p->sync;
+    if (!may_start(x, p, job))
+        return NULL;
+    if (job && p->started.head)
+        return &p->started;
+    return l->head && has_place(p, (const rbk_call *)(const void *)l->head) ? l : NULL;
+}
+
 static rbk_call *pick_of(rbk_execute *x, bool job)
 {
     for (size_t i = 0; i < x->n_pools; i++) {
         size_t at = (x->turn[job] + i) % x->n_pools;
         pool *p = &x->pools[at];
-        rbk_list *l = job ? &p->jobs : &p->sync;
-        if (l->head == NULL || !may_start(x, p, job))
+        rbk_list *l = list_of(x, p, job);
+        if (l == NULL)
             continue;
+        rbk_call *c = (rbk_call *)(void *)rbk_list_pop(l);
         x->turn[job] = at + 1;
+        p->under_way += !c->counted;
+        c->counted = true;
         p->running++;
         x->busy++;
         if (job) {
@@ -100,7 +117,7 @@ static rbk_call *pick_of(rbk_execute *x, bool job)
         } else {
             x->sync_waiting--;
         }
-        return (rbk_call *)(void *)rbk_list_pop(l);
+        return c;
     }
     return NULL;
 }
@@ -121,22 +138,81 @@ static void wake_one(rbk_execute *x)
     pthread_cond_signal(&x->work);
 }
 
+static void let_go(rbk_call *c)
+{
+    rbk_call_drop(c);
+    rbk_call_unref(c);
+}
+
 /* --- A call's run ----------------------------------------------------------------- */
+
+/* It has not begun after all: the next start runs it. */
+static void unmark(rbk_execute *x, rbk_call *c)
+{
+    rbk_ticket *t = c->ticket;
+    c->ticket = NULL;
+    rbk_ticket_move(t, RBK_EV_LEASE_LOST, RBK_OP_STATE);
+    rbk_store_push(x->e->store, t);
+    let_go(c);
+}
+
+void rbk_execute_started(rbk_execute *x, rbk_call *c)
+{
+    rbk_ticket *t = c->ticket;
+    t->marked = true;
+    t->op = RBK_OP_RESULT;
+    t->from = RBK_JOB_RUNNING;
+    c->started = true;
+    pthread_mutex_lock(&x->lock);
+    bool late = x->stopping;
+    if (!late) {
+        rbk_list_push(&x->pools[c->pool].started, &c->node);
+        x->jobs_waiting++;
+        if (!x->draining)
+            wake_one(x);
+    }
+    pthread_mutex_unlock(&x->lock);
+    if (late)
+        unmark(x, c);
+}
+
+void rbk_execute_left(rbk_execute *x, size_t at)
+{
+    pthread_mutex_lock(&x->lock);
+    pool *p = &x->pools[at];
+    p->under_way--;
+    if (p->sync.head || p->jobs.head)
+        wake_one(x);
+    pthread_mutex_unlock(&x->lock);
+}
 
 /* A job gets its row in the table of running methods, and its time-out. */
 static void run_call(rbk_execute *x, rbk_call *c)
 {
-    const rbk_method_entry *m = c->method;
     bool late = c->awaited && !rbk_reaper_disarm(x->e->reaper, c);
+    c->awaited = false;
     if (late || (c->request && !rbk_call_in_time(c))) {
         rbk_call_expire(c);
+        rbk_call_unref(c);
+        return;
+    }
+    if (c->request && c->once && !c->started) {
+        rbk_call_mark(c);
+        return;
+    }
+    c->handler = rbk_methods_handler(x->e->conf.methods, c->name);
+    if (c->handler == NULL) { /* its rule went a moment ago */
+        if (c->request)
+            rbk_call_postpone(c);
+        else
+            rbk_call_fail(c, RBK_E_METHOD);
     } else if (c->request) {
         c->ticket->run_slot = rbk_runs_start(x->e->runs, c->request, c->run);
         if (rbk_reaper_arm(x->e->reaper, c) < 0)
             rbk_call_postpone(c);
     }
     if (!rbk_call_cancelled(c))
-        m->fn(c, m->user);
+        c->handler->fn(c, c->handler->user);
     rbk_call_unref(c);
 }
 
@@ -157,12 +233,12 @@ static void *run_thread(void *arg)
         }
         if (x->sync_waiting || (x->jobs_waiting && !x->draining))
             wake_one(x);
-        pool *p = &x->pools[c->method->index];
+        size_t at = c->pool;
         bool job = c->request != NULL;
         pthread_mutex_unlock(&x->lock);
         run_call(x, c);
         pthread_mutex_lock(&x->lock);
-        p->running--;
+        x->pools[at].running--;
         x->busy--;
         x->running_jobs -= job;
     }
@@ -194,17 +270,25 @@ int rbk_execute_start(rbk_execute *x, rbk_error *err)
 
 /* --- In ---------------------------------------------------------------------------- */
 
-static void let_go(rbk_call *c)
+/* With the lock held: the pools up to this one are there. False: memory is out. */
+static bool make_pools(rbk_execute *x, size_t at)
 {
-    rbk_call_drop(c);
-    rbk_call_unref(c);
+    if (at < x->n_pools)
+        return true;
+    pool *pools = realloc(x->pools, (at + 1) * sizeof *pools);
+    if (pools == NULL)
+        return false;
+    memset(pools + x->n_pools, 0, (at + 1 - x->n_pools) * sizeof *pools);
+    x->pools = pools;
+    x->n_pools = at + 1;
+    return true;
 }
 
 void rbk_execute_sync(rbk_execute *x, rbk_call *c)
 {
     atomic_fetch_add_explicit(&x->e->sync_calls, 1, memory_order_relaxed);
     if (c->method->flags & RBK_METHOD_INLINE) {
-        c->method->fn(c, c->method->user);
+        c->method->own->fn(c, c->method->own->user);
         /* It will answer later. Whether it just did is asked again once it is armed. */
         if (!rbk_call_cancelled(c) && rbk_reaper_arm(x->e->reaper, c) < 0)
             rbk_call_cut(c);
@@ -219,9 +303,9 @@ void rbk_execute_sync(rbk_execute *x, rbk_call *c)
         return;
     }
     pthread_mutex_lock(&x->lock);
-    bool full = x->sync_waiting >= SYNC_WAITING_MAX || x->stopping;
+    bool full = x->sync_waiting >= SYNC_WAITING_MAX || x->stopping || !make_pools(x, c->pool);
     if (!full) {
-        rbk_list_push(&x->pools[c->method->index].sync, &c->node);
+        rbk_list_push(&x->pools[c->pool].sync, &c->node);
         x->sync_waiting++;
         wake_one(x);
     }
@@ -281,16 +365,20 @@ void rbk_execute_job(rbk_execute *x, rbk_ticket *t)
     if (until)
         rbk_reaper_await(x->e->reaper, c, left); /* if not, it is late when a thread has it */
     pthread_mutex_lock(&x->lock);
-    bool late = x->stopping;
-    if (!late) {
-        rbk_list_push(&x->pools[c->method->index].jobs, &c->node);
+    bool late = x->stopping, room = make_pools(x, c->pool);
+    if (!late && room) {
+        rbk_list_push(&x->pools[c->pool].jobs, &c->node);
         x->jobs_waiting++;
         if (!x->draining)
             wake_one(x);
     }
     pthread_mutex_unlock(&x->lock);
-    if (late)
+    if (late) {
         let_go(c); /* the store has it as QUEUED */
+    } else if (!room) {
+        rbk_call_postpone(c);
+        rbk_call_unref(c);
+    }
 }
 
 /* --- Cancel ------------------------------------------------------------------------- */
@@ -429,11 +517,17 @@ static void drop_waiting(rbk_execute *x)
     for (size_t i = 0; i < x->n_pools; i++) {
         rbk_list_join(&all, &x->pools[i].sync);
         rbk_list_join(&all, &x->pools[i].jobs);
+        rbk_list_join(&all, &x->pools[i].started);
     }
     x->sync_waiting = x->jobs_waiting = 0;
     pthread_mutex_unlock(&x->lock);
-    for (rbk_node *n; (n = rbk_list_pop(&all));)
-        let_go((rbk_call *)(void *)n);
+    for (rbk_node *n; (n = rbk_list_pop(&all));) {
+        rbk_call *c = (rbk_call *)(void *)n;
+        if (c->started)
+            unmark(x, c);
+        else
+            let_go(c);
+    }
 }
 
 size_t rbk_execute_stop(rbk_execute *x)

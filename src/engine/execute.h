@@ -3,7 +3,8 @@
  *
  * Method threads run methods. Each method is a pool: its calls share the threads with
  * the others round robin, synchronous calls before jobs, and no pool takes a thread when
- * it has as many as are free. */
+ * it has as many as are free. A pool with a limit has no more calls under way than that,
+ * whether they hold a thread or will answer later. */
 #ifndef RBK_ENGINE_EXECUTE_H
 #define RBK_ENGINE_EXECUTE_H
 
@@ -15,6 +16,11 @@ int rbk_execute_start(rbk_execute *x, rbk_error *err);
 /* Run a synchronous call; takes the reference. On a front loop with RBK_METHOD_INLINE it
  * runs before this returns. Too many waiting: it is answered -32009. Any thread. */
 void rbk_execute_sync(rbk_execute *x, rbk_call *call);
+
+/* The store has the job of this call as RUNNING: it begins. Store thread. */
+void rbk_execute_started(rbk_execute *x, rbk_call *call);
+/* Nobody holds a call of the pool any more that was under way. Any thread, also after the stop. */
+void rbk_execute_left(rbk_execute *x, size_t pool);
 
 /* Run a job that is QUEUED in the store; takes the ticket. Store thread. */
 void rbk_execute_job(rbk_execute *x, rbk_ticket *t);
@@ -35,7 +41,7 @@ void rbk_execute_cancel(rbk_execute *x, rbk_list *changes);
 rbk_wall_ms rbk_execute_oldest(rbk_execute *x);
 /* End the threads. Threads stuck in a method are left behind: returns how many. */
 size_t rbk_execute_stop(rbk_execute *x);
-/* Only when rbk_execute_stop() returned 0. */
+/* After rbk_execute_stop() returned 0, when no call is left. */
 void rbk_execute_free(rbk_execute *x);
 
 #endif

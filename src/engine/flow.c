@@ -22,6 +22,7 @@
 #include "engine/call.h"
 #include "engine/change.h"
 #include "engine/courier.h"
+#include "engine/dedup.h"
 #include "engine/execute.h"
 #include "engine/expiry.h"
 #include "engine/lanes.h"
@@ -40,7 +41,6 @@ enum {
     SCAN_EVERY_MS = 20,
     OVERFLOW_MS = 200,         /* the same while more lanes have work than are remembered */
     MISSING_AGAIN_MS = 30000,  /* how often a job asks again for a method that is gone */
-    MISSING_MS = 24 * 3600000, /* and for how long */
 };
 
 struct rbk_flow {
@@ -53,6 +53,7 @@ struct rbk_flow {
     rbk_expiry expiry;
     rbk_waits *waits;
     rbk_pulls pulls;
+    rbk_aging *aging;
     rbk_list in_memory; /* changes of jobs that are not in the store alone */
     rbk_lane_due found[SCAN_LANES];
     char after[RBK_LANE_MAX + 1]; /* the last lane that the scan saw */
@@ -61,7 +62,8 @@ struct rbk_flow {
 int rbk_flow_new(rbk_engine *e, rbk_flow **ret, rbk_error *err)
 {
     rbk_flow *f = calloc(1, sizeof *f);
-    if (f == NULL || (f->lanes = rbk_lanes_new()) == NULL || (f->waits = rbk_waits_new()) == NULL) {
+    if (f == NULL || (f->lanes = rbk_lanes_new()) == NULL || (f->waits = rbk_waits_new()) == NULL ||
+        (f->aging = rbk_aging_new(rbk_retry_end(&e->conf.retry, 0))) == NULL) {
         rbk_flow_free(f);
         return rbk_fail(err, RBK_E_NOMEM, "lanes");
     }
@@ -75,6 +77,7 @@ void rbk_flow_free(rbk_flow *f)
     if (f == NULL)
         return;
     rbk_lanes_free(f->lanes);
+    rbk_aging_free(f->aging);
     rbk_waits_free(f->waits);
     for (rbk_node *n; (n = rbk_list_pop(&f->in_memory));)
         rbk_ticket_free((rbk_ticket *)(void *)n);
@@ -177,10 +180,31 @@ static void wait_for_method(rbk_flow *f, rbk_ticket *t)
 {
     rbk_wall_ms now = rbk_engine_now(f->e);
     rbk_event(RBK_LOG(f->e), RBK_WARN, "job.method_missing", RBK_FS("method", t->job->method));
-    if (now - t->job->created > MISSING_MS && rbk_job_answer_fault(f->e, t, RBK_E_METHOD) == 0)
+    if (now - t->job->created > f->e->conf.missing_ms && rbk_job_answer_fault(f->e, t, RBK_E_METHOD) == 0)
         return;
     rbk_ticket_park(t, now + MISSING_AGAIN_MS);
     rbk_store_push(f->e->store, t);
+}
+
+/* A death cut its run off, and its method must not run again. Without memory for the answer it
+ * waits for the next start. */
+static void interrupted(rbk_flow *f, rbk_ticket *t)
+{
+    t->marked = true;
+    if (rbk_job_answer_fault(f->e, t, RBK_E_INTERRUPTED) < 0)
+        forget(f, t);
+}
+
+/* The store has it as RUNNING, or no more. */
+static void settle_state(rbk_flow *f, rbk_ticket *t)
+{
+    rbk_waiter *begins = t->begins;
+    t->begins = NULL;
+    t->prepared = false;
+    if (begins)
+        rbk_execute_started(f->e->execute, rbk_call_of(begins));
+    else
+        forget(f, t);
 }
 
 /* A job in memory goes to its next step. */
@@ -191,18 +215,27 @@ static void go_on(rbk_flow *f, rbk_ticket *t)
         rbk_couriers_send(f->e->couriers, t);
         return;
     }
+    if (t->job->state == RBK_JOB_RUNNING) {
+        interrupted(f, t);
+        return;
+    }
     if (t->method == NULL)
         t->method = rbk_methods_find(f->e->conf.methods, t->job->method);
-    if (t->method == NULL)
+    if (t->method == NULL) {
         wait_for_method(f, t);
-    else
-        rbk_execute_job(f->e->execute, t);
+        return;
+    }
+    if (t->lane)
+        rbk_lanes_widen(f->lanes, t->lane, atomic_load(&t->method->concurrency));
+    rbk_execute_job(f->e->execute, t);
 }
 
 static void settle_put(rbk_flow *f, rbk_ticket *t)
 {
     rbk_engine *e = f->e;
     atomic_fetch_add(&e->accepted, 1);
+    atomic_fetch_add(&e->stored, 1);
+    atomic_fetch_sub(&e->arriving, 1);
     rbk_id id = {(uint64_t)t->job->seq, (uint64_t)t->job->rnd};
     if (atomic_load(&e->refusing) || !rbk_waits_add(f->waits, t))
         rbk_exchange_ack(t->ex, t->item, id);
@@ -239,7 +272,7 @@ static void settle_result(rbk_flow *f, rbk_ticket *t)
 static void settle_end(rbk_flow *f, rbk_ticket *t)
 {
     rbk_engine *e = f->e;
-    atomic_fetch_sub(&e->pending, 1);
+    atomic_fetch_sub(&e->stored, 1);
     if (t->op == RBK_OP_DEAD)
         atomic_fetch_add(&e->dead, 1);
     else if (t->job->state == RBK_JOB_CANCELLED)
@@ -258,7 +291,7 @@ static void settle_change(rbk_flow *f, rbk_ticket *t)
     switch (t->op) {
     case RBK_OP_REDRIVE:
     case RBK_OP_PARK:
-        atomic_fetch_add(&e->pending, t->op == RBK_OP_REDRIVE);
+        atomic_fetch_add(&e->stored, t->op == RBK_OP_REDRIVE);
         wait_in_store(f, t->job);
         rbk_couriers_hurry(e->couriers, t->job->lane);
         break;
@@ -266,7 +299,7 @@ static void settle_change(rbk_flow *f, rbk_ticket *t)
         wait_in_store(f, t->job);
         break;
     case RBK_OP_DONE:
-        atomic_fetch_sub(&e->pending, 1);
+        atomic_fetch_sub(&e->stored, 1);
         atomic_fetch_add(&e->cancelled, 1);
         break;
     default:
@@ -330,13 +363,18 @@ static void settle_ok(rbk_flow *f, rbk_ticket *t)
         break;
     case RBK_OP_RETRY:
         rbk_pulls_failed(&f->pulls, t->job->lane);
+        rbk_aging_note(f->aging, t->job->lane, t->job->first_attempt);
         note_due(f, t->job->due);
         forget(f, t);
         break;
     case RBK_OP_PARK:
+        rbk_aging_note(f->aging, t->job->lane, t->job->first_attempt);
         note_due(f, t->job->due);
         rbk_expiry_note(&f->expiry, t->job);
         forget(f, t);
+        break;
+    case RBK_OP_STATE:
+        settle_state(f, t);
         break;
     case RBK_OP_RUNS:
     case RBK_OP_REDRIVE:
@@ -352,9 +390,12 @@ void rbk_flow_settle(rbk_flow *f, rbk_ticket *t, rbk_op_outcome outcome)
         settle_waiting(f, t, outcome);
         return;
     }
+    if (outcome == RBK_OUTCOME_DUPLICATE) {
+        leave_lane(f, t);
+        rbk_dedup_settle(f->e, t);
+        return;
+    }
     if (outcome != RBK_OUTCOME_OK) {
-        if (t->op == RBK_OP_DEAD) /* it has gone by another way */
-            atomic_fetch_sub(&f->e->pending, 1);
         rbk_runs_end(f->e->runs, t->run_slot);
         rbk_event(RBK_LOG(f->e), RBK_WARN, "store.outcome", RBK_F("op", t->op),
                   RBK_F("outcome", outcome), RBK_FS("method", t->job->method));
@@ -375,7 +416,7 @@ void rbk_flow_fail(rbk_flow *f, rbk_ticket *t)
     if (t->next_lane)
         rbk_lanes_leave(f->lanes, t->next_lane, rbk_job_bytes(t->job));
     if (t->op == RBK_OP_PUT) {
-        atomic_fetch_sub(&f->e->pending, 1);
+        atomic_fetch_sub(&f->e->arriving, 1);
         atomic_fetch_add(&f->e->refused, 1);
     }
     if (ex) {
@@ -388,10 +429,15 @@ void rbk_flow_fail(rbk_flow *f, rbk_ticket *t)
 }
 
 /* The job shelf keeps no lanes: they follow from state, method and callback. */
-static void derive_lane(rbk_job *job)
+static void derive_lane(const rbk_flow *f, rbk_job *job)
 {
     char lane[RBK_LANE_MAX + 1];
-    if (job->state == RBK_JOB_DUE)
+    const rbk_method_entry *m = job->state == RBK_JOB_DUE
+                                    ? NULL
+                                    : rbk_methods_find(f->e->conf.methods, job->method);
+    if (m)
+        snprintf(lane, sizeof lane, "%.*s", RBK_FMT(m->lane));
+    else if (job->state == RBK_JOB_DUE)
         rbk_send_lane(job->callback, lane);
     else
         snprintf(lane, sizeof lane, "run:%.*s", RBK_FMT(job->method));
@@ -402,7 +448,7 @@ static void derive_lane(rbk_job *job)
 
 void rbk_flow_recover(rbk_flow *f, rbk_ticket *t)
 {
-    derive_lane(t->job);
+    derive_lane(f, t->job);
     t->lane_bytes = rbk_job_bytes(t->job);
     t->lane = rbk_lanes_force(f->lanes, t->job->lane, t->lane_bytes);
     go_on(f, t);
@@ -469,7 +515,13 @@ static int refill(rbk_flow *f, const claim *c, const rbk_store_ops *ops, rbk_sto
 
 void rbk_flow_pull(rbk_flow *f, rbk_str lane)
 {
+    rbk_aging_forget(f->aging, lane);
     rbk_pulls_add(&f->pulls, lane, rbk_mono_now());
+}
+
+rbk_aging *rbk_flow_aging(rbk_flow *f)
+{
+    return f->aging;
 }
 
 /* Some jobs of a lane, before their time. */

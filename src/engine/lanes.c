@@ -72,7 +72,8 @@ static size_t limit_of(const rbk_lanes *l, const rbk_lane *lane)
 {
     size_t others = l->jobs - lane->jobs;
     size_t free_jobs = RBK_MEMORY_JOBS > others ? RBK_MEMORY_JOBS - others : 0;
-    size_t limit = free_jobs / 4 < RBK_LANE_JOBS ? free_jobs / 4 : RBK_LANE_JOBS;
+    size_t most = RBK_LANE_JOBS + lane->under_way;
+    size_t limit = free_jobs / 4 < most ? free_jobs / 4 : most;
     return limit > RBK_LANE_FLOOR ? limit : RBK_LANE_FLOOR;
 }
 
@@ -134,6 +135,14 @@ rbk_lane *rbk_lanes_enter(rbk_lanes *l, rbk_str name, size_t bytes)
     }
     rbk_lanes_take(l, lane, bytes);
     return lane;
+}
+
+void rbk_lanes_widen(rbk_lanes *l, rbk_lane *lane, size_t under_way)
+{
+    if (lane->under_way == under_way)
+        return;
+    lane->under_way = under_way;
+    queue_refill(l, lane);
 }
 
 void rbk_lanes_leave(rbk_lanes *l, rbk_lane *lane, size_t bytes)

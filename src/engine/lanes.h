@@ -26,6 +26,7 @@ typedef struct rbk_lane {
     struct rbk_lane *next_refill;
     rbk_str name;
     size_t jobs, bytes; /* in memory */
+    size_t under_way;   /* jobs of it that may run at once, beside those that wait to */
     bool spilled;       /* due jobs of it are in the store alone */
     bool queued;        /* stands in the refill queue */
 } rbk_lane;
@@ -41,6 +42,8 @@ void rbk_lanes_free(rbk_lanes *l);
 /* A place in memory for a job of `bytes`: the lane, or NULL: it goes to the store
  * alone. Say rbk_lanes_spilled() once it is there. */
 rbk_lane *rbk_lanes_enter(rbk_lanes *l, rbk_str name, size_t bytes);
+/* So many of the lane's jobs may run at once: they have places beside RBK_LANE_JOBS. */
+void rbk_lanes_widen(rbk_lanes *l, rbk_lane *lane, size_t under_way);
 /* The place is free again. */
 void rbk_lanes_leave(rbk_lanes *l, rbk_lane *lane, size_t bytes);
 /* The store has due jobs of the lane: it is filled again when it has room. False when that

@@ -20,16 +20,21 @@ void rbk_ticket_free(rbk_ticket *t)
         return;
     if (t->waiter)
         t->waiter->dropped(t->waiter);
+    if (t->begins)
+        t->begins->dropped(t->begins);
     rbk_job_free(t->job);
     free(t->signature);
     free(t->note);
+    free(t->idem);
     free(t);
 }
 
-/* RUNNING and SENDING live in memory alone: the store sees QUEUED and DUE. */
-static uint8_t stored_state(uint8_t s)
+/* RUNNING and SENDING live in memory alone, unless the job is marked: the store sees QUEUED and
+ * DUE. */
+static uint8_t stored_state(const rbk_ticket *t)
 {
-    if (s == RBK_JOB_RUNNING)
+    uint8_t s = t->job->state;
+    if (s == RBK_JOB_RUNNING && !t->marked)
         return RBK_JOB_QUEUED;
     return s == RBK_JOB_SENDING ? RBK_JOB_DUE : s;
 }
@@ -40,7 +45,7 @@ int rbk_ticket_move(rbk_ticket *t, rbk_job_event event, rbk_op_kind op)
     int r = rbk_job_next((rbk_job_state)t->job->state, event, &to);
     if (r < 0)
         return r;
-    t->from = stored_state(t->job->state);
+    t->from = stored_state(t);
     t->job->state = (uint8_t)to;
     t->op = op;
     return 0;

@@ -36,10 +36,13 @@ typedef struct rbk_ticket {
     rbk_lane *lane;      /* the lane whose place in memory it takes; store thread only */
     rbk_lane *next_lane; /* the place that it takes once `op` is committed */
     size_t lane_bytes;   /* what it was counted with in `lane` */
+    bool marked;        /* the store has it as RUNNING: its method is at-most-once */
+    rbk_waiter *begins; /* STATE: the call that begins when it is done; or NULL */
     rbk_waiter *waiter; /* is told what comes of `op`; NULL: nobody is */
     struct rbk_exchange *ex; /* PUT: whom to acknowledge; a reference */
     uint32_t item;     /* PUT: which member of the exchange */
     uint32_t run_slot; /* its row in the table of running methods */
+    rbk_idem *idem;    /* PUT: the idempotency key that it takes, malloc'ed; or NULL */
     rbk_attempt_note *note; /* RETRY, DEAD: the attempt that failed, malloc'ed; or NULL */
     const rbk_method_entry *method; /* NULL: not known (any more) */
     char *signature;         /* of the first attempt, made ahead by engine/signer.c; or NULL */
@@ -48,7 +51,7 @@ typedef struct rbk_ticket {
 
 /* Takes `job`; NULL when memory is out: the job is then still the caller's. */
 rbk_ticket *rbk_ticket_new(rbk_job *job);
-/* The job too; a waiter is told. */
+/* The job too; a waiter is told, a call that was to begin is let go of. */
 void rbk_ticket_free(rbk_ticket *t);
 
 /* The one mover: `event` happens to the job. Sets job->state by the state table and

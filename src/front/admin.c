@@ -208,9 +208,13 @@ void rbk_admin_front_use_token(rbk_admin_front *f, rbk_str token)
 {
     pthread_mutex_lock(&f->lock);
     SHA256((const unsigned char *)token.p, token.n, f->token);
-    if (!f->has_token) /* before the start alone; afterwards others read it */
-        f->has_token = true;
+    f->has_token = true;
     pthread_mutex_unlock(&f->lock);
+}
+
+bool rbk_admin_front_has_token(const rbk_admin_front *f)
+{
+    return f->has_token;
 }
 
 int rbk_admin_front_start(rbk_admin_front *f, rbk_engine *e, rbk_error *err)
@@ -222,7 +226,8 @@ int rbk_admin_front_start(rbk_admin_front *f, rbk_engine *e, rbk_error *err)
     int r = rbk_loop_new("rbk-admin", &f->loop, err);
     rbk_http_conf conf = {.max_body = RBK_ADMIN_BODY_MAX, .connections = &f->connections,
                           .max_connections = f->conf.few_files ? FEW : CONNECTIONS,
-                          .max_shed = SHED, .shed = &f->shed};
+                          .max_shed = SHED, .shed = &f->shed, .buffered = &f->buffered,
+                          .max_buffered = 2 * (size_t)RBK_ADMIN_ANSWERS_MAX};
     for (size_t i = 0; r == 0 && i < f->n; i++) {
         rbk_http_handler h = {.on_head = on_head, .on_request = on_request, .user = &f->ports[i]};
         r = rbk_http_server_new(f->loop, f->ports[i].fd, &conf, &h, &f->ports[i].server, err);

@@ -66,7 +66,7 @@ int rbk_module_method(rbk_module *m, const rbk_method *method)
         note_offer(m, method->name);
         return 0;
     }
-    int r = rbk_methods_add(m->all->into, method);
+    int r = rbk_methods_add(m->all->into, method, m->path);
     if (r < 0)
         return m->fault = rbk_fail(m->err, r == RBK_E_NOMEM ? r : RBK_E_CONFIG, "module %s: method %s: %s",
                                    m->path, method->name,
@@ -145,7 +145,7 @@ int rbk_modules_load(rbk_modules *m, const char *path, rbk_error *err)
     }
     l->next = m->list;
     m->list = l;
-    return run_init(m, path, l->handle, err);
+    return run_init(m, l->path, l->handle, err);
 }
 
 void rbk_modules_free(rbk_modules *m)

@@ -16,10 +16,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 typedef struct runner {
     rbk_dial *d;
     rbk_stream *s; /* NULL: not begun, or gone */
+    bool dropped;  /* it gave way: what becomes of it does not matter */
     rbk_addr addr;
     struct sockaddr_storage sa; /* of the receiver */
     rbk_buf head;               /* of the proxy's answer */
@@ -208,6 +210,8 @@ static bool is_peer(const runner *w)
     struct sockaddr_storage got = {0};
     socklen_t n = sizeof got;
     const struct sockaddr *want = goal(w);
+    if (want->sa_family == AF_UNIX) /* a path, which the kernel does not translate */
+        return true;
     if (getpeername(rbk_stream_fd(w->s), (struct sockaddr *)&got, &n) < 0 ||
         got.ss_family != want->sa_family)
         return false;
@@ -245,7 +249,7 @@ static void on_closed(rbk_stream *s, int err, const char *detail, void *user)
     bool proxied = d->conf.proxy && d->winner != w;
     (void)s;
     w->s = NULL;
-    if (!d->over && (d->winner == NULL || d->winner == w)) {
+    if (!d->over && !w->dropped && (d->winner == NULL || d->winner == w)) {
         if (err < 0 || d->err == 0) {
             d->err = err ? err : RBK_E_CONNECT;
             if (proxied && err != RBK_E_ADDRESS && err != RBK_E_NOMEM)
@@ -286,24 +290,39 @@ static int run(runner *w)
     return r;
 }
 
-static bool running(const rbk_dial *d)
+static size_t count_running(rbk_dial *d, runner **ret_last)
 {
+    size_t n = 0;
     for (size_t i = 0; i < d->n; i++)
-        if (d->runners[i].s)
-            return true;
-    return false;
+        if (d->runners[i].s && !d->runners[i].dropped) {
+            n++;
+            *ret_last = &d->runners[i];
+        }
+    return n;
+}
+
+/* Its socket is closed at once, whenever its end is told. */
+static void make_room(rbk_dial *d)
+{
+    runner *last = NULL;
+    if (d->conf.sockets == 0 || count_running(d, &last) < d->conf.sockets)
+        return;
+    last->dropped = true;
+    rbk_stream_close(last->s, true);
 }
 
 /* The next one joins; when there is none and nobody runs any more, it is lost. */
 static void run_next(rbk_dial *d)
 {
+    runner *last = NULL;
     if (d->next < d->n) {
+        make_room(d);
         int r = run(&d->runners[d->next++]);
         if (r < 0)
             fail(d, r, r == RBK_E_ADDRESS ? "the address is not allowed" : "out of memory");
         else if (d->next < d->n)
             uv_timer_start(&d->timer, on_timer, RBK_DIAL_NEXT_MS, 0);
-    } else if (!running(d)) {
+    } else if (count_running(d, &last) == 0) {
         fail(d, d->err ? d->err : RBK_E_CONNECT, d->err ? d->detail : "there is no address");
     }
 }
@@ -331,6 +350,20 @@ static void line_up(rbk_dial *d, const rbk_dial_conf *conf)
     }
 }
 
+/* The one place of a Unix socket. A path that is too long leads nowhere. */
+static void line_up_path(rbk_dial *d, const char *path)
+{
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
+    size_t n = strnlen(path, sizeof un.sun_path);
+    if (n == 0 || n >= sizeof un.sun_path)
+        return;
+    memcpy(un.sun_path, path, n);
+    runner *w = &d->runners[d->n++];
+    w->d = d;
+    w->head = RBK_BUF(RBK_PROXY_HEAD_MAX);
+    memcpy(&w->sa, &un, sizeof un);
+}
+
 /* The first one runs in the next turn, so that nothing is called from in here. */
 int rbk_dial_start(rbk_loop *l, const rbk_dial_conf *conf, rbk_dial **ret)
 {
@@ -343,12 +376,17 @@ int rbk_dial_start(rbk_loop *l, const rbk_dial_conf *conf, rbk_dial **ret)
         d->proxy = *conf->proxy;
         d->conf.proxy = &d->proxy;
     }
-    line_up(d, conf);
+    if (conf->path) {
+        d->conf.proxy = NULL;
+        line_up_path(d, conf->path);
+    } else {
+        line_up(d, conf);
+    }
     d->refs = 1;
     uv_timer_init(rbk_loop_uv(l), &d->timer);
     d->timer.data = d;
     *ret = d;
-    if (d->n > 0 && (conf->proxy == NULL)) {
+    if (d->n > 0 && d->conf.proxy == NULL) {
         int r = run(&d->runners[d->next++]);
         if (r < 0)
             rbk_dial_cancel(d);

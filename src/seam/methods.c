@@ -1,17 +1,53 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* seam/methods.c - see methods.h. An array for the order, a map for the names. */
+/* seam/methods.c - see methods.h.
+ *
+ * A map for the exact names and patterns, a list of all entries, and the patterns in force in
+ * the order in which they are asked. Look-ups share a lock that only a change of the rules
+ * takes alone. */
 #include "seam/methods.h"
 
 #include "base/map.h"
 
-#include <stdio.h>
+#include <pthread.h>
 #include <stdlib.h>
 
 struct rbk_methods {
+    pthread_rwlock_t lock;
     rbk_map *by_name;
     rbk_method_entry **list;
     size_t n;
+    rbk_method_entry **globs; /* in force, the first that fits counts */
+    size_t n_globs;
+    struct text *texts; /* of settings; they stay, as entries do, since calls read them */
 };
+
+struct text {
+    struct text *next;
+    char z[];
+};
+
+rbk_handler *rbk_handler_new(rbk_method_fn fn, void *user)
+{
+    rbk_handler *h = malloc(sizeof *h);
+    if (h == NULL)
+        return NULL;
+    h->fn = fn;
+    h->user = user;
+    atomic_init(&h->refs, 1);
+    return h;
+}
+
+rbk_handler *rbk_handler_ref(rbk_handler *h)
+{
+    atomic_fetch_add_explicit(&h->refs, 1, memory_order_relaxed);
+    return h;
+}
+
+void rbk_handler_unref(rbk_handler *h)
+{
+    if (h && atomic_fetch_sub_explicit(&h->refs, 1, memory_order_acq_rel) == 1)
+        free(h);
+}
 
 rbk_methods *rbk_methods_new(void)
 {
@@ -20,6 +56,7 @@ rbk_methods *rbk_methods_new(void)
         free(m);
         return NULL;
     }
+    pthread_rwlock_init(&m->lock, NULL);
     return m;
 }
 
@@ -27,6 +64,8 @@ static void free_entry(rbk_method_entry *e)
 {
     if (e == NULL)
         return;
+    rbk_handler_unref(e->own);
+    rbk_handler_unref(e->provider);
     free(e->description);
     free(e);
 }
@@ -37,48 +76,44 @@ void rbk_methods_free(rbk_methods *m)
         return;
     for (size_t i = 0; i < m->n; i++)
         free_entry(m->list[i]);
+    while (m->texts) {
+        struct text *t = m->texts;
+        m->texts = t->next;
+        free(t);
+    }
     free(m->list);
+    free(m->globs);
     rbk_map_free(m->by_name);
+    pthread_rwlock_destroy(&m->lock);
     free(m);
 }
 
+/* --- Entries ---------------------------------------------------------------------------- */
+
 /* The entry and its lane's name are one block: "run:<name>" ends with the name. */
-static rbk_method_entry *make_entry(const rbk_method *method, size_t name_n)
+static rbk_method_entry *make_entry(rbk_str name)
 {
-    size_t lane_n = name_n + 4;
+    size_t lane_n = name.n + 4;
     rbk_method_entry *e = calloc(1, sizeof *e + lane_n + 1);
     if (e == NULL)
         return NULL;
     char *lane = (char *)(e + 1);
     memcpy(lane, "run:", 4);
-    memcpy(lane + 4, method->name, name_n + 1);
+    memcpy(lane + 4, name.p, name.n);
     e->lane = (rbk_str){lane, lane_n};
-    e->name = (rbk_str){lane + 4, name_n};
-    e->fn = method->fn;
-    e->user = method->user;
-    e->flags = method->flags;
-    if (method->description && (e->description = strdup(method->description)) == NULL) {
-        free(e);
-        return NULL;
-    }
+    e->name = (rbk_str){lane + 4, name.n};
+    e->literal = strcspn(lane + 4, "*");
+    e->glob = e->literal < name.n;
     return e;
 }
 
-int rbk_methods_add(rbk_methods *m, const rbk_method *method)
+/* Takes the entry. */
+static int keep_entry(rbk_methods *m, rbk_method_entry *e)
 {
-    if (method == NULL || method->name == NULL || method->fn == NULL)
-        return RBK_E_INVAL;
-    rbk_str name = rbk_str_z(method->name);
-    if (name.n == 0 || name.n > RBK_METHOD_NAME_MAX || rbk_str_starts(name, RBK_STR("rpc.")))
-        return RBK_E_INVAL;
-    if (rbk_map_get(m->by_name, name))
-        return RBK_E_STATE;
-    rbk_method_entry **list = realloc(m->list, (m->n + 1) * sizeof *list);
-    if (list == NULL)
-        return RBK_E_NOMEM;
-    m->list = list;
-    rbk_method_entry *e = make_entry(method, name.n);
-    if (e == NULL || rbk_map_put(m->by_name, name, e, NULL) < 0) {
+    rbk_method_entry **list = e ? realloc(m->list, (m->n + 1) * sizeof *list) : NULL;
+    if (list)
+        m->list = list;
+    if (list == NULL || rbk_map_put(m->by_name, e->name, e, NULL) < 0) {
         free_entry(e);
         return RBK_E_NOMEM;
     }
@@ -87,22 +122,240 @@ int rbk_methods_add(rbk_methods *m, const rbk_method *method)
     return 0;
 }
 
-void rbk_methods_set_timeout(rbk_methods *m, size_t i, int64_t timeout_ms)
+static int add_function(rbk_methods *m, const rbk_method *method, rbk_str name, const char *module)
 {
-    m->list[i]->timeout_ms = timeout_ms;
+    rbk_method_entry *e = make_entry(name);
+    if (e == NULL)
+        return RBK_E_NOMEM;
+    e->module = module;
+    e->flags = method->flags;
+    e->own = rbk_handler_new(method->fn, method->user);
+    e->description = method->description ? strdup(method->description) : NULL;
+    if (e->own == NULL || (method->description && e->description == NULL)) {
+        free_entry(e);
+        return RBK_E_NOMEM;
+    }
+    return keep_entry(m, e);
 }
 
-const rbk_method_entry *rbk_methods_find(const rbk_methods *m, rbk_str name)
+int rbk_methods_add(rbk_methods *m, const rbk_method *method, const char *module)
 {
-    return rbk_map_get(m->by_name, name);
+    if (method == NULL || method->name == NULL || method->fn == NULL)
+        return RBK_E_INVAL;
+    rbk_str name = rbk_str_z(method->name);
+    if (name.n == 0 || name.n > RBK_METHOD_NAME_MAX || rbk_str_starts(name, RBK_STR("rpc.")))
+        return RBK_E_INVAL;
+    pthread_rwlock_wrlock(&m->lock);
+    int r = rbk_map_get(m->by_name, name) ? RBK_E_STATE : add_function(m, method, name, module);
+    pthread_rwlock_unlock(&m->lock);
+    return r;
 }
 
-size_t rbk_methods_count(const rbk_methods *m)
+void rbk_methods_hide(rbk_methods *m, size_t i, bool hide)
 {
-    return m->n;
+    pthread_rwlock_wrlock(&m->lock);
+    m->list[i]->hidden = hide;
+    pthread_rwlock_unlock(&m->lock);
 }
 
-const rbk_method_entry *rbk_methods_at(const rbk_methods *m, size_t i)
+/* --- Rules ------------------------------------------------------------------------------ */
+
+bool rbk_method_fits(const char *pattern, rbk_str name)
 {
-    return i < m->n ? m->list[i] : NULL;
+    const char *star = NULL;
+    size_t i = 0, back = 0;
+    while (i < name.n) {
+        if (*pattern == '*') {
+            star = ++pattern;
+            back = i;
+        } else if (*pattern == name.p[i] && *pattern) {
+            pattern++, i++;
+        } else if (star) {
+            pattern = star;
+            i = ++back;
+        } else {
+            return false;
+        }
+    }
+    while (*pattern == '*')
+        pattern++;
+    return *pattern == 0;
+}
+
+/* The registry's own copy, one of each; NULL when there is none. */
+static const char *find_text(const rbk_methods *m, const char *z)
+{
+    for (const struct text *t = m->texts; z && t; t = t->next)
+        if (strcmp(t->z, z) == 0)
+            return t->z;
+    return NULL;
+}
+
+static int keep_text(rbk_methods *m, const char *z)
+{
+    if (z == NULL || *z == 0 || find_text(m, z))
+        return 0;
+    size_t n = strlen(z) + 1;
+    struct text *t = malloc(sizeof *t + n);
+    if (t == NULL)
+        return RBK_E_NOMEM;
+    memcpy(t->z, z, n);
+    t->next = m->texts;
+    m->texts = t;
+    return 0;
+}
+
+/* Everything that may fail: an entry for each pattern, and room for those with a `*`. */
+static int make_room(rbk_methods *m, const rbk_method_setup *rules, size_t n, size_t *ret_at)
+{
+    for (size_t i = 0; i < n; i++) {
+        rbk_str name = rbk_str_z(rules[i].pattern);
+        const rbk_method_entry *e = rbk_map_get(m->by_name, name);
+        *ret_at = i;
+        if (e && e->own && rules[i].provider)
+            return RBK_E_STATE;
+        if ((e == NULL && keep_entry(m, make_entry(name)) < 0) ||
+            keep_text(m, rules[i].set.forward) < 0)
+            return RBK_E_NOMEM;
+    }
+    rbk_method_entry **globs = realloc(m->globs, (n + 1) * sizeof *globs);
+    if (globs == NULL)
+        return RBK_E_NOMEM;
+    m->globs = globs;
+    return 0;
+}
+
+static void set_entry(const rbk_methods *m, rbk_method_entry *e, const rbk_method_settings *set)
+{
+    atomic_store(&e->timeout_ms, set->timeout_ms);
+    atomic_store(&e->concurrency, set->concurrency);
+    atomic_store(&e->once, set->once);
+    atomic_store(&e->forward, find_text(m, set->forward));
+}
+
+/* Longer literal prefixes before shorter ones; equal ones as they come. */
+static void insert_glob(rbk_methods *m, rbk_method_entry *e)
+{
+    size_t at = m->n_globs++;
+    for (; at > 0 && m->globs[at - 1]->literal < e->literal; at--)
+        m->globs[at] = m->globs[at - 1];
+    m->globs[at] = e;
+}
+
+static void put_rule(rbk_methods *m, const rbk_method_setup *rule)
+{
+    rbk_method_entry *e = rbk_map_get(m->by_name, rbk_str_z(rule->pattern));
+    if (!e->ruled && e->glob)
+        insert_glob(m, e);
+    e->ruled = true;
+    rbk_handler_unref(e->provider);
+    e->provider = rule->provider ? rbk_handler_ref(rule->provider) : NULL;
+    set_entry(m, e, &rule->set);
+}
+
+static bool fits(const rbk_method_entry *glob, rbk_str name)
+{
+    return rbk_method_fits(glob->name.p, name) && !rbk_str_starts(name, RBK_STR("rpc."));
+}
+
+static rbk_method_entry *first_glob(const rbk_methods *m, rbk_str name)
+{
+    for (size_t i = 0; i < m->n_globs; i++)
+        if (fits(m->globs[i], name))
+            return m->globs[i];
+    return NULL;
+}
+
+/* C functions that no rule names take their settings from the first pattern that fits. */
+static void settle_functions(rbk_methods *m)
+{
+    for (size_t i = 0; i < m->n; i++) {
+        rbk_method_entry *e = m->list[i];
+        const rbk_method_entry *g = e->own && !e->ruled ? first_glob(m, e->name) : NULL;
+        rbk_method_settings set = {0};
+        if (g)
+            set = (rbk_method_settings){.timeout_ms = atomic_load(&g->timeout_ms),
+                                        .concurrency = atomic_load(&g->concurrency),
+                                        .once = atomic_load(&g->once),
+                                        .forward = atomic_load(&g->forward)};
+        if (e->own && !e->ruled)
+            set_entry(m, e, &set);
+    }
+}
+
+int rbk_methods_use(rbk_methods *m, const rbk_method_setup *rules, size_t n, size_t *ret_at)
+{
+    pthread_rwlock_wrlock(&m->lock);
+    int r = make_room(m, rules, n, ret_at);
+    if (r == 0) {
+        m->n_globs = 0;
+        for (size_t i = 0; i < m->n; i++) {
+            m->list[i]->ruled = false;
+            rbk_handler_unref(m->list[i]->provider);
+            m->list[i]->provider = NULL;
+        }
+        for (size_t i = 0; i < n; i++)
+            put_rule(m, &rules[i]);
+        settle_functions(m);
+    }
+    pthread_rwlock_unlock(&m->lock);
+    return r;
+}
+
+/* --- Look-up ---------------------------------------------------------------------------- */
+
+/* With the lock held. The pool, and what runs its calls; NULL: nothing does. */
+static rbk_method_entry *look(const rbk_methods *m, rbk_str name, rbk_handler **ret_handler)
+{
+    rbk_method_entry *e = rbk_map_get(m->by_name, name), *pool = NULL;
+    rbk_handler *h = NULL;
+    if (e && (!e->glob || e->own)) {
+        bool own = e->own && !e->hidden;
+        h = own ? e->own : e->ruled ? e->provider : NULL;
+        pool = own || e->ruled ? e : NULL;
+    }
+    for (size_t i = 0; h == NULL && i < m->n_globs; i++) {
+        if (!fits(m->globs[i], name))
+            continue;
+        h = m->globs[i]->provider;
+        if (pool == NULL)
+            pool = m->globs[i];
+    }
+    *ret_handler = h;
+    return h ? pool : NULL;
+}
+
+const rbk_method_entry *rbk_methods_find(rbk_methods *m, rbk_str name)
+{
+    rbk_handler *h = NULL;
+    pthread_rwlock_rdlock(&m->lock);
+    const rbk_method_entry *e = look(m, name, &h);
+    pthread_rwlock_unlock(&m->lock);
+    return e;
+}
+
+rbk_handler *rbk_methods_handler(rbk_methods *m, rbk_str name)
+{
+    rbk_handler *h = NULL;
+    pthread_rwlock_rdlock(&m->lock);
+    if (look(m, name, &h))
+        rbk_handler_ref(h);
+    pthread_rwlock_unlock(&m->lock);
+    return h;
+}
+
+size_t rbk_methods_count(rbk_methods *m)
+{
+    pthread_rwlock_rdlock(&m->lock);
+    size_t n = m->n;
+    pthread_rwlock_unlock(&m->lock);
+    return n;
+}
+
+const rbk_method_entry *rbk_methods_at(rbk_methods *m, size_t i)
+{
+    pthread_rwlock_rdlock(&m->lock);
+    const rbk_method_entry *e = i < m->n ? m->list[i] : NULL;
+    pthread_rwlock_unlock(&m->lock);
+    return e;
 }

@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/dsn.h"
+#include "method/worker.h"
 #include "net/tls.h"
 
 #define ENV_PREFIX "RINGBACK_"
@@ -75,10 +77,14 @@ static int take_rule(rbk_options *o, rbk_str pattern, rbk_method_rule **ret, rbk
         return rbk_fail(err, RBK_E_NOMEM, "out of memory");
     rules[o->n_rules] = (rbk_method_rule){.pattern = copy};
     *ret = &rules[o->n_rules++];
-    return 0;
+    int r = 0;
+    for (const rbk_option *opt = rbk_option_rule_table; r == 0 && opt->name; opt++)
+        if (opt->kind != RBK_OPT_TEXT)
+            r = rbk_option_parse(opt, *ret, rbk_str_z(opt->def), err);
+    return r;
 }
 
-/* An empty module is none at all. */
+/* An empty text is none at all. */
 static int set_rule(rbk_options *o, rbk_str pattern, const rbk_option *opt, rbk_str value,
                     rbk_error *err)
 {
@@ -92,9 +98,10 @@ static int set_rule(rbk_options *o, rbk_str pattern, const rbk_option *opt, rbk_
         r = rbk_option_parse(opt, rule, value, err);
     if (r < 0 && o->n_rules > before)
         free(o->rules[--o->n_rules].pattern);
-    if (r == 0 && rule->module && rule->module[0] == 0) {
-        free(rule->module);
-        rule->module = NULL;
+    char **written = opt->kind == RBK_OPT_TEXT ? (char **)(void *)((char *)rule + opt->offset) : NULL;
+    if (r == 0 && written && **written == 0) {
+        free(*written);
+        *written = NULL;
     }
     return r;
 }
@@ -216,6 +223,7 @@ static size_t size_of(rbk_option_kind kind)
     case RBK_OPT_MS:
     case RBK_OPT_LEVEL:
     case RBK_OPT_FORMAT:
+    case RBK_OPT_GUARANTEE:
         break;
     }
     return sizeof(int64_t);
@@ -232,6 +240,12 @@ void rbk_options_take(rbk_options *o, rbk_options *fresh)
         memcpy(a, b, n);
         memcpy(b, hold, n);
     }
+    rbk_method_rule *rules = o->rules;
+    size_t n_rules = o->n_rules;
+    o->rules = fresh->rules;
+    o->n_rules = fresh->n_rules;
+    fresh->rules = rules;
+    fresh->n_rules = n_rules;
 }
 
 /* The same text means the same. Without memory they differ: too much is named, not too little. */
@@ -246,16 +260,12 @@ static bool is_same(const rbk_option *opt, const void *a, const void *b)
     return same;
 }
 
-static bool are_rules_same(const rbk_options *a, const rbk_options *b)
+bool rbk_options_same_rule(const rbk_method_rule *a, const rbk_method_rule *b)
 {
-    for (size_t i = 0; i < a->n_rules && i < b->n_rules; i++) {
-        if (strcmp(a->rules[i].pattern, b->rules[i].pattern) != 0)
-            return false;
-        for (const rbk_option *opt = rbk_option_rule_table; opt->name; opt++)
-            if (!is_same(opt, &a->rules[i], &b->rules[i]))
-                return false;
-    }
-    return a->n_rules == b->n_rules;
+    bool same = strcmp(a->pattern, b->pattern) == 0;
+    for (const rbk_option *opt = rbk_option_rule_table; same && opt->name; opt++)
+        same = is_same(opt, a, b);
+    return same;
 }
 
 void rbk_options_fixed(const rbk_options *o, const rbk_options *fresh, rbk_buf *names)
@@ -263,8 +273,15 @@ void rbk_options_fixed(const rbk_options *o, const rbk_options *fresh, rbk_buf *
     for (const rbk_option *opt = rbk_option_table; opt->name; opt++)
         if (!opt->reload && !is_same(opt, o, fresh))
             rbk_buf_addf(names, "%s%s.%s", names->n ? ", " : "", opt->section, opt->name);
-    if (!are_rules_same(o, fresh))
-        rbk_buf_addf(names, "%s[method \"…\"]", names->n ? ", " : "");
+}
+
+static bool names_authorization(const char *headers)
+{
+    rbk_str list = rbk_str_z(headers), name;
+    while (rbk_list_next(&list, &name))
+        if (rbk_str_ieqz(name, "authorization"))
+            return true;
+    return false;
 }
 
 int rbk_options_check(const rbk_options *o, rbk_error *err)
@@ -282,11 +299,21 @@ int rbk_options_check(const rbk_options *o, rbk_error *err)
                         "delivery.per_receiver: is greater than delivery.in_flight");
     if (o->method_ms > o->max_timeout_ms)
         return rbk_fail(err, RBK_E_CONFIG, "method.timeout: is greater than method.max_timeout");
-    for (size_t i = 0; i < o->n_rules; i++)
-        if (o->rules[i].timeout_ms > o->max_timeout_ms)
+    for (size_t i = 0; i < o->n_rules; i++) {
+        const rbk_method_rule *rule = &o->rules[i];
+        if (rule->timeout_ms > o->max_timeout_ms)
             return rbk_fail(err, RBK_E_CONFIG,
                             "method.\"%s\".timeout: is greater than method.max_timeout",
-                            o->rules[i].pattern);
+                            rule->pattern);
+        if ((rule->module != NULL) + (rule->upstream != NULL) + (rule->worker != NULL) > 1)
+            return rbk_fail(err, RBK_E_CONFIG,
+                            "method.\"%s\": module, upstream and worker: one of them runs it",
+                            rule->pattern);
+        if (rule->upstream_token_file && names_authorization(rule->forward_headers))
+            return rbk_fail(err, RBK_E_CONFIG,
+                            "method.\"%s\".forward_headers: Authorization is what "
+                            "upstream_token_file sends", rule->pattern);
+    }
     if (o->max_pending_bytes < o->max_body)
         return rbk_fail(err, RBK_E_CONFIG,
                         "store.max_pending_bytes: is less than server.max_body");
@@ -300,6 +327,26 @@ static const char *cannot_read(const char *path)
     if (stat(path, &st) < 0 || access(path, R_OK) < 0)
         return strerror(errno);
     return S_ISDIR(st.st_mode) ? "it is a folder" : NULL;
+}
+
+static int check_rule_files(const rbk_method_rule *rule, rbk_error *err)
+{
+    const struct {
+        const char *key, *path;
+    } files[] = {
+        {"module", rule->module && strchr(rule->module, '/') ? rule->module : NULL},
+        {"upstream_token_file", rule->upstream_token_file},
+        {"upstream_ca_file", rule->upstream_ca_file},
+    };
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        const char *wrong = files[i].path ? cannot_read(files[i].path) : NULL;
+        if (wrong)
+            return rbk_fail(err, RBK_E_CONFIG, "method.\"%s\".%s: %s: %s", rule->pattern, files[i].key,
+                            files[i].path, wrong);
+    }
+    rbk_error why = {0};
+    int r = rule->worker ? rbk_worker_check(rule->worker, &why) : 0;
+    return r < 0 ? rbk_fail(err, r, "method.\"%s\".worker: %s", rule->pattern, why.detail) : 0;
 }
 
 int rbk_options_check_files(const rbk_options *o, rbk_error *err)
@@ -316,52 +363,36 @@ int rbk_options_check_files(const rbk_options *o, rbk_error *err)
     wrong = o->admin_token_file[0] ? cannot_read(o->admin_token_file) : NULL;
     if (wrong)
         return rbk_fail(err, RBK_E_CONFIG, "admin.token_file: %s: %s", o->admin_token_file, wrong);
-    for (size_t i = 0; i < o->n_rules; i++) {
-        const rbk_method_rule *rule = &o->rules[i];
-        wrong = rule->module && strchr(rule->module, '/') ? cannot_read(rule->module) : NULL;
-        if (wrong)
-            return rbk_fail(err, RBK_E_CONFIG, "method.\"%s\".module: %s: %s", rule->pattern,
-                            rule->module, wrong);
-    }
-    return 0;
+    for (size_t i = 0; i < o->n_rules && r == 0; i++)
+        r = check_rule_files(&o->rules[i], err);
+    return r;
 }
 
-/* `*` is any run of characters, dots included. */
-static bool matches(const char *glob, rbk_str name)
-{
-    const char *star = NULL;
-    size_t i = 0, back = 0;
-    while (i < name.n) {
-        if (*glob == '*') {
-            star = ++glob;
-            back = i;
-        } else if (*glob == name.p[i] && *glob) {
-            glob++, i++;
-        } else if (star) {
-            glob = star;
-            i = ++back;
-        } else {
-            return false;
-        }
-    }
-    while (*glob == '*')
-        glob++;
-    return *glob == 0;
-}
-
-const rbk_method_rule *rbk_options_rule(const rbk_options *o, rbk_str method)
+static const rbk_method_rule *find_rule(const rbk_options *o, rbk_str method, bool provider)
 {
     const rbk_method_rule *best = NULL;
     size_t best_n = 0;
     for (size_t i = 0; i < o->n_rules; i++) {
         const rbk_method_rule *rule = &o->rules[i];
         size_t n = strcspn(rule->pattern, "*");
+        if (provider && rule->worker == NULL && rule->upstream == NULL)
+            continue;
         if (rule->pattern[n] == 0 && rbk_str_eqz(method, rule->pattern))
             return rule;
-        if (matches(rule->pattern, method) && (best == NULL || n > best_n)) {
+        if (rbk_method_fits(rule->pattern, method) && (best == NULL || n > best_n)) {
             best = rule;
             best_n = n;
         }
     }
     return best;
+}
+
+const rbk_method_rule *rbk_options_rule(const rbk_options *o, rbk_str method)
+{
+    return find_rule(o, method, false);
+}
+
+const rbk_method_rule *rbk_options_provider(const rbk_options *o, rbk_str method)
+{
+    return find_rule(o, method, true);
 }

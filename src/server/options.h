@@ -8,12 +8,22 @@
 
 #include "base/buf.h"
 #include "base/log.h"
+#include "seam/methods.h"
 
 /* One [method "pattern"] section: exact name, then longest literal prefix, then order. */
 typedef struct rbk_method_rule {
     char *pattern; /* a glob: "OrderService.*" */
     char *module;  /* path, NULL: none */
     int64_t timeout_ms; /* 0: method.timeout */
+    int64_t concurrency; /* 0: what its kind takes */
+    int64_t once;        /* at-most-once */
+    char *forward_headers;
+    char *upstream; /* URL, NULL: none; and what belongs to it */
+    char *upstream_token_file, *upstream_ca_file;
+    int64_t upstream_connect_ms, upstream_connections, upstream_idle_ms;
+    char *worker;        /* command, NULL: none */
+    int64_t workers, pipelining, retries;
+    int64_t worker_memory, worker_cpu_ms, worker_files; /* 0: no limit */
 } rbk_method_rule;
 
 typedef struct rbk_options {
@@ -27,7 +37,7 @@ typedef struct rbk_options {
     /* store */
     char *store_dsn;
     int64_t max_pending, max_pending_bytes, min_free;
-    int64_t retention_ms, retention_bytes, retention_dead_ms;
+    int64_t retention_ms, retention_bytes, retention_dead_ms, dedup_ms;
     /* callback */
     char *schemes, *hosts, *allow, *deny, *ports, *name_servers;
     bool resolve;
@@ -41,7 +51,7 @@ typedef struct rbk_options {
     /* signing */
     char *key_file, *secret_file;
     /* method */
-    int64_t method_threads, method_ms, max_timeout_ms, max_result, max_runs;
+    int64_t method_threads, method_ms, max_timeout_ms, max_result, max_runs, missing_ms;
     rbk_method_rule *rules;
     size_t n_rules;
     /* log */
@@ -76,7 +86,11 @@ void rbk_options_dump(const rbk_options *o, rbk_buf *b);
 /* The table as Markdown (docs/configuration.md) or as text (--help). */
 void rbk_options_doc(rbk_buf *b, bool markdown);
 
+/* Do both say the same, pattern included? */
+bool rbk_options_same_rule(const rbk_method_rule *a, const rbk_method_rule *b);
 /* The rule for a method name, or NULL. */
 const rbk_method_rule *rbk_options_rule(const rbk_options *o, rbk_str method);
+/* The first such rule that has a worker or an upstream, or NULL. */
+const rbk_method_rule *rbk_options_provider(const rbk_options *o, rbk_str method);
 
 #endif

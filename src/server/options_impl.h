@@ -25,7 +25,8 @@ typedef enum rbk_option_kind {
     RBK_OPT_REAL,  /* double: 0.2 */
     RBK_OPT_BOOL,  /* bool: yes, no */
     RBK_OPT_LEVEL, /* int64_t: place in debug, info, warn, error */
-    RBK_OPT_FORMAT /* int64_t: place in logfmt, json */
+    RBK_OPT_FORMAT, /* int64_t: place in logfmt, json */
+    RBK_OPT_GUARANTEE /* int64_t: place in at-least-once, at-most-once */
 } rbk_option_kind;
 
 /* What is wrong with a text, or NULL. `out` has room for a text with names in it. */
@@ -39,6 +40,7 @@ typedef struct rbk_option {
     int64_t min, max; /* numbers; an empty text is legal when min is 0 */
     bool none;        /* an empty text is legal, and means 0 */
     bool reload;      /* a new value takes effect while the server runs */
+    bool provider;    /* of a rule: another value needs another worker, another upstream */
     rbk_option_check_fn check;
     const char *help;
 } rbk_option;
@@ -68,7 +70,10 @@ const char *rbk_check_ports(rbk_str text, char out[160]);
 const char *rbk_check_name_servers(rbk_str text, char out[160]);
 const char *rbk_check_schedule(rbk_str text, char out[160]);
 const char *rbk_check_forward(rbk_str text, char out[160]);
+const char *rbk_check_method_forward(rbk_str text, char out[160]);
+const char *rbk_check_upstream(rbk_str text, char out[160]);
 const char *rbk_check_proxy(rbk_str text, char out[160]);
 const char *rbk_check_key_path(rbk_str text, char out[160]);
+const char *rbk_check_worker(rbk_str text, char out[160]);
 
 #endif

@@ -40,9 +40,10 @@ const rbk_option rbk_option_table[] = {
      .check = rbk_check_admin_listen,
      .help = "Addresses of the operators' side: health, metrics, `POST /rpc`. Empty: none. Without "
              "`admin.token_file` only loopback addresses. An embedded server has none unless told."},
-    {"admin", "token_file", TEXT(admin_token_file), .def = "",
+    {"admin", "token_file", TEXT(admin_token_file), .def = "", .reload = true,
      .help = "File whose one line is the token that operators send as `Authorization: Bearer`; at "
-             "least 16 characters. Mode 0600. Read again at SIGHUP."},
+             "least 16 characters. Mode 0600. Read again at SIGHUP, which can also switch it on; off "
+             "it goes only by a new start."},
 
     {"store", "dsn", TEXT(store_dsn), .def = "sqlite:ringback.db", .check = rbk_check_store,
      .help = "Where jobs are kept: `sqlite:FILE`, or `memory:` for tests (nothing survives)."},
@@ -57,6 +58,8 @@ const rbk_option rbk_option_table[] = {
      .help = "Most bytes of delivered and cancelled jobs; past it those that ended first go."},
     {"store", "retention_dead", MS(retention_dead_ms, SECOND, 3650 * DAY), .def = "30d",
      .help = "How long dead jobs are kept."},
+    {"store", "dedup", MS(dedup_ms, 0, 3650 * DAY), .def = "24h",
+     .help = "How long an idempotency key names its first job; at least until that job's end."},
     {"store", "min_free", SIZE(min_free, 0, 1024 * TIB), .def = "256M",
      .help = "New jobs are refused while the store's disk has less free space than this."},
 
@@ -137,6 +140,8 @@ const rbk_option rbk_option_table[] = {
     {"method", "max_runs", INT(max_runs, 1, 1000), .def = "3",
      .help = "A job that was running in this many deaths of the server is given up "
              "with error -32004."},
+    {"method", "missing", MS(missing_ms, SECOND, 3650 * DAY), .def = "24h",
+     .help = "How long a stored job waits whose method is gone, before it is answered -32601."},
 
     {"log", "level", .kind = RBK_OPT_LEVEL, AT(log_level), .def = "info", .reload = true,
      .help = "Least important events that are logged."},
@@ -147,11 +152,56 @@ const rbk_option rbk_option_table[] = {
 
 #undef AT
 #define AT(field) .offset = offsetof(rbk_method_rule, field)
+/* Part of what runs the calls: another value means another worker, another upstream. */
+#define RUNS .reload = true, .provider = true
 
 const rbk_option rbk_option_rule_table[] = {
     {"method", "module", TEXT(module), .def = "",
-     .help = "Shared object that has the methods."},
+     .help = "Shared object that has the methods.", .reload = true},
     {"method", "timeout", MS(timeout_ms, 100, 7 * DAY), .def = "", .none = true,
-     .help = "How long one run may take. Empty: `method.timeout`."},
+     .help = "How long one run may take. Empty: `method.timeout`.", .reload = true},
+    {"method", "concurrency", INT(concurrency, 0, 100000), .def = "0", .reload = true,
+     .help = "Calls at once; further ones wait. 0: as many as there are threads for."},
+    {"method", "guarantee", .kind = RBK_OPT_GUARANTEE, AT(once), .def = "at-least-once",
+     .reload = true,
+     .help = "What a crash means for a job whose method was running: it runs again, or it is "
+             "answered -32004. `at-most-once` costs one more commit a job."},
+    {"method", "forward_headers", TEXT(forward_headers), .def = "",
+     .check = rbk_check_method_forward, .reload = true,
+     .help = "Headers of the request that the method is told too, kept with the job; 4 KiB in all. "
+             "`Authorization` goes along only when it is named, and a warning says so."},
+    {"method", "upstream", TEXT(upstream), .def = "", .check = rbk_check_upstream, RUNS,
+     .help = "JSON-RPC server that runs the methods: `http://127.0.0.1:8080/api`, `https://…`, or "
+             "`http+unix://%2Frun%2Fapp.sock/api`."},
+    {"method", "upstream_token_file", TEXT(upstream_token_file), .def = "", RUNS,
+     .help = "File whose one line is sent to it as `Authorization: Bearer`. Mode 0600."},
+    {"method", "upstream_ca_file", TEXT(upstream_ca_file), .def = "", RUNS,
+     .help = "PEM file of certificate authorities that it is trusted by, besides the system's."},
+    {"method", "upstream_connect_timeout", MS(upstream_connect_ms, 10, 300 * SECOND), .def = "5s",
+     RUNS,
+     .help = "How long a connection to it may take to open, TLS included."},
+    {"method", "upstream_connections", INT(upstream_connections, 1, 65536), .def = "4096",
+     RUNS,
+     .help = "Most connections to it, each with one call; further calls wait."},
+    {"method", "upstream_idle", MS(upstream_idle_ms, 10, HOUR), .def = "4s", RUNS,
+     .help = "A connection is closed after this long unused; shorter than the upstream's own. A "
+             "`Keep-Alive: timeout=` of the upstream counts too."},
+    {"method", "worker", TEXT(worker), .def = "", .check = rbk_check_worker, RUNS,
+     .help = "Program that runs the methods, and its arguments: see docs/workers.md."},
+    {"method", "workers", INT(workers, 1, 1024), .def = "1", RUNS,
+     .help = "Processes of `worker`."},
+    {"method", "pipelining", INT(pipelining, 1, 1024), .def = "1", RUNS,
+     .help = "Calls that one process of `worker` has at a time."},
+    {"method", "retries", INT(retries, 0, 100), .def = "1", RUNS,
+     .help = "How often an at-least-once job is begun anew when the process of `worker` that ran it "
+             "died; then it is answered -32603."},
+    {"method", "worker_memory", SIZE(worker_memory, MIB, 1024 * TIB), .def = "", .none = true,
+     RUNS, .help = "Address space that a process of `worker` may have. Empty: no limit."},
+    {"method", "worker_cpu", MS(worker_cpu_ms, SECOND, 3650 * DAY), .def = "", .none = true,
+     RUNS,
+     .help = "Processor time that a process of `worker` may use in all, in whole seconds. Empty: no "
+             "limit."},
+    {"method", "worker_files", INT(worker_files, 16, 1000000), .def = "", .none = true,
+     RUNS, .help = "Descriptors that a process of `worker` may have open. Empty: no limit."},
     {.name = NULL},
 };

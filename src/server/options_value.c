@@ -23,6 +23,7 @@ static const unit ms_units[] = {
 enum { N_UNITS = 5 };
 
 static const char *const level_names[] = {"debug", "info", "warn", "error", NULL};
+static const char *const guarantee_names[] = {"at-least-once", "at-most-once", NULL};
 static const char *const format_names[] = {"logfmt", "json", NULL};
 
 static const unit *units_of(const rbk_option *opt)
@@ -32,6 +33,8 @@ static const unit *units_of(const rbk_option *opt)
 
 static const char *const *names_of(const rbk_option *opt)
 {
+    if (opt->kind == RBK_OPT_GUARANTEE)
+        return guarantee_names;
     return opt->kind == RBK_OPT_LEVEL ? level_names : format_names;
 }
 
@@ -84,6 +87,7 @@ void rbk_option_range(const rbk_option *opt, rbk_buf *b)
         break;
     case RBK_OPT_LEVEL:
     case RBK_OPT_FORMAT:
+    case RBK_OPT_GUARANTEE:
         for (const char *const *n = names_of(opt); *n; n++)
             rbk_buf_addf(b, "%s%s", n == names_of(opt) ? "" : ", ", *n);
         break;
@@ -229,6 +233,7 @@ int rbk_option_parse(const rbk_option *opt, void *base, rbk_str text, rbk_error 
         return parse_bool(field, text, err);
     case RBK_OPT_LEVEL:
     case RBK_OPT_FORMAT:
+    case RBK_OPT_GUARANTEE:
         return parse_name(opt, field, text, err);
     case RBK_OPT_INT:
     case RBK_OPT_SIZE:
@@ -256,10 +261,12 @@ void rbk_option_print(const rbk_option *opt, const void *base, rbk_buf *b)
         return;
     case RBK_OPT_LEVEL:
     case RBK_OPT_FORMAT:
+    case RBK_OPT_GUARANTEE:
         rbk_buf_z(b, names_of(opt)[*number]);
         return;
     case RBK_OPT_INT:
-        rbk_buf_addf(b, "%lld", (long long)*number);
+        if (*number != 0 || !opt->none)
+            rbk_buf_addf(b, "%lld", (long long)*number);
         return;
     case RBK_OPT_SIZE:
     case RBK_OPT_MS:

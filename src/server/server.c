@@ -11,12 +11,12 @@
 #include "base/error.h"
 #include "engine/engine.h"
 #include "front/http_front.h"
-#include "method/module.h"
 #include "seam/stores.h"
 #include "seam/transports.h"
 #include "server/admin_side.h"
 #include "server/files.h"
 #include "server/own.h"
+#include "server/providers.h"
 #include "server/proxy.h"
 #include "server/signing.h"
 #include "store/stores.h"
@@ -36,7 +36,7 @@ struct rbk_server {
     rbk_log_fn log_fn;
     void *log_user;
     rbk_methods *methods;
-    rbk_modules *modules;
+    rbk_providers *providers;
     rbk_http_front *front;
     rbk_admin_front *admin;
     rbk_engine *engine;
@@ -78,8 +78,9 @@ rbk_server *rbk_server_new(void)
         return NULL;
     s->options = rbk_options_new();
     s->methods = rbk_methods_new();
+    s->providers = s->methods ? rbk_providers_new(s->methods, &s->log) : NULL;
     /* Whoever embeds a server asks for a second port, or has none. */
-    if (s->options == NULL || s->methods == NULL ||
+    if (s->options == NULL || s->providers == NULL ||
         rbk_options_set(s->options, RBK_STR("admin.listen"), RBK_STR(""), NULL) < 0) {
         rbk_server_free(s);
         return NULL;
@@ -140,42 +141,12 @@ int rbk_server_method(rbk_server *s, const rbk_method *m)
     rbk_error err = {0};
     int r = s->tried ? RBK_E_STATE : 0;
     if (r == 0)
-        r = rbk_methods_add(s->methods, m);
+        r = rbk_methods_add(s->methods, m, NULL);
     rbk_fail(&err, r, "method %s: %s", m && m->name ? m->name : "?", rbk_strerror(r));
     return keep_error(s, r, &err);
 }
 
 /* --- Start --------------------------------------------------------------------------------- */
-
-static bool is_wanted(void *user, const char *path, rbk_str name)
-{
-    const rbk_server *s = user;
-    const rbk_method_rule *rule = rbk_options_rule(s->options, name);
-    if (rule == NULL || rule->module == NULL)
-        rbk_event(&s->log, RBK_INFO, "module.unused", RBK_FS("method", name), RBK_FZ("module", path));
-    return rule && rule->module && strcmp(rule->module, path) == 0;
-}
-
-static int load_modules(rbk_server *s, rbk_error *err)
-{
-    int r = 0;
-    s->modules = rbk_modules_new(s->methods, is_wanted, s);
-    if (s->modules == NULL)
-        return rbk_fail(err, RBK_E_NOMEM, "modules");
-    for (size_t i = 0; r == 0 && i < s->options->n_rules; i++)
-        if (s->options->rules[i].module)
-            r = rbk_modules_load(s->modules, s->options->rules[i].module, err);
-    return r;
-}
-
-static void set_timeouts(rbk_server *s)
-{
-    for (size_t i = 0; i < rbk_methods_count(s->methods); i++) {
-        const rbk_method_rule *rule =
-            rbk_options_rule(s->options, rbk_methods_at(s->methods, i)->name);
-        rbk_methods_set_timeout(s->methods, i, rule ? rule->timeout_ms : 0);
-    }
-}
 
 static size_t front_threads(const rbk_options *o)
 {
@@ -254,15 +225,18 @@ static int make_engine(rbk_server *s, rbk_error *err)
         .max_pending_bytes = o->max_pending_bytes,
         .min_free = o->min_free,
         .keep = {.done_ms = o->retention_ms, .done_bytes = o->retention_bytes,
-                 .dead_ms = o->retention_dead_ms},
+                 .dead_ms = o->retention_dead_ms, .idem_ms = o->dedup_ms},
+        .dedup_ms = o->dedup_ms,
         .method_threads = (size_t)o->method_threads,
         .method_ms = o->method_ms,
         .max_timeout_ms = o->max_timeout_ms,
         .max_runs = (uint32_t)o->max_runs,
+        .missing_ms = o->missing_ms,
         .connect_ms = o->connect_ms,
         .delivery_ms = o->delivery_ms,
         .in_flight = s->files.in_flight,
         .held = s->files.held,
+        .dial_sockets = s->files.dial_sockets,
         .per_receiver = (size_t)o->per_receiver,
         .per_address = (size_t)o->per_address,
         .breaker = (unsigned)o->breaker,
@@ -313,9 +287,8 @@ static int start_all(rbk_server *s, rbk_error *err)
     rbk_netpolicy *policy = NULL;
     int r;
     if ((r = rbk_options_check(s->options, err)) < 0 ||
-        (r = rbk_options_check_files(s->options, err)) < 0 || (r = load_modules(s, err)) < 0)
+        (r = rbk_options_check_files(s->options, err)) < 0 || (r = rbk_providers_use(s->providers, s->options, err)) < 0)
         return r;
-    set_timeouts(s);
     if ((r = rbk_files_plan(s->options, front_threads(s->options), count_couriers(s->options),
                             &s->files, err)) < 0 ||
         (r = make_front(s, err)) < 0 ||
@@ -346,15 +319,7 @@ static void warn_of_few_files(const rbk_server *s)
 static void log_started(rbk_server *s)
 {
     warn_of_few_files(s);
-    if (rbk_methods_count(s->methods) == 0)
-        rbk_event(&s->log, RBK_WARN, "server.no_methods",
-                  RBK_FZ("hint", "add a [method] section with module="));
-
-    for (size_t i = 0; i < rbk_methods_count(s->methods); i++) {
-        const rbk_method_entry *m = rbk_methods_at(s->methods, i);
-        rbk_event(&s->log, RBK_INFO, "server.method", RBK_FS("name", m->name),
-                  RBK_F("timeout_ms", m->timeout_ms ? m->timeout_ms : s->options->method_ms));
-    }
+    rbk_providers_log(s->providers, s->options);
     rbk_own_listener own[RBK_LISTENERS_MAX];
     size_t n = rbk_http_front_listeners(s->front, own, RBK_LISTENERS_MAX);
     for (size_t i = 0; i < n; i++) {
@@ -426,6 +391,7 @@ int rbk_server_stop(rbk_server *s)
     rbk_http_front_drain(s->front);
     rbk_admin_front_ending(s->admin);
     int r = rbk_engine_stop(s->engine, s->options->drain_ms);
+    rbk_providers_stop(s->providers);
     rbk_admin_front_stop(s->admin);
     wait_for_clients(s, rbk_mono_now() + LINGER_MS);
     rbk_http_front_stop(s->front);
@@ -449,7 +415,7 @@ void rbk_server_free(rbk_server *s)
     if (!all_ended)
         return;
     rbk_methods_free(s->methods);
-    rbk_modules_free(s->modules);
+    rbk_providers_free(s->providers);
     rbk_signing_close(&s->signing);
     rbk_options_free(s->options);
     free(s);
@@ -464,15 +430,22 @@ static int reload_options(rbk_server *s, rbk_options *fresh, rbk_error *err)
     rbk_buf fixed = RBK_BUF(4096);
     int r = rbk_options_check(fresh, err);
     if (r == 0)
+        r = rbk_options_check_files(fresh, err);
+    if (r == 0)
         r = make_policy(s, fresh, &policy, err);
-    if (r < 0)
+    if (r == 0)
+        r = rbk_providers_use(s->providers, fresh, err);
+    if (r < 0) {
+        rbk_netpolicy_unref(policy);
         return r;
+    }
     rbk_options_take(s->options, fresh);
     rbk_engine_use_policy(s->engine, policy);
     rbk_options_fixed(s->options, fresh, &fixed);
     rbk_event(&s->log, RBK_INFO, "config.reloaded", RBK_F("restart", fixed.n > 0));
     if (fixed.n)
         rbk_event(&s->log, RBK_WARN, "config.needs_restart", RBK_FS("keys", rbk_buf_view(&fixed)));
+    rbk_providers_log(s->providers, s->options);
     s->log.level = (rbk_level)s->options->log_level; /* after the lines that say so */
     rbk_buf_free(&fixed);
     return 0;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* store/memory_read.c - what is read from the store `memory:`, the claims, and the sweep.
+/* store/memory_read.c - what is read from the store memory:, the claims, the look for old jobs,
+ * and the sweep.
  *
  * READER slots come from another thread; everything happens under the one lock, and what is
  * handed out is a copy. */
@@ -78,6 +79,53 @@ int rbk_memory_expired(rbk_store *st, rbk_wall_ms now, size_t max, rbk_job **ret
         *ret_next = rest ? rest->job->deadline : INT64_MAX;
     pthread_mutex_unlock(&st->lock);
     return n < 0 ? rbk_fail(err, n, "an expired job") : n;
+}
+
+/* What aged() gives of a job. */
+static rbk_job *copy_old(const rbk_job *job)
+{
+    return rbk_job_copy(&(rbk_job){.seq = job->seq,
+                                   .rnd = job->rnd,
+                                   .state = job->state,
+                                   .attempts = job->attempts,
+                                   .last_status = job->last_status,
+                                   .first_attempt = job->first_attempt,
+                                   .reason = job->reason});
+}
+
+int rbk_memory_aged(rbk_store *st, rbk_aged *a, rbk_error *err)
+{
+    rbk_job key = {.seq = a->at_seq, .due = a->at_due, .lane = a->lane};
+    rbk_aged found = *a;
+    rbk_job **tail = &found.jobs;
+    bool failed = false;
+    int n = 0;
+    found.jobs = NULL;
+    found.oldest = INT64_MAX;
+    pthread_mutex_lock(&st->lock);
+    rbk_row *r = rbk_rows_seek(st, RBK_ROWS_BY_LANE, &(rbk_row){.job = &key});
+    if (r && rbk_str_eq(r->job->lane, a->lane) && r->job->due == a->at_due &&
+        r->job->seq == a->at_seq)
+        r = r->next[RBK_ROWS_BY_LANE][0];
+    for (; r && !failed && (size_t)n < a->look && rbk_str_eq(r->job->lane, a->lane);
+         r = r->next[RBK_ROWS_BY_LANE][0], n++) {
+        found.at_due = r->job->due;
+        found.at_seq = r->job->seq;
+        if (rbk_store_is_old(r->job, a->before)) {
+            *tail = copy_old(r->job);
+            failed = *tail == NULL;
+            tail = failed ? tail : &(*tail)->next;
+        } else if (r->job->first_attempt && r->job->first_attempt < found.oldest) {
+            found.oldest = r->job->first_attempt;
+        }
+    }
+    pthread_mutex_unlock(&st->lock);
+    if (failed) {
+        free_chain(found.jobs);
+        return rbk_fail(err, RBK_E_NOMEM, "old jobs");
+    }
+    *a = found;
+    return n;
 }
 
 int rbk_memory_lanes(rbk_store *st, rbk_str after, size_t max, rbk_lane_due *ret, rbk_error *err)
@@ -232,6 +280,7 @@ int rbk_memory_sweep(rbk_store *st, const rbk_store_keep *keep, rbk_wall_ms now,
         rbk_rows_unlink(st, r);
         rbk_row_free(r);
     }
+    n += rbk_memory_sweep_keys(st, keep, now, (max < INT32_MAX ? (int)max : INT32_MAX) - n);
     pthread_mutex_unlock(&st->lock);
     return n;
 }

@@ -31,6 +31,9 @@ static int compare(rbk_row_list list, const rbk_row *a, const rbk_row *b)
     } else if (list == RBK_ROWS_BY_END) {
         c = compare_num(a->shelf, b->shelf);
         c = c ? c : compare_num(a->ended, b->ended);
+    } else if (list == RBK_ROWS_BY_KEY) {
+        c = compare_str(a->turn.key, b->turn.key);
+        c = c ? c : a->turn.ran - b->turn.ran;
     }
     return c ? c : compare_num(a->job->seq, b->job->seq);
 }
@@ -87,6 +90,8 @@ static bool stands_in(const rbk_row *r, rbk_row_list list)
     case RBK_ROWS_BY_DEADLINE:
         return r->shelf == RBK_SHELF_WAIT && r->job->deadline > 0 &&
                (state == RBK_JOB_QUEUED || state == RBK_JOB_HELD);
+    case RBK_ROWS_BY_KEY:
+        return r->turn.key.p && r->shelf <= RBK_SHELF_WAIT;
     case RBK_ROWS_BY_END:
         return r->shelf == RBK_SHELF_DEAD || r->shelf == RBK_SHELF_DONE;
     default:
@@ -163,11 +168,29 @@ static bool take_notes(rbk_row *r, const rbk_row *old, const rbk_attempt_note *n
     return true;
 }
 
+static bool copy_turn(rbk_row *r, const rbk_turn *turn)
+{
+    size_t n = turn->key.n + turn->lane.n;
+    if (turn->key.p == NULL)
+        return true;
+    char *p = r->turn_text = malloc(n + 1);
+    if (p == NULL)
+        return false;
+    memcpy(p, turn->key.p, turn->key.n);
+    if (turn->lane.n)
+        memcpy(p + turn->key.n, turn->lane.p, turn->lane.n);
+    r->turn = (rbk_turn){.key = {p, turn->key.n}, .ran = turn->ran};
+    if (turn->lane.p)
+        r->turn.lane = (rbk_str){p + turn->key.n, turn->lane.n};
+    return true;
+}
+
 rbk_row *rbk_row_new(rbk_store *st, const rbk_job *job, const rbk_row *old,
-                     const rbk_attempt_note *note)
+                     const rbk_attempt_note *note, const rbk_turn *turn)
 {
     rbk_row *r = calloc(1, sizeof *r);
-    if (r == NULL || (r->job = rbk_job_copy(job)) == NULL || !take_notes(r, old, note)) {
+    if (r == NULL || (r->job = rbk_job_copy(job)) == NULL || !take_notes(r, old, note) ||
+        !copy_turn(r, turn)) {
         rbk_row_free(r);
         return NULL;
     }
@@ -184,5 +207,6 @@ void rbk_row_free(rbk_row *r)
         return;
     rbk_job_free(r->job);
     free(r->notes);
+    free(r->turn_text);
     free(r);
 }

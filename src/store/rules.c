@@ -20,7 +20,8 @@ static bool is_too_big(const rbk_job *job)
 /* A waiting job is found by its lane alone. */
 static bool lacks_lane(const rbk_store_op *op, const rbk_store_row *row)
 {
-    if (rbk_store_target(op, row->shelf) != RBK_SHELF_WAIT || op->kind == RBK_OP_RUNS)
+    if (rbk_store_target(op, row->shelf) != RBK_SHELF_WAIT || op->kind == RBK_OP_RUNS ||
+        op->kind == RBK_OP_STATE)
         return false;
     bool keeps = op->kind == RBK_OP_RETRY || (op->kind == RBK_OP_RESULT && op->job->lane.p == NULL);
     return keeps ? !row->has_lane : op->job->lane.n == 0;
@@ -43,6 +44,7 @@ int rbk_store_target(const rbk_store_op *op, int now)
     case RBK_OP_PURGE:
         return RBK_STORE_NOWHERE;
     case RBK_OP_RUNS:
+    case RBK_OP_STATE:
         break;
     }
     return now;
@@ -77,6 +79,8 @@ static rbk_store_verdict judge_ended(const rbk_store_op *op, const rbk_store_row
     if (op->kind == RBK_OP_DONE && row->shelf == RBK_SHELF_DONE)
         return row->state == op->job->state && may_repeat(op) ? RBK_VERDICT_DONE : RBK_VERDICT_STALE;
     bool knows = op->kind == RBK_OP_DONE || op->kind == RBK_OP_REDRIVE || op->kind == RBK_OP_PURGE;
+    if (op->kind == RBK_OP_REDRIVE && op->waiting && row->first_attempt != op->job->first_attempt)
+        return RBK_VERDICT_STALE; /* it was sent once more since it was read, and has ended again */
     return knows && row->state == op->from ? RBK_VERDICT_WRITE : RBK_VERDICT_STALE;
 }
 
@@ -92,15 +96,17 @@ static rbk_store_verdict judge_pending(const rbk_store_op *op, const rbk_store_r
         return row->state == RBK_JOB_DUE && may_repeat(op) ? RBK_VERDICT_COMPARE : RBK_VERDICT_STALE;
     if (row->state == op->from)
         return RBK_VERDICT_WRITE;
+    if (op->kind == RBK_OP_STATE)
+        return row->state == op->job->state ? RBK_VERDICT_DONE : RBK_VERDICT_STALE;
     bool repeated = op->kind == RBK_OP_RESULT && row->state == op->job->state;
     return repeated ? RBK_VERDICT_COMPARE : RBK_VERDICT_STALE;
 }
 
 rbk_store_verdict rbk_store_judge(const rbk_store_op *op, const rbk_store_row *row)
 {
-    if (op->kind < RBK_OP_PUT || op->kind > RBK_OP_PURGE)
+    if (op->kind < RBK_OP_PUT || op->kind > RBK_OP_STATE)
         return RBK_VERDICT_STALE;
-    if (is_too_big(op->job))
+    if (is_too_big(op->job) || op->key.n > RBK_LANE_MAX)
         return RBK_VERDICT_TOO_BIG;
     if (op->kind == RBK_OP_DONE && op->keep && !is_end(op->job->state))
         return RBK_VERDICT_STALE;
@@ -139,6 +145,31 @@ int64_t *rbk_store_counter(rbk_store_stats *stats, uint8_t state)
     default:
         return &stats->queued;
     }
+}
+
+/* --- Order keys ---------------------------------------------------------------------- */
+
+void rbk_store_block(const rbk_store_op *op, rbk_str key, rbk_store_op *ret, rbk_job *ret_job)
+{
+    *ret_job = *op->job;
+    ret_job->lane = key;
+    if (op->kind == RBK_OP_PUT)
+        ret_job->state = RBK_JOB_HELD;
+    else
+        ret_job->first_attempt = 0;
+    *ret = *op;
+    ret->shelf = RBK_SHELF_WAIT;
+    ret->job = ret_job;
+}
+
+/* The first time it was blocked, and then perhaps released by an operation behind it: its job is the
+ * store's either way. */
+rbk_op_outcome rbk_store_done_before(const rbk_store_op *op, const rbk_store_row *row)
+{
+    bool put = op->kind == RBK_OP_PUT || op->kind == RBK_OP_RESULT;
+    bool elsewhere = row->found && row->ordered && row->shelf == RBK_SHELF_WAIT &&
+                     rbk_store_target(op, row->shelf) == RBK_SHELF_JOB;
+    return put && elsewhere ? RBK_OUTCOME_BLOCKED : RBK_OUTCOME_OK;
 }
 
 /* --- Filters ------------------------------------------------------------------------- */
@@ -195,6 +226,44 @@ bool rbk_store_is_stale(const rbk_store_keep *keep, rbk_shelf shelf, rbk_wall_ms
     if (shelf == RBK_SHELF_DEAD)
         return ended <= now - keep->dead_ms;
     return ended <= now - keep->done_ms || done_bytes > keep->done_bytes;
+}
+
+bool rbk_store_is_old(const rbk_job *job, rbk_wall_ms before)
+{
+    return job->state == RBK_JOB_DUE && job->first_attempt && job->first_attempt <= before;
+}
+
+/* --- Idempotency keys ---------------------------------------------------------------- */
+
+/* Under a PUT that is repeated the store has the job itself. */
+static bool is_own(const rbk_idem *found, const rbk_job *job)
+{
+    return found->seq == job->seq && found->rnd == job->rnd;
+}
+
+bool rbk_store_key_ends(const rbk_idem *found, const rbk_store_op *op)
+{
+    return !is_own(found, op->job) && found->until <= op->now;
+}
+
+bool rbk_store_is_duplicate(const rbk_idem *found, const rbk_store_op *op, bool pending)
+{
+    return !is_own(found, op->job) && (found->until > op->now || pending);
+}
+
+void rbk_store_tell_duplicate(const rbk_idem *found, rbk_store_op *op)
+{
+    op->outcome = RBK_OUTCOME_DUPLICATE;
+    op->idem->seq = found->seq;
+    op->idem->rnd = found->rnd;
+    op->idem->same = found->same;
+}
+
+rbk_wall_ms rbk_store_look_at(const rbk_store_keep *keep, rbk_wall_ms now)
+{
+    enum { AT_LEAST_MS = 60000 };
+    int64_t wait = keep->idem_ms > AT_LEAST_MS ? keep->idem_ms : AT_LEAST_MS;
+    return wait < INT64_MAX - now ? now + wait : INT64_MAX;
 }
 
 bool rbk_store_is_receiver(rbk_str name)

@@ -19,9 +19,11 @@ enum {
 typedef struct rbk_store_row {
     bool found;
     bool has_lane;
+    bool ordered; /* it has, or had, a place in the order of its key */
     uint8_t state;
     int shelf;
     int64_t rnd;
+    rbk_wall_ms first_attempt;
 } rbk_store_row;
 
 typedef enum rbk_store_verdict {
@@ -38,6 +40,12 @@ rbk_store_verdict rbk_store_judge(const rbk_store_op *op, const rbk_store_row *r
 /* The shelf that a row now on shelf `now` stands on after `op`, or RBK_STORE_NOWHERE. */
 int rbk_store_target(const rbk_store_op *op, int now);
 
+/* Order keys: the operation that is written in the place of a PUT or RESULT that is blocked. */
+void rbk_store_block(const rbk_store_op *op, rbk_str key, rbk_store_op *ret, rbk_job *ret_job);
+/* It was done before; but does the job stand where the operation wants it, so that it is OK and
+ * not BLOCKED? */
+rbk_op_outcome rbk_store_done_before(const rbk_store_op *op, const rbk_store_row *row);
+
 /* Does the stored job show what the operation wants, so that it was done before? */
 bool rbk_store_shows(const rbk_store_op *op, const rbk_job *stored);
 
@@ -52,6 +60,17 @@ bool rbk_store_means(const rbk_job_filter *filter, const rbk_job *job);
 /* Need a job of this shelf not be kept any longer? `done_bytes` as stats has them. */
 bool rbk_store_is_stale(const rbk_store_keep *keep, rbk_shelf shelf, rbk_wall_ms ended,
                         rbk_wall_ms now, int64_t done_bytes);
+
+/* Is the job of the wait shelf one that aged() gives? */
+bool rbk_store_is_old(const rbk_job *job, rbk_wall_ms before);
+
+/* Idempotency keys: `found` is what the store has under the key of the PUT `op`. Is its time
+ * over, so that it counts only while its job is pending? */
+bool rbk_store_key_ends(const rbk_idem *found, const rbk_store_op *op);
+bool rbk_store_is_duplicate(const rbk_idem *found, const rbk_store_op *op, bool pending);
+void rbk_store_tell_duplicate(const rbk_idem *found, rbk_store_op *op);
+/* When the key of a pending job is looked at again. */
+rbk_wall_ms rbk_store_look_at(const rbk_store_keep *keep, rbk_wall_ms now);
 
 /* May it stand in the table of held receivers? Not empty, bounded, no NUL byte. */
 bool rbk_store_is_receiver(rbk_str name);

@@ -136,6 +136,8 @@ static int sqlite_open(const rbk_store_conf *conf, rbk_store **ret, rbk_error *e
         r = rbk_sqlite_parse_dsn(dsn, &o, err);
     if (r == 0) {
         st->durable = o.durable;
+        st->released = conf->released;
+        st->user = conf->user;
         if (!o.durable && conf->warn)
             conf->warn(conf->user, "store.dsn has synchronous=off: a power cut loses accepted jobs");
         r = open_files(st, &o, conf, err);
@@ -197,6 +199,7 @@ const rbk_store_ops rbk_store_sqlite = {
     .close = sqlite_close,
     .apply = rbk_sqlite_apply,
     .claim = rbk_sqlite_claim,
+    .aged = rbk_sqlite_aged,
     .expired = rbk_sqlite_expired,
     .lanes = rbk_sqlite_lanes,
     .recover = rbk_sqlite_recover,

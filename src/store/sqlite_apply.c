@@ -25,9 +25,11 @@ int rbk_sqlite_find(rbk_store *st, int64_t seq, rbk_sqlite_row *f)
             *f = (rbk_sqlite_row){
                 .row = {.found = true,
                         .has_lane = sqlite3_column_int(s, 5) != 0,
+                        .ordered = (sqlite3_column_int(s, 4) & RBK_SQLITE_HAS_TURN) != 0,
                         .state = (uint8_t)sqlite3_column_int(s, 1),
                         .shelf = shelf,
-                        .rnd = sqlite3_column_int64(s, 0)},
+                        .rnd = sqlite3_column_int64(s, 0),
+                        .first_attempt = sqlite3_column_int64(s, 6)},
                 .size = sqlite3_column_int64(s, 2),
                 .rsize = sqlite3_column_int64(s, 3),
                 .big = sqlite3_column_int(s, 4)};
@@ -67,7 +69,8 @@ static int write_put(rbk_store *st, const rbk_store_op *op, rbk_store_stats *t)
 {
     const rbk_job *job = op->job;
     int big = (is_big(job->params) ? RBK_SQLITE_BIG_PARAMS : 0) |
-              (is_big(job->response) ? RBK_SQLITE_BIG_RESPONSE : 0);
+              (is_big(job->response) ? RBK_SQLITE_BIG_RESPONSE : 0) |
+              (op->key.p ? RBK_SQLITE_HAS_TURN : 0);
     sqlite3_stmt *s = rbk_sqlite_pick(st, RBK_Q_INSERT, rbk_store_target(op, RBK_SHELF_JOB));
     rbk_sqlite_bind_job(s, job, big);
     int rc = rbk_sqlite_run(s);
@@ -161,6 +164,17 @@ static int write_runs(rbk_store *st, const rbk_job *job, int shelf)
     return rbk_sqlite_run(s);
 }
 
+static int write_state(rbk_store *st, const rbk_job *job, uint8_t before, int shelf,
+                       rbk_store_stats *t)
+{
+    sqlite3_stmt *s = rbk_sqlite_pick(st, RBK_Q_STATE, shelf);
+    sqlite3_bind_int64(s, 1, job->seq);
+    sqlite3_bind_int(s, 2, job->state);
+    --*rbk_store_counter(t, before);
+    ++*rbk_store_counter(t, job->state);
+    return rbk_sqlite_run(s);
+}
+
 int rbk_sqlite_delete_row(rbk_store *st, int64_t seq, int shelf)
 {
     sqlite3_stmt *s = rbk_sqlite_pick(st, RBK_Q_DELETE, shelf);
@@ -176,7 +190,7 @@ static int move_row(rbk_store *st, int64_t seq, int from)
     return rc == SQLITE_OK ? rbk_sqlite_delete_row(st, seq, from) : rc;
 }
 
-/* RESULT, RETRY, PARK and RUNS. A row that moves is changed on the job shelf, which has
+/* RESULT, RETRY, PARK, STATE and RUNS. A row that moves is changed on the job shelf, which has
  * no index to keep. */
 static int write_change(rbk_store *st, const rbk_store_op *op, const rbk_sqlite_row *f,
                         rbk_store_stats *t)
@@ -194,6 +208,8 @@ static int write_change(rbk_store *st, const rbk_store_op *op, const rbk_sqlite_
         rc = write_retry(st, op, at);
     else if (op->kind == RBK_OP_PARK)
         rc = write_park(st, op->job, at);
+    else if (op->kind == RBK_OP_STATE)
+        rc = write_state(st, op->job, f->row.state, at, t);
     else
         rc = write_runs(st, op->job, at);
     if (rc == SQLITE_OK && from == RBK_SHELF_JOB && to == RBK_SHELF_WAIT)
@@ -201,8 +217,8 @@ static int write_change(rbk_store *st, const rbk_store_op *op, const rbk_sqlite_
     return rc;
 }
 
-static int write_op(rbk_store *st, const rbk_store_op *op, const rbk_sqlite_row *f,
-                    rbk_store_stats *t)
+static int write_kind(rbk_store *st, const rbk_store_op *op, const rbk_sqlite_row *f,
+                      rbk_store_stats *t)
 {
     switch (op->kind) {
     case RBK_OP_PUT:
@@ -216,6 +232,27 @@ static int write_op(rbk_store *st, const rbk_store_op *op, const rbk_sqlite_row 
     default:
         return write_change(st, op, f, t);
     }
+}
+
+static int write_op(rbk_store *st, rbk_store_op *op, const rbk_sqlite_row *f, rbk_store_stats *t)
+{
+    rbk_store_op blocked;
+    rbk_job job;
+    rbk_sqlite_turn turn;
+    int rc = op->kind == RBK_OP_PUT && op->idem ? rbk_sqlite_take_key(st, op) : SQLITE_OK;
+    if (rc != SQLITE_OK || op->outcome != RBK_OUTCOME_OK)
+        return rc;
+    rc = rbk_sqlite_take_turn(st, op, f, &turn);
+    if (rc == SQLITE_OK && turn.blocked) {
+        op->outcome = RBK_OUTCOME_BLOCKED;
+        if (op->kind == RBK_OP_PARK)
+            return SQLITE_OK;
+        rbk_store_block(op, (rbk_str){turn.key.text, turn.key.n}, &blocked, &job);
+        rc = write_kind(st, &blocked, f, t);
+    } else if (rc == SQLITE_OK) {
+        rc = write_kind(st, op, f, t);
+    }
+    return rc == SQLITE_OK ? rbk_sqlite_pass_turn(st, op, f, t) : rc;
 }
 
 /* Does the stored job show that the operation was done before? */
@@ -248,6 +285,7 @@ static int apply_op(rbk_store *st, rbk_store_op *op, rbk_store_stats *t)
     case RBK_VERDICT_WRITE:
         return write_op(st, op, &f, t);
     case RBK_VERDICT_DONE:
+        op->outcome = rbk_store_done_before(op, &f.row);
         break;
     case RBK_VERDICT_STALE:
         op->outcome = RBK_OUTCOME_STALE;
@@ -260,8 +298,7 @@ static int apply_op(rbk_store *st, rbk_store_op *op, rbk_store_stats *t)
         break;
     case RBK_VERDICT_COMPARE:
         rc = compare(st, op, f.row.shelf, &same);
-        if (!same)
-            op->outcome = RBK_OUTCOME_STALE;
+        op->outcome = same ? rbk_store_done_before(op, &f.row) : RBK_OUTCOME_STALE;
         break;
     }
     return rc;

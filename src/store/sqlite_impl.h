@@ -7,7 +7,9 @@
  * sqlite_row.c     a job to and from a row, errors
  * sqlite_apply.c   apply()
  * sqlite_end.c     the end of a job and what comes after: done, dead, redrive, purge, sweep()
- * sqlite_claim.c   claim(), expired(), lanes(), recover(), stats()
+ * sqlite_idem.c    idempotency keys
+ * sqlite_turn.c    order keys
+ * sqlite_claim.c   claim(), expired(), aged(), lanes(), recover(), stats()
  * sqlite_hold.c    hold(), holds()
  * sqlite_read.c    get(), list(), attempts(): the reader thread, on a connection of its own
  * sqlite_backup.c  backup(): any thread, on connections of its own
@@ -39,6 +41,7 @@ enum {
     RBK_SQLITE_BIG_PARAMS = 1,
     RBK_SQLITE_BIG_RESPONSE = 2,
     RBK_SQLITE_HAS_NOTES = 4,        /* rows in the table attempt */
+    RBK_SQLITE_HAS_TURN = 8,         /* a row in the table turn, unless it has ended */
     RBK_SQLITE_CHECKPOINT = 4000,    /* pages of the WAL */
     RBK_SQLITE_BUSY_MS = 10000,      /* how long somebody else may hold the write lock */
     RBK_SQLITE_READ_MS = 50,         /* of one read transaction of the reader */
@@ -57,6 +60,8 @@ struct rbk_store {
     atomic_bool broken; /* RBK_E_IO was returned: nothing is trusted any more */
     int wal_pages;     /* after the last commit */
     int checkpoint_at; /* pages of the WAL at which idle() works again */
+    void (*released)(void *user, rbk_str lane);
+    void *user;
 };
 
 typedef struct rbk_sqlite_options {
@@ -72,6 +77,17 @@ typedef struct rbk_sqlite_row {
     int64_t size, rsize;
     int big;
 } rbk_sqlite_row;
+
+typedef struct rbk_sqlite_lane {
+    size_t n;
+    char text[RBK_LANE_MAX];
+} rbk_sqlite_lane;
+
+/* The place of a job in the order of its key. */
+typedef struct rbk_sqlite_turn {
+    bool has, blocked;
+    rbk_sqlite_lane key;
+} rbk_sqlite_turn;
 
 static inline sqlite3_stmt *rbk_sqlite_pick(rbk_store *st, enum rbk_sql first, int shelf)
 {
@@ -100,6 +116,9 @@ extern atomic_bool rbk_sqlite_suspect;
 int rbk_sqlite_run(sqlite3_stmt *s);
 void rbk_sqlite_bind_str(sqlite3_stmt *s, int i, rbk_str v);
 void rbk_sqlite_bind_job(sqlite3_stmt *s, const rbk_job *job, int big);
+/* An empty text has a pointer, an absent one has none; no memory shows as the latter,
+ * with the connection's error set: false. */
+bool rbk_sqlite_read_str(sqlite3_stmt *s, int i, rbk_str *ret);
 rbk_job *rbk_sqlite_load(sqlite3_stmt *s); /* the row that `s` stands on; NULL: no memory */
 void rbk_sqlite_free_chain(rbk_job *job);
 int rbk_sqlite_begin(rbk_store *st);
@@ -119,10 +138,26 @@ int rbk_sqlite_write_end(rbk_store *st, const rbk_store_op *op, const rbk_sqlite
 int rbk_sqlite_write_redrive(rbk_store *st, const rbk_store_op *op, const rbk_sqlite_row *f,
                              rbk_store_stats *t);
 
+/* sqlite_idem.c, in a transaction. The job of a PUT takes its key, or the outcome is DUPLICATE. */
+int rbk_sqlite_take_key(rbk_store *st, rbk_store_op *op);
+/* Keys that are free again go; as sweep(), of which *ret_n counts up. The first: are there any? */
+int rbk_sqlite_keys_due(rbk_store *st, rbk_wall_ms now, bool *ret);
+int rbk_sqlite_sweep_keys(rbk_store *st, const rbk_store_keep *keep, rbk_wall_ms now, int max,
+                          int *ret_n);
+
+/* sqlite_turn.c, in a transaction. What an operation means for a job that has an order key: whether
+ * it is blocked, before it is written; and after that, who is released. For any other job they do
+ * nothing. */
+int rbk_sqlite_take_turn(rbk_store *st, const rbk_store_op *op, const rbk_sqlite_row *f,
+                         rbk_sqlite_turn *ret);
+int rbk_sqlite_pass_turn(rbk_store *st, const rbk_store_op *op, const rbk_sqlite_row *f,
+                         rbk_store_stats *t);
+
 /* Slots. */
 int rbk_sqlite_apply(rbk_store *st, rbk_store_op *ops, size_t n, rbk_error *err);
 int rbk_sqlite_claim(rbk_store *st, rbk_str lane, rbk_wall_ms now, size_t max, rbk_job **ret_jobs,
                      rbk_wall_ms *ret_next, rbk_error *err);
+int rbk_sqlite_aged(rbk_store *st, rbk_aged *a, rbk_error *err);
 int rbk_sqlite_expired(rbk_store *st, rbk_wall_ms now, size_t max, rbk_job **ret_jobs,
                        rbk_wall_ms *ret_next, rbk_error *err);
 int rbk_sqlite_lanes(rbk_store *st, rbk_str after, size_t max, rbk_lane_due *ret, rbk_error *err);

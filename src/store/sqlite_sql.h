@@ -4,7 +4,8 @@
  * job, wait, dead and done have the same columns, so that a row moves by INSERT … SELECT;
  * dead and done have one more, when it ended. `big` says what else lies elsewhere: 1 params
  * in the table blob (id = 2 * seq), 2 the response there (id = 2 * seq + 1), 4 failed
- * attempts in the table attempt, whose `n` counts on over a redrive. So a job that has none of
+ * attempts in the table attempt, whose `n` counts on over a redrive, 8 a place in the order of
+ * its key, in the table turn, until it has ended. So a job that has none of
  * it costs no statement for it. `size` and `rsize` are the bytes of request and response.
  * RBK_SQL_COLS is the order in which sqlite_row.c binds and reads. */
 #ifndef RBK_STORE_SQLITE_SQL_H
@@ -70,13 +71,19 @@
     "ALTER TABLE " t " ADD COLUMN order_key TEXT;"                                                 \
     "ALTER TABLE " t " ADD COLUMN method_headers TEXT;"
 #define RBK_SQL_STEP_3                                                                             \
-    RBK_SQL_WISHES("job") RBK_SQL_WISHES("wait") RBK_SQL_WISHES("dead") RBK_SQL_WISHES("done")
+    RBK_SQL_WISHES("job") RBK_SQL_WISHES("wait") RBK_SQL_WISHES("dead") RBK_SQL_WISHES("done")     \
+    "CREATE TABLE idem(seq INTEGER PRIMARY KEY,rnd INTEGER NOT NULL,caller TEXT NOT NULL,"         \
+    "key TEXT NOT NULL,print BLOB NOT NULL,until INTEGER NOT NULL,look INTEGER NOT NULL);"         \
+    "CREATE UNIQUE INDEX idem_key ON idem(caller,key);"                                            \
+    "CREATE INDEX idem_look ON idem(look);"                                                        \
+    "CREATE TABLE turn(seq INTEGER PRIMARY KEY,key TEXT NOT NULL,ran INTEGER NOT NULL,lane TEXT);" \
+    "CREATE INDEX turn_key ON turn(key,ran,seq);"
 
 /* Of those that have not run: QUEUED (1), HELD (8). */
 #define RBK_SQL_MAY_EXPIRE "deadline>0 AND state IN(1,8)"
 #define RBK_SQL_STEP_4 "CREATE INDEX wait_deadline ON wait(deadline) WHERE " RBK_SQL_MAY_EXPIRE ";"
 
-#define RBK_SQL_FIND(t) "SELECT rnd,state,size,rsize,big,lane<>'' FROM " t " WHERE seq=?1"
+#define RBK_SQL_FIND(t) "SELECT rnd,state,size,rsize,big,lane<>'',first_attempt FROM " t " WHERE seq=?1"
 #define RBK_SQL_INSERT(t)                                                                          \
     "INSERT INTO " t "(" RBK_SQL_COLS ") VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,"   \
     "?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,?27,?28,?29)"
@@ -92,6 +99,7 @@
     "WHERE seq=?1"
 #define RBK_SQL_PARK(t) "UPDATE " t " SET lane=?2,due=?3 WHERE seq=?1"
 #define RBK_SQL_RUNS(t) "UPDATE " t " SET runs=?2 WHERE seq=?1"
+#define RBK_SQL_STATE(t) "UPDATE " t " SET state=?2 WHERE seq=?1"
 #define RBK_SQL_MOVE(from, to)                                                                     \
     "INSERT INTO " to "(" RBK_SQL_COLS ") SELECT " RBK_SQL_COLS " FROM " from " WHERE seq=?1"
 /* What stays as it is when a job ends and when it comes back. */
@@ -141,6 +149,8 @@
     X(PARK_WAIT, RBK_SQL_PARK("wait"))                                                             \
     X(RUNS, RBK_SQL_RUNS("job"))                                                                   \
     X(RUNS_WAIT, RBK_SQL_RUNS("wait"))                                                             \
+    X(STATE, RBK_SQL_STATE("job"))                                                                 \
+    X(STATE_WAIT, RBK_SQL_STATE("wait"))                                                           \
     X(BURY, RBK_SQL_BURY("job"))                                                                   \
     X(BURY_WAIT, RBK_SQL_BURY("wait"))                                                             \
     X(KEEP, RBK_SQL_KEEP("job"))                                                                   \
@@ -162,6 +172,19 @@
     X(NOTES_TRIM, "DELETE FROM attempt WHERE seq=?1 AND "                                          \
                   "n<=(SELECT max(n) FROM attempt WHERE seq=?1)-?2")                               \
     X(NOTES_DELETE, "DELETE FROM attempt WHERE seq=?1")                                            \
+    X(IDEM, "SELECT seq,rnd,print,until FROM idem WHERE caller=?1 AND key=?2")                     \
+    X(IDEM_PUT, "INSERT OR REPLACE INTO idem VALUES(?1,?2,?3,?4,?5,?6,?6)")                        \
+    X(IDEM_DELETE, "DELETE FROM idem WHERE seq=?1")                                                \
+    X(IDEM_OLDEST, "SELECT seq,rnd FROM idem WHERE look<=?1 ORDER BY look LIMIT ?2")               \
+    X(IDEM_LATER, "UPDATE idem SET look=?2 WHERE seq=?1")                                          \
+    X(TURN, "SELECT key,lane FROM turn WHERE seq=?1")                                              \
+    X(TURN_PUT, "INSERT OR REPLACE INTO turn VALUES(?1,?2,?3,?4)")                                 \
+    X(TURN_DELETE, "DELETE FROM turn WHERE seq=?1")                                                \
+    X(TURN_TO_RUN, "SELECT seq,lane FROM turn WHERE key=?1 AND ran=0 ORDER BY seq LIMIT 1")        \
+    X(TURN_TO_SEND, "SELECT seq,lane FROM turn WHERE key=?1 AND ran=1 ORDER BY seq LIMIT 1")       \
+    X(TURN_GO, "UPDATE turn SET lane=NULL WHERE seq=?1")                                           \
+    X(RELEASE_RUN, "UPDATE wait SET lane=?2,state=?3 WHERE seq=?1")                                \
+    X(RELEASE_SEND, "UPDATE wait SET lane=?2,first_attempt=?3 WHERE seq=?1")                       \
     X(HOLD, "INSERT OR IGNORE INTO hold(receiver) VALUES(?1)")                                     \
     X(UNHOLD, "DELETE FROM hold WHERE receiver=?1")                                                \
     X(HOLDS, "SELECT receiver FROM hold WHERE receiver>?1 ORDER BY receiver LIMIT ?2")             \
@@ -171,6 +194,8 @@
                 "queued=queued+?4,due=due+?5,dead=dead+?6,done=done+?7,done_bytes=done_bytes+?8,"  \
                 "max_seq=max(max_seq,?9) WHERE id=1")                                              \
     X(CLAIM, "SELECT seq FROM wait WHERE lane=?1 AND due<=?2 ORDER BY due,seq LIMIT ?3")           \
+    X(AGED, "SELECT due,seq,rnd,state,attempts,last_status,first_attempt,reason FROM wait "         \
+            "WHERE lane=?1 AND (due,seq)>(?2,?3) ORDER BY due,seq LIMIT ?4")                       \
     X(NEXT_DUE, "SELECT due FROM wait WHERE lane=?1 ORDER BY due LIMIT 1")                         \
     X(EXPIRED, "SELECT seq FROM wait WHERE " RBK_SQL_MAY_EXPIRE                                    \
                " AND deadline<=?1 ORDER BY deadline,seq LIMIT ?2")                                 \

@@ -389,8 +389,7 @@ static void test_unknown(void **state)
          "{\"$rpc.$rpc.callback\":\"unknown service parameter\"}"},
         {"\"$rpc.callback\\u0000\":1", "{\"$rpc.callback\\u0000\":\"unknown service parameter\"}"},
         {"\"$rpc.\\\"\\u0001\":1", "{\"$rpc.\\\"\\u0001\":\"unknown service parameter\"}"},
-        {"\"$rpc.idempotencyKey\":\"k\"",
-         "{\"$rpc.idempotencyKey\":\"not supported by this version\"}"},
+        {"\"$rpc.idempotencyKey\":\"k\"", "{\"$rpc.idempotencyKey\":\"needs $rpc.callback\"}"},
         {"\"$rpc.key\":\"k\"", "{\"$rpc.key\":\"not supported by this version\"}"},
         {"\"$rpc.events\":[]", "{\"$rpc.events\":\"not supported by this version\"}"},
     };

@@ -237,6 +237,12 @@ static void test_texts(void **state)
         {"delivery.forward_headers", "x-a,webhook-id", "'webhook-id' is never forwarded"},
         {"delivery.forward_headers", "x a", "is not a header name"},
         {"delivery.forward_headers", "x-a,", "is not a header name"},
+        {"method.\"m\".forward_headers", "Authorization, x-a", NULL},
+        {"method.\"m\".forward_headers", "transfer-encoding", "'transfer-encoding' is never forwarded"},
+        {"method.\"m\".forward_headers", "x a", "is not a header name"},
+        {"method.\"m\".upstream", "http+unix://%2Frun%2Fapp.sock/api", NULL},
+        {"method.\"m\".upstream", "tcp://h/", "'tcp://h/' is none of http://host:port/path"},
+        {"method.\"m\".upstream", "http://u:pw@h/", "a token goes into upstream_token_file"},
         {"delivery.ca_file", "a\nb", "has a control character"},
         {"server.nothing", "1", "unknown key"},
         {"nothing.path", "1", "unknown key"},
@@ -516,10 +522,12 @@ static void test_reload(void **state)
     assert_int_equal(mine->resolve_ms, 1000);
     assert_int_equal(mine->log_level, RBK_WARN);
     assert_string_equal(mine->path, "/api");
-    assert_int_equal(mine->n_rules, 0);
+    assert_int_equal(mine->n_rules, 1);
+    assert_int_equal(mine->rules[0].timeout_ms, 180000);
+    assert_int_equal(fresh->n_rules, 0);
     rbk_options_fixed(mine, fresh, &names);
     rbk_buf_c(&names, 0);
-    assert_string_equal(names.p, "server.path, delivery.jitter, [method \"…\"]");
+    assert_string_equal(names.p, "server.path, delivery.jitter");
     rbk_buf_free(&names);
     rbk_options_free(fresh);
 }
