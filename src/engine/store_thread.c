@@ -15,6 +15,7 @@
 #include "base/id.h"
 #include "engine/courier.h"
 #include "engine/holds.h"
+#include "engine/keys.h"
 #include "seam/stores.h"
 
 #include <stdlib.h>
@@ -38,13 +39,18 @@ enum {
 
 static void warn_line(void *user, const char *line)
 {
-    rbk_event(user, RBK_WARN, "store.warning", RBK_FZ("text", line));
+    rbk_event(RBK_LOG(((rbk_store_thread *)user)->e), RBK_WARN, "store.warning", RBK_FZ("text", line));
+}
+
+static void on_released(void *user, rbk_str lane)
+{
+    rbk_keys_released(((rbk_store_thread *)user)->flow, lane);
 }
 
 static int open_store(rbk_store_thread *s, rbk_error *err)
 {
-    rbk_store_conf conf = {.dsn = s->e->conf.store_dsn, .warn = warn_line};
-    memcpy(&conf.user, &s->e->conf.log, sizeof conf.user);
+    rbk_store_conf conf = {
+        .dsn = s->e->conf.store_dsn, .warn = warn_line, .released = on_released, .user = s};
     return s->ops->open(&conf, &s->st, err);
 }
 
@@ -289,6 +295,8 @@ static size_t fill_ops(rbk_store_thread *s, rbk_list *work)
                                   .job = t->job};
         if (t->note)
             s->op[n].note = *t->note;
+        if (t->op == RBK_OP_PUT && t->key)
+            s->op[n].key = rbk_str_z(t->key);
         if (t->op == RBK_OP_PUT && t->idem) {
             t->idem->until = now + s->e->conf.dedup_ms;
             s->op[n].idem = t->idem;

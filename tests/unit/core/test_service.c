@@ -390,7 +390,7 @@ static void test_unknown(void **state)
         {"\"$rpc.callback\\u0000\":1", "{\"$rpc.callback\\u0000\":\"unknown service parameter\"}"},
         {"\"$rpc.\\\"\\u0001\":1", "{\"$rpc.\\\"\\u0001\":\"unknown service parameter\"}"},
         {"\"$rpc.idempotencyKey\":\"k\"", "{\"$rpc.idempotencyKey\":\"needs $rpc.callback\"}"},
-        {"\"$rpc.key\":\"k\"", "{\"$rpc.key\":\"not supported by this version\"}"},
+        {"\"$rpc.key\":\"k\"", "{\"$rpc.key\":\"needs $rpc.callback\"}"},
         {"\"$rpc.events\":[]", "{\"$rpc.events\":\"not supported by this version\"}"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
