@@ -111,6 +111,50 @@ static void test_a_late_commit(void **state)
     rbk_server_free(s);
 }
 
+/* Of one order key: the second is told when the first is through, and not before; by its callback
+ * where nobody waits that long. */
+static void test_in_its_turn(void **state)
+{
+    rbk_server *s = run_server();
+    answer first, second, third;
+    (void)state;
+    far_end.status = 0;
+    post_job(s, "quick", ",\"$rpc.key\":\"k\"", &first);
+    WAIT_FOR(far_end.in_flight == 1);
+    post_job(s, "quick", ",\"$rpc.key\":\"k\"" WAIT_LONG, &second);
+    post_job(s, "quick", ",\"$rpc.key\":\"k\",\"$rpc.wait\":0.2", &third);
+    WAIT_FOR(quick_runs == 3);
+    WAIT_FOR(third.count);
+    assert_true(is_ack(&third));
+    assert_int_equal(second.count, 0);
+    receiver_says(200);
+    WAIT_FOR(second.count);
+    assert_string_equal(second.body, "{\"id\":1,\"result\":1}");
+    WAIT_FOR(stats_of(s).delivered == 3);
+    assert_int_equal(far_end.attempts, 2);
+    WAIT_FOR(stats_of(s).in_memory == 0);
+    rbk_server_free(s);
+    assert_int_equal(disk_stats().pending, 0);
+}
+
+static void test_each_in_turn(void **state)
+{
+    enum { MANY = 50 };
+    static answer a[MANY];
+    rbk_server *s = run_server();
+    (void)state;
+    for (int i = 0; i < MANY; i++)
+        post_job(s, "quick", ",\"$rpc.key\":\"k\"" WAIT_LONG, &a[i]);
+    for (int i = 0; i < MANY; i++) {
+        WAIT_FOR(a[i].count);
+        assert_string_equal(a[i].body, "{\"id\":1,\"result\":1}");
+    }
+    WAIT_FOR(stats_of(s).delivered == MANY);
+    assert_int_equal(far_end.attempts, 0);
+    rbk_server_free(s);
+    assert_int_equal(disk_stats().pending, 0);
+}
+
 static void test_stop(void **state)
 {
     rbk_server *s = make_server();
@@ -131,7 +175,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         RIG_TEST(test_in_time),        RIG_TEST(test_stored_first), RIG_TEST(test_too_late),
-        RIG_TEST(test_over_the_store), RIG_TEST(test_a_late_commit), RIG_TEST(test_stop),
+        RIG_TEST(test_over_the_store), RIG_TEST(test_a_late_commit), RIG_TEST(test_in_its_turn),
+        RIG_TEST(test_each_in_turn),   RIG_TEST(test_stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
