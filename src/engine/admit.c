@@ -7,6 +7,7 @@
  * the store has it (rbk_flow_settle). The jobs of one body go to the store together; where
  * the addresses of a host are not known yet, they wait for them first (engine/held.c). */
 #include "base/clock.h"
+#include "engine/builtin.h"
 #include "engine/call.h"
 #include "engine/dedup.h"
 #include "engine/exchange.h"
@@ -144,8 +145,8 @@ static rbk_ticket *make_ticket(admission *a, uint32_t item, const rbk_rpc_item *
         .ray_id = it->svc.ray_id,
         .headers = headers.n ? rbk_buf_view(&headers) : RBK_STR_NONE,
         .idem_key = it->svc.idem_key,
-        .order_key = it->svc.order_key,
         .method_headers = told.n ? rbk_buf_view(&told) : RBK_STR_NONE,
+        .order_key = it->svc.order_key,
     };
     rbk_job *job = rbk_job_copy(&view);
     rbk_ticket *t = job ? rbk_ticket_new(job) : NULL;
@@ -265,11 +266,17 @@ void rbk_admit_log_refused(rbk_engine *e, const rbk_rpc_item *it, int err)
 
 static void admit_item(admission *a, uint32_t i, const rbk_rpc_item *it)
 {
+    if (!it->err && rbk_builtin(a->e, a->ex, i, a->rq->caller))
+        return;
     const rbk_method_entry *method = it->err ? NULL : rbk_methods_find(a->e->conf.methods, it->method);
+    rbk_schema_fault wrong;
     if (it->err || method == NULL) {
         int err = it->err ? it->err : RBK_E_METHOD;
         rbk_admit_log_refused(a->e, it, err);
         rbk_exchange_fault(a->ex, i, err, it->err_data);
+    } else if (!rbk_methods_fit(a->e->conf.methods, it->method, it->params, &wrong)) {
+        rbk_admit_log_refused(a->e, it, RBK_E_PARAMS);
+        rbk_exchange_refuse(a->ex, i, wrong.name, wrong.reason);
     } else if (it->svc.set & RBK_SVC_BIT(callback)) {
         admit_job(a, i, it, method);
     } else {

@@ -21,6 +21,8 @@ typedef struct rbk_store_thread rbk_store_thread;
 typedef struct rbk_reader rbk_reader;
 typedef struct rbk_runs rbk_runs;
 typedef struct rbk_names rbk_names;
+typedef struct rbk_watches rbk_watches;
+typedef struct rbk_discover rbk_discover;
 
 struct rbk_engine {
     rbk_engine_conf conf;
@@ -32,12 +34,14 @@ struct rbk_engine {
     rbk_reader *reader;
     rbk_runs *runs;
     rbk_names *names;
+    rbk_watches *watches;
+    rbk_discover *discover;
     pthread_mutex_t keys_lock; /* of the two that may be replaced */
     rbk_sign_keys *keys;   /* that attempts are signed with now */
     rbk_netpolicy *policy; /* that callbacks are judged by now */
     pthread_mutex_t changes_lock;
     rbk_link changes; /* requests for changes that are not answered yet */
-    size_t n_changes;
+    size_t n_changes, n_owned_changes; /* operators', callers' */
     atomic_bool refusing; /* draining: nothing is accepted */
     atomic_bool full;     /* the store has no room: nothing is accepted */
     atomic_int health;    /* 0, or RBK_E_IO */

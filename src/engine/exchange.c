@@ -14,7 +14,8 @@
 
 #include <stdlib.h>
 
-enum { JOBS_IN_HEADER = 64, RESULTS_OF_BATCH = 16, SMALL_ANSWER = 65536 };
+enum { JOBS_IN_HEADER = 64, RESULTS_OF_BATCH = 16, SMALL_ANSWER = 65536,
+       NAME_SHOWN_MAX = 128 };
 #define ANSWERS_MAX ((size_t)256 << 20)
 
 typedef enum slot_kind {
@@ -160,10 +161,18 @@ void rbk_exchange_fault(rbk_exchange *ex, uint32_t item, int err, rbk_str data)
 
 void rbk_exchange_refuse(rbk_exchange *ex, uint32_t item, const char *name, const char *reason)
 {
+    rbk_exchange_refuse_member(ex, item, rbk_str_z(name), reason);
+}
+
+void rbk_exchange_refuse_member(rbk_exchange *ex, uint32_t item, rbk_str name, const char *reason)
+{
+    if (name.n > NAME_SHOWN_MAX)
+        for (name.n = NAME_SHOWN_MAX; name.n && (name.p[name.n] & 0xc0) == 0x80;)
+            name.n--;
     rbk_buf *b = &ex->slots[item].text;
     *b = RBK_BUF(4096);
     rbk_buf_c(b, '{');
-    rbk_buf_json_str(b, rbk_str_z(name));
+    rbk_buf_json_str(b, name);
     rbk_buf_c(b, ':');
     rbk_buf_json_str(b, rbk_str_z(reason));
     rbk_buf_c(b, '}');

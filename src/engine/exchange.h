@@ -21,6 +21,8 @@ void rbk_exchange_answer(rbk_exchange *ex, uint32_t item, rbk_buf *text);
 void rbk_exchange_fault(rbk_exchange *ex, uint32_t item, int err, rbk_str data);
 /* The same with {"<name>":"<reason>"} as data; both are copied. */
 void rbk_exchange_refuse(rbk_exchange *ex, uint32_t item, const char *name, const char *reason);
+/* The same for a name that the caller chose: a long one is cut. */
+void rbk_exchange_refuse_member(rbk_exchange *ex, uint32_t item, rbk_str name, const char *reason);
 /* The member is acknowledged: its job is in the store under this id. */
 void rbk_exchange_ack(rbk_exchange *ex, uint32_t item, rbk_id job);
 /* The member's answer is the response of its own job, which is DUE in the store; takes the ticket,

@@ -26,6 +26,7 @@
 #include "engine/keys.h"
 #include "engine/runs.h"
 #include "engine/store_thread.h"
+#include "engine/watch.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -304,6 +305,8 @@ static int verdict_of(const rbk_ticket *t)
 
 static void settle_ok(rbk_flow *f, rbk_ticket *t)
 {
+    if (t->op == RBK_OP_RESULT || t->op == RBK_OP_DONE || t->op == RBK_OP_DEAD)
+        rbk_watches_wake(f->e->watches, t->job->seq);
     if (t->op == RBK_OP_RESULT || t->op == RBK_OP_DONE || t->op == RBK_OP_RETRY)
         atomic_store_explicit(&f->e->moved_at, rbk_engine_now(f->e), memory_order_relaxed);
     switch (t->op) {
@@ -364,9 +367,12 @@ void rbk_flow_settle(rbk_flow *f, rbk_ticket *t, rbk_op_outcome outcome)
     }
     rbk_changing *waiting = rbk_changing_of(t);
     int verdict = verdict_of(t);
+    uint8_t state = t->job->state;
     t->waiter = NULL;
     settle_ok(f, t);
-    if (waiting)
+    if (waiting && verdict == 0)
+        rbk_changing_done(waiting, state);
+    else if (waiting)
         rbk_changing_tell(waiting, verdict);
 }
 

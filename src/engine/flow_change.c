@@ -6,6 +6,7 @@
 #include "engine/change.h"
 #include "engine/courier.h"
 #include "engine/execute.h"
+#include "engine/watch.h"
 
 /* Takes the ticket. */
 static void tell(rbk_ticket *t, int err)
@@ -14,6 +15,16 @@ static void tell(rbk_ticket *t, int err)
     t->waiter = NULL;
     rbk_ticket_free(t);
     rbk_changing_tell(c, err);
+}
+
+static void done(rbk_engine *e, rbk_ticket *t)
+{
+    rbk_changing *c = rbk_changing_of(t);
+    uint8_t state = t->job->state;
+    rbk_watches_wake(e->watches, t->job->seq);
+    t->waiter = NULL;
+    rbk_ticket_free(t);
+    rbk_changing_done(c, state);
 }
 
 /* It is made, of a job in the store alone. */
@@ -37,7 +48,7 @@ static void settle_change(rbk_flow *f, rbk_ticket *t)
     default:
         break;
     }
-    tell(t, 0);
+    done(e, t);
 }
 
 void rbk_flow_settle_change(rbk_flow *f, rbk_ticket *t, rbk_op_outcome outcome)
@@ -48,10 +59,14 @@ void rbk_flow_settle_change(rbk_flow *f, rbk_ticket *t, rbk_op_outcome outcome)
         rbk_list_push(&f->in_memory, &t->node);
     else if (outcome == RBK_OUTCOME_STALE)
         rbk_change_again(t);
-    else if (outcome == RBK_OUTCOME_BLOCKED)
-        tell(t, t->op == RBK_OP_RESULT ? 0 : RBK_E_STATE); /* its response waits for its turn */
-    else
+    else if (outcome == RBK_OUTCOME_BLOCKED) {
+        if (t->op == RBK_OP_RESULT)
+            done(f->e, t); /* its response waits for its turn */
+        else
+            tell(t, RBK_E_STATE);
+    } else {
         rbk_ticket_free(t);
+    }
 }
 
 void rbk_flow_settled(rbk_flow *f)

@@ -335,6 +335,7 @@ static int check_rule_files(const rbk_method_rule *rule, rbk_error *err)
         const char *key, *path;
     } files[] = {
         {"module", rule->module && strchr(rule->module, '/') ? rule->module : NULL},
+        {"describe", rule->describe},
         {"upstream_token_file", rule->upstream_token_file},
         {"upstream_ca_file", rule->upstream_ca_file},
     };

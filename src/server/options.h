@@ -14,6 +14,7 @@
 typedef struct rbk_method_rule {
     char *pattern; /* a glob: "OrderService.*" */
     char *module;  /* path, NULL: none */
+    char *describe; /* file of descriptions, NULL: none */
     int64_t timeout_ms; /* 0: method.timeout */
     int64_t concurrency; /* 0: what its kind takes */
     int64_t once;        /* at-most-once */

@@ -158,6 +158,9 @@ const rbk_option rbk_option_table[] = {
 const rbk_option rbk_option_rule_table[] = {
     {"method", "module", TEXT(module), .def = "",
      .help = "Shared object that has the methods.", .reload = true},
+    {"method", "describe", TEXT(describe), .def = "", .reload = true,
+     .help = "JSON file that describes the methods, their params and results, for `rpc.discover` and "
+             "for the check of params before a call is taken."},
     {"method", "timeout", MS(timeout_ms, 100, 7 * DAY), .def = "", .none = true,
      .help = "How long one run may take. Empty: `method.timeout`.", .reload = true},
     {"method", "concurrency", INT(concurrency, 0, 100000), .def = "0", .reload = true,

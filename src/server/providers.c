@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "core/dsn.h"
 #include "method/module.h"
+#include "server/describe.h"
 #include "server/provided.h"
 
 #include <stdlib.h>
@@ -94,7 +95,10 @@ int rbk_providers_use(rbk_providers *p, const rbk_options *o, rbk_error *err)
     size_t at = 0;
     if (rules == NULL)
         return rbk_fail(err, RBK_E_NOMEM, "methods");
+    rbk_described said = {0};
     int r = load_modules(p, o, err);
+    if (r == 0)
+        r = rbk_describe(o, &said, err);
     if (r == 0)
         r = set_up(p, o, rules, err);
     if (r == 0 && (r = rbk_methods_use(p->methods, rules, o->n_rules, &at)) == RBK_E_STATE)
@@ -105,6 +109,9 @@ int rbk_providers_use(rbk_providers *p, const rbk_options *o, rbk_error *err)
     if (r == 0)
         show_functions(p, o);
     rbk_provided_keep(p->provided, r < 0);
+    if (r == 0 && (r = rbk_methods_describe(p->methods, said.list, said.n)) < 0)
+        rbk_fail(err, r, "descriptions");
+    rbk_described_free(&said);
     free(rules);
     return r;
 }

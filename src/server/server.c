@@ -139,10 +139,10 @@ void rbk_server_log(rbk_server *s, rbk_log_fn fn, void *user)
 int rbk_server_method(rbk_server *s, const rbk_method *m)
 {
     rbk_error err = {0};
-    int r = s->tried ? RBK_E_STATE : 0;
-    if (r == 0)
-        r = rbk_methods_add(s->methods, m, NULL);
-    rbk_fail(&err, r, "method %s: %s", m && m->name ? m->name : "?", rbk_strerror(r));
+    rbk_error why = {0};
+    int r = s->tried ? rbk_fail(&why, RBK_E_STATE, "the server has started")
+                     : rbk_methods_add(s->methods, m, NULL, &why);
+    rbk_fail(&err, r, "method %s: %s", m && m->name ? m->name : "?", why.detail);
     return keep_error(s, r, &err);
 }
 
