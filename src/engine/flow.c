@@ -26,7 +26,6 @@
 #include "engine/keys.h"
 #include "engine/runs.h"
 #include "engine/store_thread.h"
-#include "engine/waits.h"
 #include "engine/watch.h"
 
 #include <stdio.h>
@@ -196,12 +195,23 @@ static void settle_state(rbk_flow *f, rbk_ticket *t)
         forget(f, t);
 }
 
+/* The result is there, and its turn has come: to whoever waits for it, or to its callback. */
+static void tell_result(rbk_flow *f, rbk_ticket *t)
+{
+    if (rbk_waits_has(f->waits, t->job->seq)) {
+        leave_lane(f, t);
+        if (rbk_waits_answer(f->waits, t))
+            return;
+    }
+    rbk_couriers_send(f->e->couriers, t);
+}
+
 /* A job in memory goes to its next step. */
 static void go_on(rbk_flow *f, rbk_ticket *t)
 {
     t->prepared = false;
     if (t->job->state == RBK_JOB_DUE) {
-        rbk_couriers_send(f->e->couriers, t);
+        tell_result(f, t);
         return;
     }
     if (t->job->state == RBK_JOB_RUNNING) {
@@ -275,10 +285,9 @@ static void settle_result(rbk_flow *f, rbk_ticket *t)
     t->run_slot = RBK_NO_SLOT;
     t->lane = t->next_lane;
     t->next_lane = NULL;
-    if (t->waited) {
-        t->prepared = t->waited = false;
-        if (!rbk_waits_answer(f->waits, t))
-            go_on(f, t);
+    if (t->waited && !t->blocked) { /* else it is not to be told before its turn */
+        t->waited = false;
+        go_on(f, t);
     } else if (t->lane) {
         t->lane_bytes = rbk_job_bytes(t->job);
         go_on(f, t);
