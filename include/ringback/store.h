@@ -92,8 +92,10 @@ typedef enum rbk_op_kind {
     RBK_OP_DEAD,    /* to the dead shelf, with attempts, last_status and reason */
     RBK_OP_REDRIVE, /* from the dead or done shelf, state `from`, to the wait shelf as DUE with
                        lane and due, and with `callback` where the job has one; attempts,
-                       last_status and reason begin anew, first_attempt is `now`. Done before,
-                       where the job is DUE, without attempts, and has these values */
+                       last_status and reason begin anew, first_attempt is `now`. With `waiting`
+                       the stored first_attempt must be the job's: no other redrive came
+                       between. Done before, where the job is DUE, without attempts, and has
+                       these values */
     RBK_OP_PURGE,   /* a job of the dead or done shelf, state `from`, goes for good; OK also when
                        it is gone */
     RBK_OP_STATE    /* `state` is new, nothing else: the job stays on its shelf */
@@ -185,6 +187,17 @@ typedef struct rbk_lane_due {
 
 enum { RBK_LANE_MAX = 319 };
 
+/* A look for old jobs in a lane, and what came of it. */
+typedef struct rbk_aged {
+    rbk_str lane;
+    rbk_wall_ms before; /* whose first_attempt is not later than this is old */
+    size_t look;        /* jobs to look at, at most */
+    rbk_wall_ms at_due; /* from behind this job on; then: the last one that was looked at */
+    int64_t at_seq;
+    rbk_job *jobs;      /* then: the old ones, a chain by `next`, the caller's to free */
+    rbk_wall_ms oldest; /* then: the earliest first_attempt of the others; INT64_MAX: none */
+} rbk_aged;
+
 typedef struct rbk_store_ops {
     uint32_t abi;       /* RBK_STORE_ABI that this backend was compiled against */
     const char *scheme; /* "sqlite" in sqlite:ringback.db */
@@ -214,6 +227,13 @@ typedef struct rbk_store_ops {
      * no sync of its own. Errors as apply(). */
     int (*claim)(rbk_store *st, rbk_str lane, rbk_wall_ms now, size_t max, rbk_job **ret_jobs,
                  rbk_wall_ms *ret_next, rbk_error *err);
+
+    /* MUST. Look at up to `look` jobs of a lane on the wait shelf, due or not, in the order of
+     * claim() (by due, then seq), from behind (at_due, at_seq). The DUE ones whose
+     * first_attempt is not 0 and not later than `before` are `jobs`, in that order, with
+     * seq, rnd, state, attempts, last_status, first_attempt and reason alone. Nothing is changed.
+     * Returns how many were looked at; fewer than `look`: the lane has no more. */
+    int (*aged)(rbk_store *st, rbk_aged *a, rbk_error *err);
 
     /* MUST. Up to `max` lanes with waiting jobs, in byte order behind `after` (empty:
      * from the first), each with its earliest due. Returns how many. */

@@ -111,7 +111,7 @@ static void finish(void *arg)
 
 static int run(exchange *x)
 {
-    rbk_http_client_conf conf = {.tls = x->tls};
+    rbk_http_client_conf conf = {.tls = x->tls, .plain = x->tls == NULL};
     int r = rbk_loop_new("post", &x->loop, x->err);
     if (r == 0)
         r = rbk_http_client_new(x->loop, &conf, &x->client, x->err);

@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "core/json.h"
+#include "core/rfc3339.h"
 
 #include <yyjson.h>
 
@@ -90,12 +91,24 @@ static bool copy_string(rbk_svc_reader *r, rbk_str value, rbk_str *ret)
     return true;
 }
 
-static void set_callback(rbk_svc_reader *r, rbk_str value)
+static void set_callback(rbk_svc_reader *r, const char *name, rbk_str value, rbk_str *ret)
 {
     if (value.p[0] == '"')
-        copy_string(r, value, &r->svc->callback);
+        copy_string(r, value, ret);
     else
-        refuse(r, RBK_STR("callback"), "must be a non-empty string");
+        refuse(r, rbk_str_z(name), "must be a non-empty string");
+}
+
+/* NUL is no part of a name by which a store or a lane finds things. */
+static void set_key(rbk_svc_reader *r, const char *name, rbk_str value, rbk_str *ret)
+{
+    rbk_str s = RBK_STR_NONE;
+    if (value.p[0] == '"' && !copy_string(r, value, &s))
+        return;
+    if (s.n >= 1 && s.n <= RBK_SVC_KEY_MAX && memchr(s.p, 0, s.n) == NULL)
+        *ret = s;
+    else
+        refuse(r, rbk_str_z(name), "must be a string of 1 to 255 bytes, without NUL");
 }
 
 static bool is_integer(rbk_str v)
@@ -181,6 +194,32 @@ static void set_ms(rbk_svc_reader *r, const char *name, rbk_str value, range in,
     refuse(r, rbk_str_z(name), reason);
 }
 
+/* A day alone is no moment: would its beginning be meant, or its end? Numbers go up to the
+ * greatest year that text can say, so one in milliseconds is refused. */
+static bool read_moment(rbk_svc_reader *r, rbk_str value, rbk_wall_ms *ret)
+{
+    static const double max_s = 253402300799.999;
+    double s;
+    if (value.p[0] == '"') {
+        rbk_str text;
+        return copy_string(r, value, &text) && text.n > sizeof "2026-01-01" - 1 &&
+               rbk_rfc3339_parse(text, ret) == 0;
+    }
+    if (!read_seconds(value, &s) || s < 0 || s > max_s)
+        return false;
+    *ret = (rbk_wall_ms)(s * 1000 + 0.5);
+    return true;
+}
+
+static void set_deadline(rbk_svc_reader *r, rbk_str value)
+{
+    rbk_wall_ms t;
+    if (read_moment(r, value, &t))
+        r->svc->deadline = t > 0 ? t : 1;
+    else
+        refuse(r, RBK_STR("deadline"), "must be an RFC 3339 time, or unix seconds");
+}
+
 static void set_bool(rbk_svc_reader *r, const char *name, rbk_str value, bool *ret)
 {
     if (value.p[0] == 't' || value.p[0] == 'f')
@@ -194,7 +233,22 @@ static void set_one(rbk_svc_reader *r, unsigned bit, rbk_str value)
     bool ignored;
     switch (bit) {
     case RBK_SVC_callback:
-        set_callback(r, value);
+        set_callback(r, "callback", value, &r->svc->callback);
+        break;
+    case RBK_SVC_failureCallback:
+        set_callback(r, "failureCallback", value, &r->svc->failure_callback);
+        break;
+    case RBK_SVC_wait:
+        set_ms(r, "wait", value, (range){0, RBK_SVC_WAIT_MAX_MS}, &r->svc->wait_ms);
+        break;
+    case RBK_SVC_deadline:
+        set_deadline(r, value);
+        break;
+    case RBK_SVC_idempotencyKey:
+        set_key(r, "idempotencyKey", value, &r->svc->idem_key);
+        break;
+    case RBK_SVC_key:
+        set_key(r, "key", value, &r->svc->order_key);
         break;
     case RBK_SVC_timeout:
         set_ms(r, "timeout", value, (range){RBK_SVC_TIMEOUT_MIN_MS, r->max_timeout_ms},
@@ -217,6 +271,15 @@ static void set_one(rbk_svc_reader *r, unsigned bit, rbk_str value)
     }
 }
 
+/* A name of the contract that this version does not offer; its value is checked all the
+ * same, and the first fault is the one that is told. */
+static void refuse_later(rbk_svc_reader *r, rbk_str name)
+{
+    for (size_t i = 0; i < COUNT(later); i++)
+        if (rbk_str_eqz(name, later[i]))
+            refuse(r, name, "not supported by this version");
+}
+
 static void take_named(rbk_svc_reader *r, rbk_str name, rbk_str value)
 {
     for (size_t i = 0; i < COUNT(known); i++) {
@@ -228,13 +291,10 @@ static void take_named(rbk_svc_reader *r, rbk_str name, rbk_str value)
         }
         r->seen |= 1u << known[i].bit;
         set_one(r, known[i].bit, value);
+        refuse_later(r, name);
         return;
     }
-    for (size_t i = 0; i < COUNT(later); i++)
-        if (rbk_str_eqz(name, later[i])) {
-            refuse(r, name, "not supported by this version");
-            return;
-        }
+    refuse_later(r, name);
     refuse(r, name, "unknown service parameter");
 }
 
@@ -277,6 +337,8 @@ int rbk_svc_finish(rbk_svc_reader *r)
     for (size_t i = 0; i < COUNT(known) && !callback; i++)
         if (known[i].needs_callback && (r->seen & 1u << known[i].bit))
             refuse(r, rbk_str_z(known[i].name), "needs $rpc.callback");
+    if ((r->seen & RBK_SVC_BIT(key)) && (r->seen & RBK_SVC_BIT(delay)))
+        refuse(r, RBK_STR("key"), "not with $rpc.delay");
     r->svc->set = r->err ? 0 : r->seen;
     return r->err;
 }

@@ -16,7 +16,12 @@
     X(delay, 2, 1)                                                                                 \
     X(receipt, 3, 1)                                                                               \
     X(rayId, 4, 0)                                                                                 \
-    X(ignoreCache, 5, 0)
+    X(ignoreCache, 5, 0)                                                                           \
+    X(failureCallback, 6, 1)                                                                       \
+    X(wait, 7, 1)                                                                                  \
+    X(deadline, 8, 0)                                                                              \
+    X(idempotencyKey, 9, 1)                                                                        \
+    X(key, 10, 1)
 
 /* Names of the contract that this version does not offer: refused by name, so that
  * nobody takes silence for support. */
@@ -30,9 +35,15 @@ typedef struct rbk_service {
     int64_t delay_ms;
     bool receipt;
     rbk_str ray_id;       /* text form, integers as their digits */
+    rbk_str failure_callback; /* as callback */
+    int64_t wait_ms;
+    rbk_wall_ms deadline; /* 0 when not given; one before 1970 is 1 */
+    rbk_str idem_key, order_key;
 } rbk_service;
 
 #define RBK_SVC_RAY_MAX 128
+#define RBK_SVC_KEY_MAX 255
+#define RBK_SVC_WAIT_MAX_MS 30000
 #define RBK_SVC_DELAY_MAX_MS (INT64_C(30) * 86400 * 1000)
 #define RBK_SVC_TIMEOUT_MIN_MS 100
 

@@ -103,8 +103,9 @@ void rbk_call_unref(rbk_call *c)
 {
     if (c == NULL || atomic_fetch_sub_explicit(&c->holders, 1, memory_order_acq_rel) != 1)
         return;
-    /* Nobody can answer any more. */
-    if (atomic_load(&c->state) == OPEN && rbk_call_fail(c, RBK_E_INTERNAL))
+    /* Nobody can answer any more. Where nobody waits either, letting go is right. */
+    bool gone = rbk_call_cancelled(c);
+    if (atomic_load(&c->state) == OPEN && rbk_call_fail(c, RBK_E_INTERNAL) && !gone)
         log_fault(c, "it let go of the call without an answer");
     if (c->counted)
         rbk_execute_left(c->e->execute, c->pool);

@@ -5,7 +5,6 @@
 
 #include "core/envelope.h"
 #include "engine/lanes.h"
-#include "engine/reader.h"
 #include "engine/store_thread.h"
 
 #include <stdlib.h>
@@ -173,8 +172,10 @@ static int prepare_retry(rbk_ticket *t, const rbk_job *stored)
 {
     if ((t->job->flags & RBK_JOB_NOTIFICATION) || stored->response.n == 0)
         return RBK_E_STATE;
-    if (t->job->state != RBK_JOB_DUE)
+    if (t->job->state != RBK_JOB_DUE) {
+        t->job->first_attempt = stored->first_attempt;
         return rbk_ticket_move(t, RBK_EV_REDRIVE, RBK_OP_REDRIVE);
+    }
     if (rbk_changing_of(t)->to)
         return RBK_E_STATE;
     t->op = RBK_OP_PARK; /* nothing moves but its time */
@@ -241,61 +242,104 @@ int rbk_change_ticket(rbk_changing *c, const rbk_job *job, rbk_ticket **ret)
     return 0;
 }
 
-/* --- Once more ------------------------------------------------------------------------------ */
+/* --- Once more ------------------------------------------------------------------------------
+ *
+ * A page of jobs may be on its way all at once. A request asks for one after the other, so that
+ * it never has more than one place in the reader's queue, and nobody else is refused for it. */
 
-typedef struct again_question {
-    rbk_question q; /* first */
-    rbk_ticket *t;
-    rbk_job *found;
-    int err;
-} again_question;
+static rbk_changing *asked_by(rbk_question *q)
+{
+    return (rbk_changing *)(void *)((char *)q - offsetof(rbk_changing, again));
+}
 
 static void look_again(rbk_question *q, const rbk_store_ops *ops, rbk_store *st)
 {
-    again_question *a = (again_question *)(void *)q;
-    const rbk_job *job = a->t->job;
+    rbk_changing *c = asked_by(q);
+    const rbk_job *job = c->asked->job;
     rbk_error err = {0};
-    a->err = st ? ops->get(st, job->seq, job->rnd, &a->found, &err) : RBK_E_BUSY;
+    c->found = NULL;
+    c->found_err = st ? ops->get(st, job->seq, job->rnd, &c->found, &err) : RBK_E_BUSY;
+}
+
+/* Another retry came between, and the job has ended once more. */
+static bool was_redriven(const rbk_ticket *t, const rbk_job *found)
+{
+    return t->op == RBK_OP_REDRIVE && found->state == t->from &&
+           found->first_attempt != t->job->first_attempt;
 }
 
 /* What was wanted of the job as it stood. A filter that named other states does not mean it
  * any more; and one that was sent meanwhile is not sent twice. */
-static int change_found(const again_question *a, rbk_changing *c, rbk_ticket **ret)
+static int change_found(rbk_changing *c, const rbk_ticket *t, const rbk_job *found,
+                        rbk_ticket **ret)
 {
-    uint8_t state = a->found->state;
-    bool sent = c->kind == RBK_CHANGE_RETRY && state == RBK_JOB_DELIVERED && a->t->from != state;
-    if ((c->states && !(c->states >> state & 1)) || (sent && c->to))
+    uint8_t state = found->state;
+    bool redriven = was_redriven(t, found);
+    bool sent = c->kind == RBK_CHANGE_RETRY && state == RBK_JOB_DELIVERED &&
+                (redriven || t->from != state);
+    if ((c->states && !(c->states >> state & 1)) || (sent && c->to) || (redriven && !sent))
         return RBK_E_STATE;
-    return sent ? 0 : rbk_change_ticket(c, a->found, ret);
+    return sent ? 0 : rbk_change_ticket(c, found, ret);
 }
+
+static void ask_for_asked(rbk_changing *c);
 
 static void try_again(rbk_question *q)
 {
-    again_question *a = (again_question *)(void *)q;
-    rbk_ticket *t = a->t, *next = NULL;
-    rbk_changing *c = rbk_changing_of(t);
-    int r = a->err < 0 ? a->err : change_found(a, c, &next);
-    if (next == NULL) {
-        rbk_changing_tell(c, r);
-    } else {
+    rbk_changing *c = asked_by(q);
+    rbk_ticket *t = c->asked, *next = NULL;
+    rbk_job *found = c->found;
+    int r = c->found_err;
+    pthread_mutex_lock(&c->e->changes_lock);
+    c->asked = (rbk_ticket *)(void *)rbk_list_pop(&c->to_ask);
+    bool more = c->asked != NULL;
+    pthread_mutex_unlock(&c->e->changes_lock);
+    if (more)
+        ask_for_asked(c); /* `t` owes an answer still: the request is there */
+    if (r == 0)
+        r = change_found(c, t, found, &next);
+    if (next) {
         next->tries = t->tries;
         rbk_store_push_change(c->e->store, next);
     }
     t->waiter = NULL;
     rbk_ticket_free(t);
-    rbk_job_free(a->found);
-    free(a);
+    rbk_job_free(found);
+    if (next == NULL)
+        rbk_changing_tell(c, r);
+}
+
+/* The reader is full, or ends: all that wait are busy. */
+static void ask_for_asked(rbk_changing *c)
+{
+    rbk_list all = {0};
+    c->again = (rbk_question){.look = look_again, .tell = try_again};
+    if (rbk_reader_ask(c->e->reader, &c->again) == 0)
+        return;
+    pthread_mutex_lock(&c->e->changes_lock);
+    rbk_list_push(&all, &c->asked->node);
+    rbk_list_join(&all, &c->to_ask);
+    c->asked = NULL;
+    pthread_mutex_unlock(&c->e->changes_lock);
+    for (rbk_node *n; (n = rbk_list_pop(&all));)
+        rbk_ticket_free((rbk_ticket *)(void *)n);
 }
 
 void rbk_change_again(rbk_ticket *t)
 {
-    again_question *a = t->tries < TRIES ? calloc(1, sizeof *a) : NULL;
-    if (a) {
-        *a = (again_question){.q = {.look = look_again, .tell = try_again}, .t = t};
-        t->tries++;
-        if (rbk_reader_ask(rbk_changing_of(t)->e->reader, &a->q) == 0)
-            return;
-        free(a);
+    rbk_changing *c = rbk_changing_of(t);
+    if (t->tries >= TRIES) {
+        rbk_ticket_free(t); /* which says that it is busy */
+        return;
     }
-    rbk_ticket_free(t); /* which says that it is busy */
+    t->tries++;
+    pthread_mutex_lock(&c->e->changes_lock);
+    bool first = c->asked == NULL;
+    if (first)
+        c->asked = t;
+    else
+        rbk_list_push(&c->to_ask, &t->node);
+    pthread_mutex_unlock(&c->e->changes_lock);
+    if (first)
+        ask_for_asked(c);
 }

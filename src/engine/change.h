@@ -6,18 +6,21 @@
  * is in the store alone (`waiting`). The store thread puts it into an ordinary commit. A job that
  * turns out to be in memory is asked for where it is: method threads (a queued or running
  * call) or its courier loop; its own ticket then carries the change, and the debt. A job that is
- * on its way between two places, or has changed since it was read, is read again. */
+ * on its way between two places, or has changed since it was read, is read again, one of a
+ * request after the other. */
 #ifndef RBK_ENGINE_CHANGE_H
 #define RBK_ENGINE_CHANGE_H
 
 #include "engine/admin.h"
 #include "engine/engine_impl.h"
+#include "engine/reader.h"
 
 enum { RBK_CHANGES_MAX = 16 }; /* requests at one time */
 
 typedef struct rbk_changing {
     rbk_waiter waiter; /* first */
-    rbk_link link; /* among those of the engine. This and `left`, `sum`, `told`: e->changes_lock */
+    rbk_link link; /* among those of the engine. This and `left`, `sum`, `told`, `asked`, `to_ask`:
+                      e->changes_lock */
     rbk_engine *e;
     rbk_change_kind kind;
     bool one;      /* by id: an error is the answer */
@@ -28,6 +31,11 @@ typedef struct rbk_changing {
     size_t left;   /* answers that are owed */
     rbk_changed sum;
     bool told;
+    rbk_question again; /* the job of `asked` is read again; `to_ask` wait for their turn */
+    rbk_ticket *asked;
+    rbk_list to_ask;
+    rbk_job *found;     /* what was read of it: the reader's */
+    int found_err;
 } rbk_changing;
 
 static inline rbk_changing *rbk_changing_of(const rbk_ticket *t)

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/map.h"
+#include "engine/store_thread.h"
 #include "seam/transports.h"
 
 #include <stdio.h>
@@ -79,6 +80,23 @@ void rbk_courier_pump(rbk_courier *c)
     pump(c);
 }
 
+static void add_name(rbk_str lane, void *user)
+{
+    rbk_store_name_lane(user, lane);
+}
+
+/* What waits for them in the store alone grows old too. */
+static void tell_store(rbk_courier *c, rbk_mono_ms now)
+{
+    rbk_list lanes = {0};
+    if (now < c->tell_at || c->draining)
+        return;
+    c->tell_at = now + RBK_EXPIRE_EVERY_MS;
+    rbk_receivers_behind(c->receivers, add_name, &lanes);
+    if (lanes.head)
+        rbk_store_behind(c->e->store, &lanes);
+}
+
 static void on_timer(uv_timer_t *timer)
 {
     rbk_courier *c = timer->data;
@@ -91,6 +109,7 @@ static void on_timer(uv_timer_t *timer)
     for (rbk_node *n; (n = rbk_list_pop(&old));)
         rbk_delivery_expire(c, (rbk_ticket *)(void *)n);
     rbk_receivers_tick(c->receivers, rbk_loop_now(c->loop));
+    tell_store(c, rbk_loop_now(c->loop));
     look(c, rbk_loop_now(c->loop));
     pump(c);
 }

@@ -25,6 +25,7 @@ struct rbk_courier {
     uv_timer_t timer;  /* of holds, probes and ages */
     rbk_mono_ms armed; /* INT64_MAX: not armed */
     rbk_mono_ms look_at; /* when the gauges are to be looked at again; INT64_MAX: all is as it was */
+    rbk_mono_ms tell_at; /* when the store is told again who takes nothing */
     rbk_numbers numbers;
     bool has_timer;
     rbk_delivery *spare;

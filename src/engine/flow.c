@@ -48,6 +48,7 @@ struct rbk_flow {
     rbk_mono_ms next_scan; /* not before this */
     bool scanning;
     rbk_pulls pulls;
+    rbk_aging *aging;
     rbk_list in_memory; /* changes of jobs that are not in the store alone */
     rbk_lane_due found[SCAN_LANES];
     char after[RBK_LANE_MAX + 1]; /* the last lane that the scan saw */
@@ -56,8 +57,9 @@ struct rbk_flow {
 int rbk_flow_new(rbk_engine *e, rbk_flow **ret, rbk_error *err)
 {
     rbk_flow *f = calloc(1, sizeof *f);
-    if (f == NULL || (f->lanes = rbk_lanes_new()) == NULL) {
-        free(f);
+    if (f == NULL || (f->lanes = rbk_lanes_new()) == NULL ||
+        (f->aging = rbk_aging_new(rbk_retry_end(&e->conf.retry, 0))) == NULL) {
+        rbk_flow_free(f);
         return rbk_fail(err, RBK_E_NOMEM, "lanes");
     }
     f->e = e;
@@ -70,6 +72,7 @@ void rbk_flow_free(rbk_flow *f)
     if (f == NULL)
         return;
     rbk_lanes_free(f->lanes);
+    rbk_aging_free(f->aging);
     for (rbk_node *n; (n = rbk_list_pop(&f->in_memory));)
         rbk_ticket_free((rbk_ticket *)(void *)n);
     free(f);
@@ -341,10 +344,12 @@ static void settle_ok(rbk_flow *f, rbk_ticket *t)
         break;
     case RBK_OP_RETRY:
         rbk_pulls_failed(&f->pulls, t->job->lane);
+        rbk_aging_note(f->aging, t->job->lane, t->job->first_attempt);
         note_due(f, t->job->due);
         forget(f, t);
         break;
     case RBK_OP_PARK:
+        rbk_aging_note(f->aging, t->job->lane, t->job->first_attempt);
         note_due(f, t->job->due);
         forget(f, t);
         break;
@@ -486,7 +491,13 @@ static int refill(rbk_flow *f, const claim *c, const rbk_store_ops *ops, rbk_sto
 
 void rbk_flow_pull(rbk_flow *f, rbk_str lane)
 {
+    rbk_aging_forget(f->aging, lane);
     rbk_pulls_add(&f->pulls, lane, rbk_mono_now());
+}
+
+rbk_aging *rbk_flow_aging(rbk_flow *f)
+{
+    return f->aging;
 }
 
 /* Some jobs of a lane, before their time. */

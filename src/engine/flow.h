@@ -4,6 +4,7 @@
 #ifndef RBK_ENGINE_FLOW_H
 #define RBK_ENGINE_FLOW_H
 
+#include "engine/aging.h"
 #include "engine/engine_impl.h"
 
 typedef struct rbk_flow rbk_flow;
@@ -30,6 +31,8 @@ void rbk_flow_recover(rbk_flow *f, rbk_ticket *t);
 int rbk_flow_turn(rbk_flow *f, const rbk_store_ops *ops, rbk_store *st, rbk_error *err);
 /* The receiver of this lane has come back: what waits for it is pulled forward. */
 void rbk_flow_pull(rbk_flow *f, rbk_str lane);
+/* Where jobs grow too old in the store alone. */
+rbk_aging *rbk_flow_aging(rbk_flow *f);
 /* How long until rbk_flow_turn() has something to do: 0 is now, INT64_MAX never. */
 int64_t rbk_flow_wait_ms(const rbk_flow *f);
 

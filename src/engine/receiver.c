@@ -462,6 +462,16 @@ static void note_oldest(rbk_str name, void *value, void *user)
         *oldest = t->job->due;
 }
 
+void rbk_receivers_behind(const rbk_receivers *s, void (*fn)(rbk_str lane, void *user), void *user)
+{
+    const rbk_link *const rings[] = {&s->paused, &s->probable};
+    for (size_t i = 0; i < sizeof rings / sizeof rings[0]; i++)
+        for (rbk_link *l = rings[i]->next; l != rings[i]; l = l->next)
+            fn(RBK_OF_LINK(l, rbk_receiver, pause)->name, user);
+    for (rbk_link *l = s->blocked.next; l != &s->blocked; l = l->next)
+        fn(RBK_OF_LINK(l, rbk_receiver, block)->name, user);
+}
+
 rbk_wall_ms rbk_receivers_oldest(const rbk_receivers *s)
 {
     rbk_wall_ms oldest = INT64_MAX;

@@ -134,24 +134,6 @@ void rbk_store_push_change(rbk_store_thread *s, rbk_ticket *t)
     pthread_mutex_unlock(&s->lock);
 }
 
-typedef struct pull_order {
-    rbk_node node; /* first */
-    char lane[RBK_LANE_MAX + 1];
-} pull_order;
-
-void rbk_store_pull(rbk_store_thread *s, rbk_str lane)
-{
-    pull_order *o = lane.n <= RBK_LANE_MAX ? calloc(1, sizeof *o) : NULL;
-    if (o == NULL)
-        return; /* they wait for their time */
-    memcpy(o->lane, lane.p, lane.n);
-    pthread_mutex_lock(&s->lock);
-    rbk_list_push(&s->pulls, &o->node);
-    if (s->asleep)
-        pthread_cond_signal(&s->wake);
-    pthread_mutex_unlock(&s->lock);
-}
-
 int rbk_store_order_push(rbk_store_thread *s, rbk_store_order *o)
 {
     pthread_mutex_lock(&s->lock);
@@ -170,14 +152,6 @@ static void run_orders(rbk_store_thread *s, rbk_list *orders)
     for (rbk_node *n; (n = rbk_list_pop(orders));) {
         rbk_store_order *o = (rbk_store_order *)(void *)n;
         o->run(o, s->ops, st);
-    }
-}
-
-static void take_pulls(rbk_store_thread *s, rbk_list *pulls)
-{
-    for (rbk_node *n; (n = rbk_list_pop(pulls));) {
-        rbk_flow_pull(s->flow, rbk_str_z(((pull_order *)(void *)n)->lane));
-        free(n);
     }
 }
 
@@ -234,7 +208,8 @@ static rbk_mono_ms sleep_end(const rbk_store_thread *s, rbk_mono_ms now)
     rbk_mono_ms page_in = wait < end - now ? now + wait : end;
     if (page_in < s->page_in_after)
         page_in = s->page_in_after;
-    return page_in < end ? page_in : end;
+    end = page_in < end ? page_in : end;
+    return rbk_aging_busy(rbk_flow_aging(s->flow)) && s->next_expire < end ? s->next_expire : end;
 }
 
 /* With the lock held. */
@@ -250,7 +225,7 @@ static bool has_work(const rbk_store_thread *s, bool holding)
 static bool take_work(rbk_store_thread *s, rbk_list *work)
 {
     size_t bytes = 0;
-    rbk_list pulls = {0}, orders = {0};
+    rbk_list behind = {0}, pulls = {0}, orders = {0};
     rbk_mono_ms now = rbk_mono_now(), until = sleep_end(s, now);
     bool holding = s->held.head != NULL && now < s->hold_until;
     pthread_mutex_lock(&s->lock);
@@ -266,10 +241,11 @@ static bool take_work(rbk_store_thread *s, rbk_list *work)
     move_some(&s->admissions, work, &bytes, 4);
     s->admit_bytes = s->admissions.head ? s->admit_bytes - (bytes - before) : 0;
     bool more = !s->stopping || work->head;
+    rbk_list_join(&behind, &s->behind);
     rbk_list_join(&pulls, &s->pulls);
     rbk_list_join(&orders, &s->orders);
     pthread_mutex_unlock(&s->lock);
-    take_pulls(s, &pulls);
+    rbk_store_take_names(s, &behind, &pulls);
     run_orders(s, &orders);
     return more;
 }
@@ -297,13 +273,15 @@ static size_t fill_ops(rbk_store_thread *s, rbk_list *work)
     for (rbk_node *node; (node = rbk_list_pop(work)); n++) {
         rbk_ticket *t = (rbk_ticket *)(void *)node;
         rbk_flow_prepare(s->flow, t, now);
+        /* By its time a redrive is told from the one before it. */
+        bool same = t->op == RBK_OP_REDRIVE && t->job->first_attempt >= now;
         s->ticket[n] = t;
         s->op[n] = (rbk_store_op){.kind = t->op,
                                   .from = t->from,
                                   .shelf = t->shelf,
                                   .keep = keep,
                                   .waiting = t->waiting,
-                                  .now = now,
+                                  .now = same ? t->job->first_attempt + 1 : now,
                                   .job = t->job};
         if (t->note)
             s->op[n].note = *t->note;
@@ -494,9 +472,11 @@ static void *run_store(void *arg)
             break;
         rbk_mono_ms now = rbk_mono_now();
         look_at_space(s, now);
+        bool others = work.head != NULL;
         commit(s, &work);
         page_in(s);
         rbk_store_sweep(s, now);
+        rbk_store_expire(s, now, others);
         rbk_store_look(s, now);
         if (s->st && s->ops->idle && atomic_load(&s->e->health) == 0)
             s->ops->idle(s->st);
@@ -561,7 +541,8 @@ void rbk_store_thread_free(rbk_store_thread *s)
     free_tickets(&s->progress);
     free_tickets(&s->admissions);
     free_tickets(&s->changes);
-    take_pulls(s, &s->pulls);
+    rbk_store_free_names(&s->behind);
+    rbk_store_free_names(&s->pulls);
     rbk_flow_free(s->flow);
     pthread_mutex_destroy(&s->lock);
     pthread_cond_destroy(&s->wake);

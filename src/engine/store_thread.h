@@ -39,6 +39,16 @@ typedef struct rbk_store_order {
 /* 0, or RBK_E_BUSY: too many wait, or the thread ends. Any thread. */
 int rbk_store_order_push(rbk_store_thread *s, rbk_store_order *o);
 
+/* A lane, by its name. */
+typedef struct rbk_lane_name {
+    rbk_node node; /* first */
+    char lane[RBK_LANE_MAX + 1];
+} rbk_lane_name;
+/* Adds one to a list; without memory nothing. */
+void rbk_store_name_lane(rbk_list *l, rbk_str lane);
+/* The receivers of these lanes take nothing now: said again and again while it is so, and what
+ * grows too old in the store meanwhile is given up. Takes the names. Any thread. */
+void rbk_store_behind(rbk_store_thread *s, rbk_list *lanes);
 /* The receiver of this lane takes deliveries again: what waits for it in the store is pulled
  * forward, some at a time. Any thread. */
 void rbk_store_pull(rbk_store_thread *s, rbk_str lane);

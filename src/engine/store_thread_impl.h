@@ -20,7 +20,7 @@ struct rbk_store_thread {
 
     pthread_mutex_t lock; /* guards the inbox */
     pthread_cond_t wake;
-    rbk_list admissions, progress, changes, pulls, orders;
+    rbk_list admissions, progress, changes, behind, pulls, orders;
     size_t admit_bytes;
     bool asleep;
     atomic_bool stopping;
@@ -29,7 +29,7 @@ struct rbk_store_thread {
     rbk_list held; /* progress that the disk had no room for */
     rbk_mono_ms hold_until, next_look, next_stats;
     bool keeps; /* delivered and cancelled jobs */
-    rbk_mono_ms next_sweep;
+    rbk_mono_ms next_sweep, next_expire;
     rbk_mono_ms full_until;    /* free space is not believed before: there are quotas */
     rbk_mono_ms page_in_after; /* after a failure */
     char lane_after[RBK_LANE_MAX + 1]; /* the last lane whose age was looked at */
@@ -46,6 +46,10 @@ int rbk_store_apply(rbk_store_thread *s, size_t n, rbk_error *err);
 /* Nothing on the handle may be trusted: reopen it; if that does not help, the engine is ill. */
 void rbk_store_distrust(rbk_store_thread *s, rbk_error *err);
 
+/* store_names.c: what the inbox had is taken, and freed. */
+void rbk_store_take_names(rbk_store_thread *s, rbk_list *behind, rbk_list *pulls);
+void rbk_store_free_names(rbk_list *l);
+
 /* store_upkeep.c */
 
 /* Before the thread starts: what the store holds. */
@@ -54,6 +58,10 @@ void rbk_store_publish(rbk_store_thread *s, const rbk_store_stats *stats);
 void rbk_store_look(rbk_store_thread *s, rbk_mono_ms now);
 /* Ended jobs that need not be kept any longer go, some at a time, when it is time. */
 void rbk_store_sweep(rbk_store_thread *s, rbk_mono_ms now);
+
+/* Jobs of the store alone that are too old, and whose receivers take nothing, are given up, some
+ * at a time, and fewer when `others` wait for commits. */
+void rbk_store_expire(rbk_store_thread *s, rbk_mono_ms now, bool others);
 
 /* Bring back what was in memory when the last process ended. Before the thread starts. */
 int rbk_store_recover(rbk_store_thread *s, rbk_error *err);

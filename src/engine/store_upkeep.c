@@ -1,16 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* engine/store_upkeep.c - what the store thread does between commits, now and then: it looks at
- * what the store holds, for the numbers of the engine, and lets go of ended jobs that are old.
- * Store thread. */
+ * what the store holds, for the numbers of the engine, lets go of ended jobs that are old, and gives
+ * up those that wait for a receiver who takes nothing until they are too old. Store thread. */
 #include "engine/store_thread_impl.h"
 
 #include "base/clock.h"
+#include "base/id.h"
+#include "core/dsn.h"
 
 enum {
     STATS_MS = 1000,
     SWEEP_ROWS = 500,
     SWEEP_MS = 1000,
     SWEEP_ON_MS = 25, /* the same while there is more */
+    EXPIRE_LOOKS = 8,         /* in one turn; a look that finds old jobs is its last */
+    EXPIRE_BESIDE = 100,      /* jobs of one turn when others wait for commits */
+    EXPIRE_BESIDE_MS = 20,    /* the same: between turns */
+    EXPIRE_AGAIN_MS = 1000,   /* after a failure */
 };
 
 static void publish(rbk_engine *e, const rbk_store_stats *stats)
@@ -77,5 +83,101 @@ void rbk_store_sweep(rbk_store_thread *s, rbk_mono_ms now)
         return;
     rbk_event(RBK_LOG(s->e), RBK_WARN, "store.sweep_failed", RBK_FZ("detail", err.detail));
     if (n == RBK_E_IO)
+        rbk_store_distrust(s, &err);
+}
+
+/* --- Too old ------------------------------------------------------------------------------- */
+
+/* As the courier writes it of a job in memory. */
+static void give_up(rbk_store_thread *s, rbk_ticket *t, const char *host)
+{
+    char id[RBK_ID_TEXT + 1];
+    rbk_job *job = t->job;
+    rbk_id_format((rbk_id){(uint64_t)job->seq, (uint64_t)job->rnd}, id);
+    rbk_event(RBK_LOG(s->e), RBK_ERROR, "job.expired", RBK_FZ("job", id), RBK_FZ("host", host),
+              RBK_F("attempts", job->attempts));
+    rbk_flow_settle(s->flow, t, RBK_OUTCOME_OK);
+}
+
+_Static_assert((int)RBK_AGING_BITE <= (int)RBK_COMMIT_OPS, "a bite is one transaction");
+
+/* One transaction. Takes the jobs. */
+static int bury(rbk_store_thread *s, rbk_job *jobs, const char *host, rbk_error *err)
+{
+    size_t n = 0;
+    rbk_wall_ms now = rbk_engine_now(s->e);
+    while (jobs) {
+        rbk_job *job = jobs;
+        jobs = job->next;
+        job->next = NULL;
+        rbk_ticket *t = rbk_ticket_new(job);
+        if (t == NULL) {
+            rbk_job_free(job); /* the next look finds it again */
+            continue;
+        }
+        if (job->attempts == 0)
+            job->reason = RBK_STR("paused");
+        rbk_ticket_move(t, RBK_EV_GIVE_UP, RBK_OP_DEAD);
+        s->ticket[n] = t;
+        s->op[n++] = (rbk_store_op){.kind = t->op, .from = t->from, .now = now, .job = job};
+    }
+    int r = rbk_store_apply(s, n, err);
+    for (size_t i = 0; i < n; i++) {
+        if (r < 0)
+            rbk_ticket_free(s->ticket[i]);
+        else if (s->op[i].outcome == RBK_OUTCOME_OK)
+            give_up(s, s->ticket[i], host);
+        else
+            rbk_flow_settle(s->flow, s->ticket[i], s->op[i].outcome);
+    }
+    return r;
+}
+
+/* The host in "send:https://host:port". */
+static void write_host(rbk_str lane, rbk_dsn *dsn)
+{
+    const rbk_str send = RBK_STR("send:");
+    rbk_str name = rbk_str_starts(lane, send) ? (rbk_str){lane.p + send.n, lane.n - send.n} : lane;
+    if (rbk_dsn_parse(name, RBK_STR("https,wss"), dsn) != RBK_DSN_OK)
+        dsn->host_lower[0] = 0;
+}
+
+/* 1 when old jobs were given up, 0, or the store's error. */
+static int expire_some(rbk_store_thread *s, rbk_aged *look, rbk_error *err)
+{
+    rbk_dsn dsn;
+    rbk_aging *aging = rbk_flow_aging(s->flow);
+    int n = s->ops->aged(s->st, look, err), r = 0;
+    if (n < 0)
+        return n;
+    bool old = look->jobs != NULL;
+    if (old) {
+        write_host(look->lane, &dsn);
+        r = bury(s, look->jobs, dsn.host_lower, err);
+    }
+    if (r == 0)
+        rbk_aging_looked(aging, look, (size_t)n, old, rbk_engine_now(s->e));
+    return r < 0 ? r : old;
+}
+
+void rbk_store_expire(rbk_store_thread *s, rbk_mono_ms now, bool others)
+{
+    rbk_error err = {0};
+    rbk_aged look;
+    int r = 0;
+    if (now < s->next_expire || s->st == NULL || atomic_load(&s->e->health) ||
+        atomic_load(&s->e->refusing))
+        return;
+    for (int i = 0; r == 0 && i < EXPIRE_LOOKS; i++) {
+        if (!rbk_aging_next(rbk_flow_aging(s->flow), now, rbk_engine_now(s->e),
+                            others ? EXPIRE_BESIDE : RBK_COMMIT_OPS, &look))
+            break;
+        r = expire_some(s, &look, &err);
+    }
+    s->next_expire = rbk_mono_now() + (r < 0 ? EXPIRE_AGAIN_MS : others ? EXPIRE_BESIDE_MS : 0);
+    if (r >= 0)
+        return;
+    rbk_event(RBK_LOG(s->e), RBK_WARN, "store.expire_failed", RBK_FZ("detail", err.detail));
+    if (r == RBK_E_IO)
         rbk_store_distrust(s, &err);
 }

@@ -222,7 +222,8 @@ int rbk_admin_front_start(rbk_admin_front *f, rbk_engine *e, rbk_error *err)
     int r = rbk_loop_new("rbk-admin", &f->loop, err);
     rbk_http_conf conf = {.max_body = RBK_ADMIN_BODY_MAX, .connections = &f->connections,
                           .max_connections = f->conf.few_files ? FEW : CONNECTIONS,
-                          .max_shed = SHED, .shed = &f->shed};
+                          .max_shed = SHED, .shed = &f->shed, .buffered = &f->buffered,
+                          .max_buffered = 2 * (size_t)RBK_ADMIN_ANSWERS_MAX};
     for (size_t i = 0; r == 0 && i < f->n; i++) {
         rbk_http_handler h = {.on_head = on_head, .on_request = on_request, .user = &f->ports[i]};
         r = rbk_http_server_new(f->loop, f->ports[i].fd, &conf, &h, &f->ports[i].server, err);

@@ -19,6 +19,10 @@
 enum {
     RBK_ADMIN_BODY_MAX = 256 << 10,
     RBK_ADMIN_ANSWER_MAX = 64 << 20,
+    RBK_ADMIN_ANSWERS_MAX = 128 << 20, /* of all connections, being written or unsent */
+    RBK_ADMIN_ANSWER_FREE = 64 << 10,  /* so long it may be whatever others have */
+    /* Beyond all that: what must be said of each member. An id comes from the body. */
+    RBK_ADMIN_FAULTS_MAX = 1 << 20,
     RBK_ADMIN_BATCH_MAX = 100
 };
 
@@ -35,6 +39,8 @@ struct rbk_admin_front {
     rbk_engine *e;
     rbk_loop *loop;
     atomic_uint connections, shed;
+    atomic_size_t answers;  /* bytes of those being written */
+    atomic_size_t buffered; /* of what the HTTP server has of them, and of bodies */
     rbk_admin_port ports[RBK_ADMIN_LISTENERS_MAX];
     size_t n;
     bool started, ending; /* loop thread */
@@ -70,6 +76,9 @@ typedef struct rbk_admin_call {
     rbk_admin_params params;
     rbk_buf out;
     size_t mark;   /* where its answer begins */
+    size_t counted; /* of `out`, in f->answers */
+    bool cramped;  /* others leave it less than RBK_ADMIN_ANSWER_MAX */
+    bool failed;   /* not even a fault could be written */
 } rbk_admin_call;
 
 /* Answer `rq`'s body, now or later. */
@@ -79,6 +88,8 @@ void rbk_admin_answered(rbk_admin_call *c);
 rbk_to rbk_admin_to(const rbk_admin_call *c);
 /* {"id":…,"result": is written; the caller writes the value, and '}'. */
 void rbk_admin_open(rbk_admin_call *c);
+/* The same for a value that may be long: its answer gets no more than there is left for it. */
+void rbk_admin_open_long(rbk_admin_call *c);
 void rbk_admin_fault(rbk_admin_call *c, int err);
 /* Invalid params: data is {"<member>":"<why>"}. Returns RBK_E_PARAMS. */
 int rbk_admin_refuse(rbk_admin_call *c, rbk_str member, const char *why);

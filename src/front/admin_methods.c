@@ -28,7 +28,7 @@ static void on_jobs(void *user, int err, const rbk_job *jobs, int64_t next)
         rbk_admin_answered(c);
         return;
     }
-    rbk_admin_open(c);
+    rbk_admin_open_long(c);
     rbk_buf_lit(&c->out, "{\"jobs\":[");
     for (const rbk_job *job = jobs; job; job = job->next) {
         rbk_admin_write_job(&c->out, job, false);
@@ -48,7 +48,7 @@ static void on_detail(void *user, const rbk_job *job, const rbk_attempt_note *no
         rbk_admin_answered(c);
         return;
     }
-    rbk_admin_open(c);
+    rbk_admin_open_long(c);
     rbk_admin_write_job(&c->out, job, true);
     if (rbk_buf_err(&c->out) == 0)
         c->out.n--; /* the attempts belong into the same object */
@@ -81,7 +81,7 @@ static void on_changed(void *user, const rbk_changed *changed)
 static void on_receivers(void *user, const rbk_receiver_info *list, size_t n)
 {
     rbk_admin_call *c = user;
-    rbk_admin_open(c);
+    rbk_admin_open_long(c);
     rbk_buf_lit(&c->out, "{\"receivers\":[");
     for (size_t i = 0; i < n; i++) {
         rbk_buf_z(&c->out, i ? "," : "");

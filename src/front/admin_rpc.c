@@ -3,7 +3,10 @@
  *
  * Parsed by the parser of the public side. The members are served one after the other: what
  * the engine answers on a thread of its own is written there, and a task brings the call back
- * to the loop, where the next member begins. */
+ * to the loop, where the next member begins.
+ *
+ * One answer is bounded, and so are all together. A member whose result does not fit is told so; for
+ * that there is room beyond the bound, so that the other members' results are not lost. */
 #include "front/admin_impl.h"
 
 #include "core/envelope.h"
@@ -22,6 +25,24 @@ void rbk_admin_open(rbk_admin_call *c)
     rbk_write_result(&c->out, rbk_admin_to(c), RBK_STR_NONE);
     if (rbk_buf_err(&c->out) == 0)
         c->out.n--; /* the value comes first */
+}
+
+void rbk_admin_open_long(rbk_admin_call *c)
+{
+    size_t others = atomic_load(&c->f->answers) - c->counted + atomic_load(&c->f->buffered);
+    size_t left = others < RBK_ADMIN_ANSWERS_MAX ? RBK_ADMIN_ANSWERS_MAX - others : 0;
+    c->cramped = left < RBK_ADMIN_ANSWER_MAX;
+    if (left < RBK_ADMIN_ANSWER_FREE)
+        left = RBK_ADMIN_ANSWER_FREE;
+    c->out.max = c->cramped ? left : RBK_ADMIN_ANSWER_MAX;
+    rbk_admin_open(c);
+}
+
+/* What it holds now. Whoever has the call. */
+static void count(rbk_admin_call *c)
+{
+    atomic_fetch_add(&c->f->answers, c->out.cap - c->counted); /* modulo, when it is less */
+    c->counted = c->out.cap;
 }
 
 void rbk_admin_fault(rbk_admin_call *c, int err)
@@ -58,7 +79,7 @@ static void send_answer(rbk_admin_call *c)
     bool batch = c->doc->batch;
     if (batch && c->out.n > 1)
         rbk_buf_c(&c->out, ']');
-    if (rbk_buf_err(&c->out) < 0)
+    if (c->failed || rbk_buf_err(&c->out) < 0)
         send_busy(c->rq);
     else if (c->out.n <= batch)
         rbk_http_reply_send(c->rq, &(rbk_http_reply){.status = 204});
@@ -68,29 +89,40 @@ static void send_answer(rbk_admin_call *c)
     rbk_rpc_free(c->doc);
     rbk_arena_free(&c->arena);
     rbk_buf_free(&c->out);
+    count(c);
     free(c);
+}
+
+/* Instead of what did not fit, or found no memory. */
+static void write_failure(rbk_admin_call *c, int err)
+{
+    c->out.n = c->mark;
+    c->out.err = 0;
+    if (err == RBK_E_TOO_LARGE)
+        err = c->cramped ? RBK_E_BUSY : RBK_E_RESULT_SIZE;
+    rbk_admin_fault(c, err);
 }
 
 /* The answer of the member at hand stands behind `mark`. */
 static void end_member(rbk_admin_call *c)
 {
     int err = rbk_buf_err(&c->out);
-    if (err < 0) {
-        c->out.n = c->mark;
-        c->out.err = 0;
-        rbk_admin_fault(c, err == RBK_E_TOO_LARGE ? RBK_E_RESULT_SIZE : err);
-    }
+    c->out.max = RBK_ADMIN_ANSWER_MAX + RBK_ADMIN_FAULTS_MAX;
+    if (err < 0)
+        write_failure(c, err);
     if (c->doc->items[c->i].notification)
         c->out.n = c->mark;
     else if (c->doc->batch)
         rbk_buf_c(&c->out, ',');
+    c->failed = rbk_buf_err(&c->out) < 0; /* without its comma it would be no JSON */
+    count(c);
     rbk_arena_free(&c->arena);
     c->i++;
 }
 
 static void run_members(rbk_admin_call *c)
 {
-    while (c->i < c->doc->n) {
+    while (c->i < c->doc->n && !c->failed) {
         c->mark = c->out.n;
         if (rbk_admin_begin(c))
             return;
@@ -110,6 +142,7 @@ static void on_answered(rbk_task *task)
 
 void rbk_admin_answered(rbk_admin_call *c)
 {
+    count(c);
     c->task.fn = on_answered;
     rbk_loop_post(c->f->loop, &c->task);
 }
@@ -138,7 +171,7 @@ void rbk_admin_serve(rbk_admin_front *f, rbk_http_request *rq)
         return;
     }
     *c = (rbk_admin_call){.f = f, .rq = rq, .doc = doc, .arena = RBK_ARENA(1 << 20),
-                          .out = RBK_BUF(RBK_ADMIN_ANSWER_MAX)};
+                          .out = RBK_BUF(RBK_ADMIN_ANSWER_MAX + RBK_ADMIN_FAULTS_MAX)};
     if (doc->batch)
         rbk_buf_c(&c->out, '[');
     run_members(c);

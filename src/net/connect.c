@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 typedef struct runner {
     rbk_dial *d;
@@ -208,6 +209,8 @@ static bool is_peer(const runner *w)
     struct sockaddr_storage got = {0};
     socklen_t n = sizeof got;
     const struct sockaddr *want = goal(w);
+    if (want->sa_family == AF_UNIX) /* a path, which the kernel does not translate */
+        return true;
     if (getpeername(rbk_stream_fd(w->s), (struct sockaddr *)&got, &n) < 0 ||
         got.ss_family != want->sa_family)
         return false;
@@ -331,6 +334,20 @@ static void line_up(rbk_dial *d, const rbk_dial_conf *conf)
     }
 }
 
+/* The one place of a Unix socket. A path that is too long leads nowhere. */
+static void line_up_path(rbk_dial *d, const char *path)
+{
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
+    size_t n = strnlen(path, sizeof un.sun_path);
+    if (n == 0 || n >= sizeof un.sun_path)
+        return;
+    memcpy(un.sun_path, path, n);
+    runner *w = &d->runners[d->n++];
+    w->d = d;
+    w->head = RBK_BUF(RBK_PROXY_HEAD_MAX);
+    memcpy(&w->sa, &un, sizeof un);
+}
+
 /* The first one runs in the next turn, so that nothing is called from in here. */
 int rbk_dial_start(rbk_loop *l, const rbk_dial_conf *conf, rbk_dial **ret)
 {
@@ -343,12 +360,17 @@ int rbk_dial_start(rbk_loop *l, const rbk_dial_conf *conf, rbk_dial **ret)
         d->proxy = *conf->proxy;
         d->conf.proxy = &d->proxy;
     }
-    line_up(d, conf);
+    if (conf->path) {
+        d->conf.proxy = NULL;
+        line_up_path(d, conf->path);
+    } else {
+        line_up(d, conf);
+    }
     d->refs = 1;
     uv_timer_init(rbk_loop_uv(l), &d->timer);
     d->timer.data = d;
     *ret = d;
-    if (d->n > 0 && (conf->proxy == NULL)) {
+    if (d->n > 0 && d->conf.proxy == NULL) {
         int r = run(&d->runners[d->next++]);
         if (r < 0)
             rbk_dial_cancel(d);

@@ -14,7 +14,12 @@
 
 typedef struct rbk_dial rbk_dial;
 
-enum { RBK_DIAL_MAX = 8, RBK_DIAL_NEXT_MS = 250, RBK_PROXY_HEAD_MAX = 8 * 1024 };
+enum {
+    RBK_DIAL_MAX = 8,
+    RBK_DIAL_NEXT_MS = 250,
+    RBK_PROXY_HEAD_MAX = 8 * 1024,
+    RBK_PATH_MAX = 107 /* what a socket's address has room for */
+};
 
 /* What became of it. `err`: 0, and `s` is open and has to be taken (rbk_stream_take()) before
  * the callback returns; else RBK_E_CONNECT, _TLS, _ADDRESS, _NOMEM or _CLOSED, or RBK_E_SYS:
@@ -28,8 +33,10 @@ typedef struct rbk_dialled {
 
 typedef struct rbk_dial_conf {
     const rbk_addr *addrs; /* copied; those behind the first RBK_DIAL_MAX are not tried */
-    size_t n_addrs;        /* at least one */
+    size_t n_addrs;        /* at least one, unless there is a path */
     uint16_t port;
+    const char *path;      /* not NULL: of a Unix socket, to connect to in place of all addresses,
+                              and without a proxy; at most RBK_PATH_MAX bytes; copied */
     rbk_tls *tls;          /* NULL: plain; stays valid until the end */
     const char *name;      /* as in rbk_connect; stays valid until the end */
     /* Where to connect in place of the addresses, which are then asked for by CONNECT; copied.

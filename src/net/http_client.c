@@ -55,7 +55,7 @@ static void fail_soon(rbk_http_call *call, int err, const char *detail)
 static int open_new(rbk_http_call *call)
 {
     rbk_http_client *c = call->c;
-    if (call->post->n_addrs == 0)
+    if (call->post->n_addrs == 0 && call->post->path == NULL)
         return RBK_E_CONNECT;
     if (c->conf.conns_max && c->n_conns >= c->conf.conns_max)
         rbk_http_conn_make_room(c);
@@ -77,6 +77,10 @@ static int start(rbk_http_call *call, const char **ret_detail)
     if (c->freed) {
         *ret_detail = "the client is closed";
         return RBK_E_CLOSED;
+    }
+    if (!c->conf.plain && (!call->post->tls || call->post->path)) {
+        *ret_detail = "not over TLS";
+        return RBK_E_TLS;
     }
     if (call->post->tls && c->conf.tls == NULL) {
         *ret_detail = "no TLS settings";

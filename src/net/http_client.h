@@ -3,8 +3,9 @@
  *
  * Sends one POST per call. Connections are pooled by receiver name and address, and
  * reused only after a cleanly framed answer. Redirects are not followed, nothing of
- * the environment is read. Bounds: 16 interim answers, 32 KiB of response head, 64 KiB
- * of body (then the connection is closed; the status stands). Loop thread. */
+ * the environment is read. A client speaks TLS over TCP and nothing else, unless it was made
+ * for plain connections too. Bounds: 16 interim answers, 32 KiB of response head, 64 KiB of body
+ * where it is not wanted (then the connection is closed; the status stands). Loop thread. */
 #ifndef RBK_NET_HTTP_CLIENT_H
 #define RBK_NET_HTTP_CLIENT_H
 
@@ -17,13 +18,16 @@ typedef struct rbk_http_client rbk_http_client;
 
 typedef struct rbk_http_client_conf {
     rbk_tls *tls;               /* for https calls; the caller's, outlives the client */
+    bool plain;                 /* posts without TLS, and to Unix sockets, are sent; else they end
+                                   with RBK_E_TLS */
     struct sockaddr_storage proxy; /* every connection goes through its CONNECT; AF_UNSPEC
                                       (all zero): straight */
     unsigned idle_per_receiver; /* kept connections of one receiver (16) */
     unsigned idle_max;          /* kept connections in all (1,024) */
     unsigned conns_max;         /* connections in all, from where on a new one takes the place of
                                    one that has no post (0: no bound) */
-    int64_t idle_ms;            /* closed after that long unused (30 s) */
+    int64_t idle_ms;            /* closed after that long unused (30 s), or sooner where the
+                                   peer's Keep-Alive asks for it */
 } rbk_http_client_conf;
 
 typedef struct rbk_http_result {
@@ -34,6 +38,7 @@ typedef struct rbk_http_result {
     bool any_sent;        /* at least one byte of the request left */
     rbk_str retry_after;  /* the header's value, absent unless exactly one came; valid in
                              the callback */
+    rbk_str location;     /* the same for Location, of posts that want a body */
     const char *detail;   /* for the operator, e.g. OpenSSL's word; never NULL */
 } rbk_http_result;
 
@@ -49,6 +54,9 @@ typedef struct rbk_http_post {
     rbk_buf *want_body;   /* NULL: the answer's body is read and dropped; else it is collected
                              up to the buffer's max (then `err` is set there), and `done` is
                              called after the body's end */
+    bool once;            /* never sent again once a byte of it left; and a kept connection is
+                             looked at before it is used: it may have ended meanwhile */
+    const char *path;     /* of a Unix socket, in place of port and addresses; NULL: none */
     uint16_t port;
     rbk_addr addrs[RBK_ADDRS_MAX]; /* the first that connects: net/connect.h */
     size_t n_addrs;
@@ -65,8 +73,8 @@ typedef struct rbk_http_post {
 
 int rbk_http_client_new(rbk_loop *l, const rbk_http_client_conf *conf, rbk_http_client **ret,
                         rbk_error *err);
-/* A delivery that meets a kept connection which the peer had just closed (no byte of an
- * answer came) is sent again once on a new connection. */
+/* A post that meets a kept connection which the peer had just closed (no byte of an
+ * answer came) is sent again once on a new connection; with `once` only if none of it left. */
 void rbk_http_post_send(rbk_http_client *c, rbk_http_post *post);
 /* Give up: `done` is called with RBK_E_CANCELLED before this returns. */
 void rbk_http_post_cancel(rbk_http_client *c, rbk_http_post *post);

@@ -13,6 +13,9 @@
 
 #include <stdlib.h>
 
+/* A peer that says for how long it keeps a connection counts from its own point of view. */
+enum { KEEP_ALIVE_MARGIN_MS = 1000 };
+
 /* --- lists and counters --- */
 
 static rbk_http_receiver *get_receiver(rbk_http_client *c, rbk_str name)
@@ -81,17 +84,14 @@ static void attach(rbk_http_conn *conn, rbk_http_call *call)
     call->conn = conn;
 }
 
-/* Without a byte of doubt nothing was sent only while all of it is still queued. */
+/* Nothing was sent only while the kernel has taken no byte since. */
 static rbk_http_call *detach(rbk_http_conn *conn)
 {
     rbk_http_call *call = conn->call;
     if (call == NULL)
         return NULL;
-    if (conn->asked) {
-        size_t unsent = rbk_stream_unsent(conn->s);
-        if (unsent == 0 || unsent < conn->written)
-            call->any_sent = true;
-    }
+    if (conn->asked && rbk_stream_sent(conn->s) != conn->before)
+        call->any_sent = true;
     conn->call = NULL;
     call->conn = NULL;
     return call;
@@ -106,6 +106,7 @@ static void drop(rbk_http_conn *conn)
     conn->receiver->n_closing--;
     conn->receiver->n_conns--;
     put_receiver(c, conn->receiver);
+    free(conn->extra);
     free(conn);
     c->n_conns--;
 }
@@ -184,13 +185,26 @@ static int write_request(rbk_http_conn *conn)
     if (one)
         rbk_buf_str(b, post->body);
     int r = rbk_buf_err(b);
+    conn->before = rbk_stream_sent(conn->s);
     if (r == 0)
         r = rbk_stream_write(conn->s, b->p, b->n);
     conn->asked = r == 0;
     if (r == 0 && !one)
         r = rbk_stream_write(conn->s, post->body.p, post->body.n);
-    conn->written = rbk_stream_unsent(conn->s);
     return r;
+}
+
+/* The answer goes where the post wants it. */
+static int want(rbk_http_conn *conn, rbk_buf *body)
+{
+    if (body == NULL)
+        return 0;
+    if (conn->extra == NULL && (conn->extra = calloc(1, sizeof *conn->extra)) == NULL)
+        return RBK_E_NOMEM;
+    rbk_buf_clear(body);
+    conn->rsp.body = body;
+    conn->rsp.extra = conn->extra;
+    return 0;
 }
 
 static int ask(rbk_http_conn *conn)
@@ -198,10 +212,8 @@ static int ask(rbk_http_conn *conn)
     set_state(conn, RBK_CONN_WAITING);
     set_deadline(conn, conn->call->deadline);
     rbk_response_init(&conn->rsp);
-    conn->rsp.body = conn->call->post->want_body;
-    if (conn->rsp.body)
-        rbk_buf_clear(conn->rsp.body);
-    return write_request(conn);
+    int r = want(conn, conn->call->post->want_body);
+    return r < 0 ? r : write_request(conn);
 }
 
 static bool same_addr(const rbk_addr *a, const rbk_addr *b)
@@ -212,8 +224,10 @@ static bool same_addr(const rbk_addr *a, const rbk_addr *b)
 static bool fits(const rbk_http_conn *conn, const rbk_http_call *call)
 {
     const rbk_http_post *post = call->post;
-    if (conn->tls != (post->tls ? call->c->conf.tls : NULL))
+    if (conn->tls != (post->tls ? call->c->conf.tls : NULL) || conn->local != (post->path != NULL))
         return false;
+    if (conn->local) /* the receiver's name has the path */
+        return true;
     for (size_t i = 0; i < post->n_addrs && i < RBK_ADDRS_MAX; i++)
         if (same_addr(&conn->addr, &post->addrs[i]))
             return true;
@@ -236,7 +250,8 @@ bool rbk_http_conn_reuse(rbk_http_call *call)
         before = l->prev;
         if (!fits(conn, call))
             continue;
-        if (!allowed(conn, call->post)) {
+        bool stale = call->post->once && !rbk_stream_is_quiet(conn->s);
+        if (stale || !allowed(conn, call->post)) {
             rbk_http_conn_close(conn, false);
             continue;
         }
@@ -263,16 +278,18 @@ static void report_lost(rbk_http_call *call, rbk_conn_state state, bool again, i
         rbk_http_call_fail(call, err ? err : RBK_E_CLOSED, detail);
 }
 
-static bool may_repeat(const rbk_http_conn *conn)
+/* `call`: the connection's, taken from it. */
+static bool may_repeat(const rbk_http_conn *conn, const rbk_http_call *call)
 {
-    return conn->reused && !rbk_response_begun(&conn->rsp);
+    return conn->reused && !rbk_response_begun(&conn->rsp) && call &&
+           !(call->post->once && call->any_sent);
 }
 
 static void give_up(rbk_http_conn *conn, int err, const char *detail)
 {
     rbk_conn_state state = conn->state;
     rbk_http_call *call = detach(conn);
-    bool again = err == 0 && may_repeat(conn);
+    bool again = err == 0 && may_repeat(conn, call);
     rbk_http_conn_close(conn, true);
     if (call)
         report_lost(call, state, again, err, detail);
@@ -282,8 +299,15 @@ static void keep(rbk_http_conn *conn)
 {
     rbk_http_client *c = conn->c;
     rbk_http_receiver *rc = conn->receiver;
+    int64_t asked = rbk_response_keep_alive_ms(&conn->rsp), ms = c->conf.idle_ms;
+    if (asked >= 0 && asked - KEEP_ALIVE_MARGIN_MS < ms)
+        ms = asked - KEEP_ALIVE_MARGIN_MS;
+    if (ms <= 0) {
+        rbk_http_conn_close(conn, false);
+        return;
+    }
     set_state(conn, RBK_CONN_IDLE);
-    set_deadline(conn, rbk_loop_now(c->loop) + c->conf.idle_ms);
+    set_deadline(conn, rbk_loop_now(c->loop) + ms);
     if (rc->n_idle > c->conf.idle_per_receiver)
         rbk_http_conn_close(RBK_OF_LINK(rc->idle.next, rbk_http_conn, kept), false);
     else if (c->n_idle > c->conf.idle_max)
@@ -317,16 +341,19 @@ static void settle(rbk_http_conn *conn, int r, rbk_mono_ms deadline)
 static void answered(rbk_http_conn *conn, int r)
 {
     rbk_response *rsp = &conn->rsp;
-    char text[RBK_RESPONSE_FIELD_MAX];
-    rbk_str retry_after = rbk_response_retry_after(rsp);
+    char text[RBK_RESPONSE_FIELD_MAX], text2[sizeof conn->extra->location];
+    rbk_str retry_after = rbk_response_retry_after(rsp), location = rbk_response_location(rsp);
     rbk_http_call *call = detach(conn);
     if (retry_after.p) /* the connection may serve the next call before `done` is through */
         retry_after.p = memcpy(text, retry_after.p, retry_after.n);
+    if (location.p)
+        location.p = memcpy(text2, location.p, location.n);
     rbk_http_result result = {
         .status = rsp->status,
         .complete = !rsp->early,
         .any_sent = true,
         .retry_after = retry_after,
+        .location = location,
         .detail = "",
     };
     settle(conn, r, call->deadline);
@@ -369,7 +396,7 @@ static void on_closed(rbk_stream *s, int err, const char *detail, void *user)
     rbk_http_client *c = conn->c;
     rbk_conn_state state = conn->state;
     rbk_http_call *call = detach(conn);
-    bool again = may_repeat(conn);
+    bool again = may_repeat(conn, call);
     (void)s;
     drop(conn);
     if (call)
@@ -404,7 +431,10 @@ static void on_dialled(void *user, const rbk_dialled *r)
     }
     conn->s = r->s;
     conn->addr = r->addr;
-    rbk_addr_to_sockaddr(&r->addr, conn->call->post->port, &conn->sa);
+    if (conn->local)
+        conn->sa.ss_family = AF_UNIX;
+    else
+        rbk_addr_to_sockaddr(&r->addr, conn->call->post->port, &conn->sa);
     rbk_stream_take(r->s, &cb, conn);
     int e = ask(conn);
     if (e < 0)
@@ -426,10 +456,12 @@ int rbk_http_conn_open(rbk_http_call *call)
     conn->c = c;
     conn->receiver = rc;
     conn->tls = post->tls ? c->conf.tls : NULL;
+    conn->local = post->path != NULL;
     rbk_dial_conf how = {
         .addrs = post->addrs,
         .n_addrs = post->n_addrs < RBK_ADDRS_MAX ? post->n_addrs : RBK_ADDRS_MAX,
         .port = post->port,
+        .path = post->path,
         .tls = conn->tls,
         .name = post->name,
         .proxy = c->conf.proxy.ss_family != AF_UNSPEC ? &c->conf.proxy : NULL,

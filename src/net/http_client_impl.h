@@ -58,10 +58,12 @@ struct rbk_http_conn {
     struct sockaddr_storage sa;
     rbk_conn_state state;
     bool reused, asked;
+    bool local; /* to a Unix socket */
     bool cut; /* closed without an orderly end: its descriptor is free */
-    size_t written; /* unsent() right after the request was written, once `asked` */
+    uint64_t before; /* bytes that had gone when the request was written, once `asked` */
     rbk_mono_ms deadline;
     rbk_response rsp;
+    rbk_response_extra *extra; /* made for the first post that wants a body */
 };
 
 struct rbk_http_client {

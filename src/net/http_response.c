@@ -28,6 +28,8 @@ static int on_begin(llhttp_t *p)
     r->field_n = 0;
     if (r->upgrade)
         *r->upgrade = (rbk_response_upgrade){0};
+    if (r->extra)
+        *r->extra = (rbk_response_extra){0};
     return 0;
 }
 
@@ -47,7 +49,20 @@ static void keep(rbk_response *r, char *value, size_t *n)
 {
     r->value = value;
     r->value_n = n;
+    r->value_max = RBK_RESPONSE_FIELD_MAX;
     *n = 0;
+}
+
+static void keep_extra(rbk_response *r, rbk_response_extra *x, rbk_str name)
+{
+    if (rbk_str_eqz(name, "location")) {
+        x->n_location++;
+        keep(r, x->location, &x->location_n);
+        r->value_max = sizeof x->location;
+    } else if (rbk_str_eqz(name, "keep-alive")) {
+        x->n_keep_alive++;
+        keep(r, x->keep_alive, &x->keep_alive_n);
+    }
 }
 
 static void keep_upgrade(rbk_response *r, rbk_response_upgrade *u, rbk_str name)
@@ -79,12 +94,16 @@ static int on_field_end(llhttp_t *p)
         r->n_retry_after++;
         r->value = r->retry_after;
         r->value_n = &r->retry_after_n;
+        r->value_max = RBK_RESPONSE_FIELD_MAX;
     } else if (rbk_str_eqz(name, "transfer-encoding")) {
         r->n_encoding++;
         r->value = r->encoding;
         r->value_n = &r->encoding_n;
+        r->value_max = RBK_RESPONSE_FIELD_MAX;
     } else if (r->upgrade) {
         keep_upgrade(r, r->upgrade, name);
+    } else if (r->extra) {
+        keep_extra(r, r->extra, name);
     }
     return 0;
 }
@@ -95,9 +114,9 @@ static int on_value(llhttp_t *p, const char *at, size_t n)
     if (r->value == NULL)
         return 0;
     for (size_t i = 0; i < n; i++) {
-        if (*r->value_n < RBK_RESPONSE_FIELD_MAX)
+        if (*r->value_n < r->value_max)
             r->value[*r->value_n] = at[i];
-        if (*r->value_n <= RBK_RESPONSE_FIELD_MAX)
+        if (*r->value_n <= r->value_max)
             (*r->value_n)++;
     }
     return 0;
@@ -172,12 +191,14 @@ void rbk_response_init(rbk_response *r)
     r->head_done = r->done = r->clean = r->request_open = r->early = false;
     r->fault = NULL;
     r->body = NULL;
+    r->extra = NULL;
     r->upgrade = NULL;
     r->head_n = r->body_n = 0;
     r->n_interim = r->n_retry_after = r->n_encoding = 0;
     r->field_n = r->retry_after_n = r->encoding_n = 0;
     r->value = NULL;
     r->value_n = NULL;
+    r->value_max = 0;
 }
 
 /* Up to `n` bytes; `ret_used` is how many of them belong to this answer. */
@@ -261,4 +282,30 @@ rbk_str rbk_response_retry_after(const rbk_response *r)
     if (r->n_retry_after != 1 || r->retry_after_n > RBK_RESPONSE_FIELD_MAX)
         return RBK_STR_NONE;
     return rbk_str_trim((rbk_str){r->retry_after, r->retry_after_n});
+}
+
+rbk_str rbk_response_location(const rbk_response *r)
+{
+    const rbk_response_extra *x = r->extra;
+    if (x == NULL || x->n_location != 1 || x->location_n > sizeof x->location)
+        return RBK_STR_NONE;
+    return rbk_str_trim((rbk_str){x->location, x->location_n});
+}
+
+/* A list of name=value; only `timeout` is known to anybody. */
+int64_t rbk_response_keep_alive_ms(const rbk_response *r)
+{
+    const rbk_response_extra *x = r->extra;
+    static const char name[] = "timeout=";
+    if (x == NULL || x->n_keep_alive != 1 || x->keep_alive_n > sizeof x->keep_alive)
+        return -1;
+    const char *p = memmem(x->keep_alive, x->keep_alive_n, name, sizeof name - 1);
+    if (p == NULL)
+        return -1;
+    const char *end = x->keep_alive + x->keep_alive_n;
+    rbk_str digits = {p + sizeof name - 1, 0};
+    while (digits.p + digits.n < end && digits.p[digits.n] >= '0' && digits.p[digits.n] <= '9')
+        digits.n++;
+    uint64_t seconds;
+    return rbk_str_u64(digits, 100000, &seconds) < 0 ? -1 : (int64_t)seconds * 1000;
 }

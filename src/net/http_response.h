@@ -27,6 +27,13 @@ typedef struct rbk_response_upgrade {
     rbk_str rest; /* what follows the head; valid until feed's bytes go */
 } rbk_response_upgrade;
 
+/* Headers that are of interest to those who want a body. */
+typedef struct rbk_response_extra {
+    char location[512], keep_alive[RBK_RESPONSE_FIELD_MAX];
+    size_t location_n, keep_alive_n;
+    unsigned n_location, n_keep_alive; /* how often */
+} rbk_response_extra;
+
 typedef struct rbk_response {
     llhttp_t parser;
     int status;        /* the final one, once `head_done` */
@@ -40,6 +47,9 @@ typedef struct rbk_response {
 
     rbk_buf *body; /* NULL: the body is dropped; else it is added here; set by the caller */
 
+    rbk_response_extra *extra; /* NULL: they are skipped; else they go there; set by the caller,
+                                  who clears it */
+
     rbk_response_upgrade *upgrade; /* NULL: a 101 is refused; else it is a final answer and fills
                                       this; set by the caller, who clears it */
 
@@ -48,8 +58,8 @@ typedef struct rbk_response {
     unsigned n_retry_after, n_encoding; /* how often the header came */
     char field[24];                     /* name of the header being read, lower case */
     size_t field_n;
-    char *value; /* where the value goes: one of the two below, or NULL */
-    size_t *value_n;
+    char *value; /* where the value goes, or NULL: it is skipped */
+    size_t *value_n, value_max;
     char retry_after[RBK_RESPONSE_FIELD_MAX], encoding[RBK_RESPONSE_FIELD_MAX];
     size_t retry_after_n, encoding_n;
 } rbk_response;
@@ -62,6 +72,10 @@ int rbk_response_feed(rbk_response *r, const char *p, size_t n);
 bool rbk_response_end(rbk_response *r);
 /* True once a byte of an answer came. */
 bool rbk_response_begun(const rbk_response *r);
+/* "timeout=5" of the peer's Keep-Alive in ms, or -1: it says nothing. */
+int64_t rbk_response_keep_alive_ms(const rbk_response *r);
+/* The value of Location, absent unless exactly one came that fits. Points into `extra`. */
+rbk_str rbk_response_location(const rbk_response *r);
 /* The value of Retry-After, absent unless exactly one of a sane size came. Points into `r`. */
 rbk_str rbk_response_retry_after(const rbk_response *r);
 

@@ -191,8 +191,10 @@ int rbk_http_server_new(rbk_loop *l, int fd, const rbk_http_conf *conf,
                         const rbk_http_handler *handler, rbk_http_server **ret, rbk_error *err)
 {
     rbk_http_server *s = calloc(1, sizeof *s);
-    if (s == NULL)
+    if (s == NULL) {
+        close(fd);
         return rbk_fail(err, RBK_E_NOMEM, "http server");
+    }
     s->loop = l;
     s->conf = *conf;
     s->handler = *handler;
@@ -200,12 +202,15 @@ int rbk_http_server_new(rbk_loop *l, int fd, const rbk_http_conf *conf,
     int r = uv_tcp_init(rbk_loop_uv(l), &s->listener);
     if (r < 0) {
         free(s);
+        close(fd);
         return rbk_fail(err, RBK_E_SYS, "http server: %s", uv_strerror(r));
     }
     s->listener.data = s;
     s->listening = true;
     r = uv_tcp_open(&s->listener, fd);
-    if (r == 0)
+    if (r < 0)
+        close(fd); /* the handle has not got it */
+    else
         r = uv_listen((uv_stream_t *)&s->listener, BACKLOG, on_connection);
     if (r < 0) {
         s->closed = true;

@@ -83,7 +83,8 @@ typedef struct rbk_http_reply {
     rbk_str body;             /* copied */
 } rbk_http_reply;
 
-/* `fd` is a listening socket of rbk_http_listen(), which the server then owns. */
+/* `fd` is a listening socket of rbk_http_listen(), which is the server's from now on; it is closed
+ * where there is none. RBK_E_SYS, RBK_E_NOMEM. */
 int rbk_http_server_new(rbk_loop *l, int fd, const rbk_http_conf *conf,
                         const rbk_http_handler *handler, rbk_http_server **ret, rbk_error *err);
 /* Answer `rq`, which is gone after it. */

@@ -11,8 +11,11 @@
  * goes in the close callback of libuv alone, which is never inside another. */
 #include "net/stream_impl.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 #include "net/tls_impl.h"
 
@@ -66,7 +69,7 @@ static void shut(rbk_stream *s)
     if (s->limit)
         uv_close((uv_handle_t *)s->limit, on_limit_closed);
     s->limit = NULL;
-    uv_close((uv_handle_t *)&s->tcp, on_closed);
+    uv_close(&s->h.handle, on_closed);
 }
 
 /* After rbk_stream_close() whatever goes wrong is of no interest. */
@@ -128,9 +131,9 @@ static void set_reading(rbk_stream *s)
         return;
     s->reading = want;
     if (want)
-        uv_read_start((uv_stream_t *)&s->tcp, on_alloc, on_read);
+        uv_read_start(&s->h.stream, on_alloc, on_read);
     else
-        uv_read_stop((uv_stream_t *)&s->tcp);
+        uv_read_stop(&s->h.stream);
 }
 
 void rbk_stream_peer_ended(rbk_stream *s)
@@ -198,8 +201,14 @@ void rbk_stream_resume(rbk_stream *s)
 size_t rbk_stream_unsent(const rbk_stream *s)
 {
     size_t sending =
-        s->broken ? s->sending.n : uv_stream_get_write_queue_size((const uv_stream_t *)&s->tcp);
+        s->broken ? s->sending.n : uv_stream_get_write_queue_size(&s->h.stream);
     return s->plain.n - s->plain_at + s->out.n + sending;
+}
+
+uint64_t rbk_stream_sent(const rbk_stream *s)
+{
+    size_t left = s->writing ? uv_stream_get_write_queue_size(&s->h.stream) : 0;
+    return s->sent + s->writing - left;
 }
 
 size_t rbk_stream_held(const rbk_stream *s)
@@ -220,13 +229,14 @@ static void break_off(rbk_stream *s, int status)
 static void send_out(rbk_stream *s)
 {
     uv_buf_t b = {.base = s->out.p, .len = s->out.n};
-    int r = uv_try_write((uv_stream_t *)&s->tcp, &b, 1);
+    int r = uv_try_write(&s->h.stream, &b, 1);
     if (r == UV_EAGAIN)
         r = 0;
     if (r < 0) {
         break_off(s, r);
         return;
     }
+    s->sent += (uint64_t)r;
     if ((size_t)r == s->out.n) {
         rbk_buf_free(&s->out);
         return;
@@ -235,9 +245,12 @@ static void send_out(rbk_stream *s)
     s->out = RBK_BUF(s->out.max);
     b = (uv_buf_t){.base = s->sending.p + r, .len = s->sending.n - (size_t)r};
     s->write.data = s;
-    r = uv_write(&s->write, (uv_stream_t *)&s->tcp, &b, 1, on_written);
-    if (r < 0)
+    s->writing = b.len;
+    r = uv_write(&s->write, &s->h.stream, &b, 1, on_written);
+    if (r < 0) {
+        s->writing = 0;
         break_off(s, r);
+    }
 }
 
 /* Everything has gone, and the stream is ENDING: now our own end. */
@@ -252,7 +265,7 @@ static void send_end(rbk_stream *s)
     if (s->state != RBK_STREAM_ENDING)
         return;
     s->req.shutdown.data = s;
-    if (uv_shutdown(&s->req.shutdown, (uv_stream_t *)&s->tcp, on_shutdown) < 0)
+    if (uv_shutdown(&s->req.shutdown, &s->h.stream, on_shutdown) < 0)
         shut(s);
     else
         s->state = RBK_STREAM_LINGER; /* uv_shutdown() waits for `sending` */
@@ -283,6 +296,8 @@ static void flush(rbk_stream *s)
 static void on_written(uv_write_t *req, int status)
 {
     rbk_stream *s = req->data;
+    s->sent += s->writing; /* of one that failed nobody knows: it counts */
+    s->writing = 0;
     if (s->state == RBK_STREAM_CLOSING)
         return;
     if (status < 0) {
@@ -353,7 +368,8 @@ void rbk_stream_opened(rbk_stream *s)
 
 static void begin(rbk_stream *s, bool server)
 {
-    uv_tcp_nodelay(&s->tcp, 1);
+    if (!s->local)
+        uv_tcp_nodelay(&s->h.tcp, 1);
     if (s->tls == NULL) {
         rbk_stream_opened(s);
         return;
@@ -410,10 +426,13 @@ static void name_peer(rbk_stream *s, const struct sockaddr *addr)
         const struct sockaddr_in *v4 = (const void *)addr;
         uv_ip4_name(v4, ip, sizeof ip);
         snprintf(s->peer, sizeof s->peer, "%s:%u", ip, ntohs(v4->sin_port));
+    } else if (addr->sa_family == AF_UNIX) {
+        snprintf(s->peer, sizeof s->peer, "a Unix socket");
     }
 }
 
-static rbk_stream *new_stream(rbk_loop *l, rbk_tls *tls, const rbk_stream_cb *cb, void *user)
+static rbk_stream *new_stream(rbk_loop *l, rbk_tls *tls, bool local, const rbk_stream_cb *cb,
+                              void *user)
 {
     rbk_stream *s = calloc(1, sizeof *s);
     if (s == NULL)
@@ -425,9 +444,18 @@ static rbk_stream *new_stream(rbk_loop *l, rbk_tls *tls, const rbk_stream_cb *cb
     s->turn.fn = on_turn;
     rbk_link_init(&s->turn.link);
     s->out = s->sending = s->plain = s->held = RBK_BUF(SIZE_MAX);
-    uv_tcp_init(&l->uv, &s->tcp); /* makes no socket yet, and so cannot fail */
-    s->tcp.data = s;
+    s->local = local;
+    if (local) /* neither makes a socket yet, and so they cannot fail */
+        uv_pipe_init(&l->uv, &s->h.pipe, 0);
+    else
+        uv_tcp_init(&l->uv, &s->h.tcp);
+    s->h.handle.data = s;
     return s;
+}
+
+static const char *path_of(const struct sockaddr *addr)
+{
+    return ((const struct sockaddr_un *)(const void *)addr)->sun_path;
 }
 
 /* The one place of the house that connects. */
@@ -438,7 +466,11 @@ static void connect_to(rbk_stream *s, const rbk_connect *c)
         return;
     }
     s->req.connect.data = s;
-    int r = uv_tcp_connect(&s->req.connect, &s->tcp, c->addr, on_connected);
+    int r = 0;
+    if (s->local) /* what is wrong with it comes to on_connected() */
+        uv_pipe_connect(&s->req.connect, &s->h.pipe, path_of(c->addr), on_connected);
+    else
+        r = uv_tcp_connect(&s->req.connect, &s->h.tcp, c->addr, on_connected);
     if (r < 0)
         rbk_stream_fail(s, RBK_E_CONNECT, uv_strerror(r));
 }
@@ -446,12 +478,12 @@ static void connect_to(rbk_stream *s, const rbk_connect *c)
 int rbk_stream_connect(rbk_loop *l, const rbk_connect *c, const rbk_stream_cb *cb, void *user,
                        rbk_stream **ret)
 {
-    rbk_stream *s = new_stream(l, c->tls, cb, user);
+    rbk_stream *s = new_stream(l, c->tls, c->addr->sa_family == AF_UNIX, cb, user);
     if (s == NULL)
         return RBK_E_NOMEM;
     name_peer(s, c->addr);
     if (c->tls && rbk_stream_tls_name(s, c->name, port_of(c->addr)) < 0) {
-        uv_close((uv_handle_t *)&s->tcp, on_abandoned);
+        uv_close(&s->h.handle, on_abandoned);
         return RBK_E_NOMEM;
     }
     connect_to(s, c);
@@ -464,14 +496,14 @@ int rbk_stream_accept(rbk_loop *l, uv_stream_t *listener, rbk_tls *tls, const rb
 {
     struct sockaddr_storage addr = {0};
     int n = sizeof addr;
-    rbk_stream *s = new_stream(l, tls, cb, user);
+    rbk_stream *s = new_stream(l, tls, false, cb, user);
     if (s == NULL)
         return RBK_E_NOMEM;
-    if (uv_accept(listener, (uv_stream_t *)&s->tcp) < 0) {
-        uv_close((uv_handle_t *)&s->tcp, on_abandoned);
+    if (uv_accept(listener, &s->h.stream) < 0) {
+        uv_close(&s->h.handle, on_abandoned);
         return RBK_E_SYS;
     }
-    if (uv_tcp_getpeername(&s->tcp, (struct sockaddr *)&addr, &n) == 0)
+    if (uv_tcp_getpeername(&s->h.tcp, (struct sockaddr *)&addr, &n) == 0)
         name_peer(s, (const struct sockaddr *)&addr);
     rbk_stream_flush_soon(s); /* `opened` comes at the end of this turn */
     *ret = s;
@@ -485,8 +517,15 @@ const char *rbk_stream_peer(const rbk_stream *s)
     return s->peer;
 }
 
+bool rbk_stream_is_quiet(const rbk_stream *s)
+{
+    char c;
+    return recv(rbk_stream_fd(s), &c, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
+           (errno == EAGAIN || errno == EWOULDBLOCK);
+}
+
 int rbk_stream_fd(const rbk_stream *s)
 {
     uv_os_fd_t fd;
-    return uv_fileno((const uv_handle_t *)&s->tcp, &fd) < 0 ? -1 : fd;
+    return uv_fileno(&s->h.handle, &fd) < 0 ? -1 : fd;
 }

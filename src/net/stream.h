@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* net/stream.h - a connection: TCP, plain or under TLS, either end.
+/* net/stream.h - a connection: TCP, plain or under TLS, either end; or to a Unix socket.
  *
  * Loop thread only. TLS runs over memory BIOs, so the socket is libuv's alone.
  * rbk_stream_connect() is the one place of the house that calls connect(2). There is no
@@ -29,7 +29,7 @@ typedef struct rbk_stream_cb {
 } rbk_stream_cb;
 
 typedef struct rbk_connect {
-    const struct sockaddr *addr;
+    const struct sockaddr *addr; /* of AF_INET, AF_INET6 or AF_UNIX */
     rbk_tls *tls;     /* NULL: plain */
     const char *name; /* SNI and the name in the certificate; for an address literal its
                          canonical text: verified as an address, and no SNI is sent */
@@ -57,6 +57,9 @@ int rbk_stream_accept(rbk_loop *l, uv_stream_t *listener, rbk_tls *tls, const rb
  * the stream closes. */
 int rbk_stream_write(rbk_stream *s, const void *p, size_t n);
 size_t rbk_stream_unsent(const rbk_stream *s); /* queued, not yet taken by the kernel */
+/* Bytes that the kernel took since it is open, as they go on the wire (TLS counts whole). No less
+ * than that: of a write that failed half-way all of it counts. */
+uint64_t rbk_stream_sent(const rbk_stream *s);
 /* In memory because of them: a piece is given back when all of it has gone. */
 size_t rbk_stream_held(const rbk_stream *s);
 
@@ -70,6 +73,8 @@ void rbk_stream_close(rbk_stream *s, bool now);
 
 /* The peer's "1.2.3.4:567", NUL-terminated, valid as long as the stream. */
 const char *rbk_stream_peer(const rbk_stream *s);
+/* Nothing came that was not read yet, and no end: asked of the kernel now. */
+bool rbk_stream_is_quiet(const rbk_stream *s);
 /* The raw socket, -1 when there is none; to look at, not to use. */
 int rbk_stream_fd(const rbk_stream *s);
 

@@ -23,7 +23,13 @@ typedef enum rbk_stream_state {
 } rbk_stream_state;
 
 struct rbk_stream {
-    uv_tcp_t tcp;
+    union {
+        uv_handle_t handle;
+        uv_stream_t stream;
+        uv_tcp_t tcp;
+        uv_pipe_t pipe;
+    } h;
+    bool local; /* `h` is a pipe: a Unix socket */
     rbk_loop *loop;
     rbk_stream_cb cb;
     void *user;
@@ -39,6 +45,8 @@ struct rbk_stream {
     rbk_buf out, sending, plain;
     size_t plain_at;  /* of `plain`, where what is not encrypted begins */
     uv_write_t write; /* with `sending` */
+    uint64_t sent;    /* bytes that the kernel took, but for those of `write` */
+    size_t writing;   /* bytes that `write` began with */
     union {
         uv_connect_t connect;
         uv_shutdown_t shutdown;

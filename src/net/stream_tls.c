@@ -93,7 +93,7 @@ static void fail_tls(rbk_stream *s, const char *what)
     rbk_tls_explain(s->ssl, what, detail);
     if (s->out.n > 0 && s->sending.n == 0) {
         uv_buf_t b = {.base = s->out.p, .len = s->out.n};
-        uv_try_write((uv_stream_t *)&s->tcp, &b, 1);
+        uv_try_write(&s->h.stream, &b, 1);
     }
     rbk_stream_fail(s, err, detail);
 }

@@ -3,7 +3,8 @@
  *
  * wslay refuses the close codes 1012 to 1014, which were registered after RFC 6455 and are
  * what a proxy says while its receiver restarts. So the code of a close frame is also read
- * here, from the frame's own bytes, and those three count.
+ * here, from the frame's own bytes, and those three count; the close by which wslay complains of
+ * them becomes their echo.
  *
  * wslay also takes the second byte of a code for text where the bytes of a close come in two
  * pieces (1.1.1 does). So frames are measured here, and it gets heads, and closes,
@@ -204,12 +205,23 @@ static const char *fault_of(const rbk_ws *ws)
     }
 }
 
+/* The last thing in `out` is wslay's close with 1002, unless ours went before. The mask stays. */
+static void make_echo(rbk_ws *ws, int code)
+{
+    int change = code ^ WSLAY_CODE_PROTOCOL_ERROR;
+    if (wslay_event_get_status_code_sent(ws->w) != WSLAY_CODE_PROTOCOL_ERROR || ws->out.n < 4)
+        return;
+    ws->out.p[ws->out.n - 2] ^= (char)(change >> 8);
+    ws->out.p[ws->out.n - 1] ^= (char)(change & 0xff);
+}
+
 /* Reading has ended without a close that wslay accepts. */
 static int judge_end(rbk_ws *ws)
 {
     int code = ws->code_n == 2 ? ws->code[0] << 8 | ws->code[1] : 0;
     if (ws->close_whole && code >= 1012 && code <= 1014) {
         ws->closed_by = code;
+        make_echo(ws, code);
         return 0;
     }
     if (ws->fault[0] == 0)

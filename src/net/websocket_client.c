@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* net/websocket_client.c - see websocket_client.h.
  *
- *   CONNECTING -> ASKING (the handshake was sent) -> SAYING (message and close were) -> OVER
+ *   CONNECTING -> ASKING (the handshake was sent) -> SAYING (the message was) -> OVER
+ *
+ * Most websocket libraries echo a close at once, whatever their program thinks of the message.
+ * So SAYING leaves the first word to the peer: our own close goes out only when the message has
+ * been with the kernel for RBK_WS_PATIENCE_MS and the peer has not closed.
  *
  * OVER is reached once, in finish(), which tells the owner; the call itself lives until its
  * stream and its timer are closed. Loop thread. */
@@ -30,6 +34,7 @@ typedef struct call {
     uv_timer_t timer; /* of the next deadline */
     bool timer_closed;
     rbk_mono_ms deadline;
+    bool closing; /* our close was sent */
     bool any_sent;
     bool ending; /* its stream ends in order */
     int err;   /* what it ends with in the next turn, 0: nothing */
@@ -124,11 +129,39 @@ static void fail_soon(call *k, int err, const char *detail)
     set_deadline(k, 0);
 }
 
+/* Until our own close; short of the deadline, so that there is time for the echo. */
+static void set_patience(call *k)
+{
+    rbk_mono_ms now = rbk_loop_now(k->c->loop), left = k->deadline - now;
+    set_deadline(k, now + (left / 2 < RBK_WS_PATIENCE_MS ? left / 2 : RBK_WS_PATIENCE_MS));
+}
+
+static int write_out(call *k);
+
+/* The peer had its time to speak first. */
+static void close_first(call *k)
+{
+    if (rbk_stream_unsent(k->s) > 0) { /* it has not got the message yet */
+        set_patience(k);
+        return;
+    }
+    int r = rbk_ws_send_close(k->ws, RBK_WS_NORMAL);
+    k->closing = true;
+    set_deadline(k, k->deadline);
+    if (r == RBK_E_NOMEM || write_out(k) == RBK_E_NOMEM)
+        fail(k, RBK_E_NOMEM, "out of memory"); /* of another error the stream's end tells */
+}
+
 static void on_timer(uv_timer_t *t)
 {
     call *k = t->data;
     const char *detail = "no answer in time";
     int err = RBK_E_TIMEOUT;
+    if (k->stage == SAYING && !k->closing && k->err == 0 &&
+        rbk_loop_now(k->c->loop) < k->deadline) {
+        close_first(k);
+        return;
+    }
     if (k->stage == CONNECTING)
         err = rbk_dial_late(k->dial, &detail);
     if (k->err)
@@ -179,13 +212,14 @@ static void say(call *k)
     if (r == 0)
         r = rbk_ws_send_text(k->ws, k->post->body);
     if (r == 0)
-        r = rbk_ws_send_close(k->ws, RBK_WS_NORMAL);
-    if (r == 0)
         r = write_out(k);
     k->stage = SAYING;
-    if (r < 0)
+    if (r < 0) {
         fail(k, r, "the message could not be written");
-    else if (k->up.rest.n)
+        return;
+    }
+    set_patience(k);
+    if (k->up.rest.n)
         hear(k, k->up.rest);
 }
 
@@ -390,9 +424,10 @@ int rbk_ws_client_send(rbk_ws_client *c, rbk_http_post *post)
         fail_soon(k, RBK_E_CLOSED, "the client is closed");
         return 0;
     }
-    int r = c->conf.tls ? dial(k) : RBK_E_TLS;
-    if (r < 0)
-        fail_soon(k, r, r == RBK_E_NOMEM ? "out of memory" : "no TLS settings");
+    if (c->conf.tls == NULL)
+        fail_soon(k, RBK_E_TLS, "no TLS settings");
+    else if (dial(k) < 0)
+        fail_soon(k, RBK_E_NOMEM, "out of memory");
     return 0;
 }
 

@@ -2,8 +2,9 @@
 /* net/websocket_client.h - one text message to a websocket server, and its verdict.
  *
  * Takes the same order as the HTTP client (net/http_client.h), with a connection of its
- * own for each: handshake, the body as one text message, close 1000. The peer's close says
- * what became of it. Redirects are not followed. Bounds: the answer's head as in
+ * own for each: handshake, the body as one text message, then the peer's close, which says
+ * what became of it. A peer that does not close within RBK_WS_PATIENCE_MS is sent a close 1000,
+ * which it may echo. Redirects are not followed. Bounds: the answer's head as in
  * net/http_response.h, 64 KiB of frames, 16 pings. Loop thread. */
 #ifndef RBK_NET_WEBSOCKET_CLIENT_H
 #define RBK_NET_WEBSOCKET_CLIENT_H
@@ -11,6 +12,8 @@
 #include "net/http_client.h"
 
 typedef struct rbk_ws_client rbk_ws_client;
+
+enum { RBK_WS_PATIENCE_MS = 250 };
 
 typedef struct rbk_ws_client_conf {
     rbk_tls *tls;                  /* the caller's, outlives the client */

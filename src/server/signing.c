@@ -17,61 +17,7 @@
 
 #include <openssl/crypto.h>
 
-enum { FILE_MAX = 64 << 10, OTHERS = 077 & ~0111 };
-
 /* --- Reading ----------------------------------------------------------------------------- */
-
-static int check_file(int fd, const char *path, rbk_error *err)
-{
-    struct stat st;
-    if (fstat(fd, &st) < 0)
-        return rbk_fail(err, RBK_E_CONFIG, "%s: %s", path, strerror(errno));
-    if (!S_ISREG(st.st_mode))
-        return rbk_fail(err, RBK_E_CONFIG, "%s: is no file", path);
-    if (st.st_mode & OTHERS)
-        return rbk_fail(err, RBK_E_CONFIG,
-                        "%s: others than its owner may read or write it (mode %04o); chmod 600 it",
-                        path, (unsigned)st.st_mode & 07777);
-    if (st.st_size > FILE_MAX)
-        return rbk_fail(err, RBK_E_CONFIG, "%s: is longer than %d bytes", path, FILE_MAX);
-    return 0;
-}
-
-static int read_text(int fd, const char *path, rbk_buf *b, rbk_error *err)
-{
-    if (rbk_buf_reserve(b, FILE_MAX) < 0) /* once: a growing buffer leaves copies behind */
-        return rbk_fail(err, RBK_E_NOMEM, "out of memory");
-    for (;;) {
-        ssize_t n = read(fd, b->p + b->n, FILE_MAX - b->n);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return rbk_fail(err, RBK_E_CONFIG, "%s: %s", path, strerror(errno));
-        if (n == 0)
-            return 0;
-        b->n += (size_t)n;
-    }
-}
-
-int rbk_secret_read(const char *path, rbk_buf *text, rbk_error *err)
-{
-    *text = RBK_BUF(FILE_MAX);
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0)
-        return rbk_fail(err, RBK_E_CONFIG, "%s: %s", path, strerror(errno));
-    int r = check_file(fd, path, err);
-    if (r == 0)
-        r = read_text(fd, path, text, err);
-    close(fd);
-    return r;
-}
-
-void rbk_secret_free(rbk_buf *text)
-{
-    if (text->p)
-        OPENSSL_cleanse(text->p, text->cap);
-    rbk_buf_free(text);
-}
 
 int rbk_signing_read(const char *path, unsigned kinds, rbk_sign_keys *keys, rbk_error *err)
 {

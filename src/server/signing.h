@@ -5,6 +5,7 @@
 #ifndef RBK_SERVER_SIGNING_H
 #define RBK_SERVER_SIGNING_H
 
+#include "base/secret.h"
 #include "core/sign.h"
 #include "server/options.h"
 
@@ -23,10 +24,5 @@ void rbk_signing_close(rbk_signing *g);
 
 /* Add the keys of one file: 64 KiB at most, no access but its owner's. Errors as above. */
 int rbk_signing_read(const char *path, unsigned kinds, rbk_sign_keys *keys, rbk_error *err);
-
-/* The text of any file that holds secrets, under the same rules; rbk_secret_free() it whatever
- * the result. */
-int rbk_secret_read(const char *path, rbk_buf *text, rbk_error *err);
-void rbk_secret_free(rbk_buf *text); /* the bytes are wiped */
 
 #endif

@@ -123,7 +123,8 @@ static int apply_op(rbk_store *st, rbk_store_op *op, change *c)
                                 .has_lane = r->job->lane.n > 0,
                                 .state = r->job->state,
                                 .shelf = r->shelf,
-                                .rnd = r->job->rnd};
+                                .rnd = r->job->rnd,
+                                .first_attempt = r->job->first_attempt};
     op->outcome = RBK_OUTCOME_OK;
     switch (rbk_store_judge(op, &found)) {
     case RBK_VERDICT_WRITE:
@@ -301,6 +302,7 @@ const rbk_store_ops rbk_store_memory = {
     .close = memory_close,
     .apply = memory_apply,
     .claim = rbk_memory_claim,
+    .aged = rbk_memory_aged,
     .lanes = rbk_memory_lanes,
     .recover = rbk_memory_recover,
     .stats = rbk_memory_stats,

@@ -3,7 +3,7 @@
  *
  * memory.c       open, close, apply(), held receivers, the table of functions
  * memory_rows.c  the rows and the lists that hold them
- * memory_read.c  claim(), lanes(), recover(), stats(), get(), list(), attempts(), sweep()
+ * memory_read.c  claim(), aged(), lanes(), recover(), stats(), get(), list(), attempts(), sweep()
  *
  * A row never changes but for its shelf: an operation puts a new version in its place, so
  * that a transaction which runs out of memory halfway can be taken back. */
@@ -63,6 +63,7 @@ void rbk_row_free(rbk_row *r);
 /* Slots. */
 int rbk_memory_claim(rbk_store *st, rbk_str lane, rbk_wall_ms now, size_t max, rbk_job **ret_jobs,
                      rbk_wall_ms *ret_next, rbk_error *err);
+int rbk_memory_aged(rbk_store *st, rbk_aged *a, rbk_error *err);
 int rbk_memory_lanes(rbk_store *st, rbk_str after, size_t max, rbk_lane_due *ret, rbk_error *err);
 int rbk_memory_recover(rbk_store *st, int64_t after, size_t max, rbk_job **ret_jobs,
                        rbk_error *err);

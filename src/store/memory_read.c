@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* store/memory_read.c - what is read from the store `memory:`, the claim, and the sweep.
+/* store/memory_read.c - what is read from the store `memory:`, the claim, the look for
+ * old jobs, and the sweep.
  *
  * READER slots come from another thread; everything happens under the one lock, and what is
  * handed out is a copy. */
@@ -52,6 +53,53 @@ int rbk_memory_claim(rbk_store *st, rbk_str lane, rbk_wall_ms now, size_t max, r
     *ret_next = rest && rbk_str_eq(rest->job->lane, lane) ? rest->job->due : INT64_MAX;
     pthread_mutex_unlock(&st->lock);
     *ret_jobs = jobs;
+    return n;
+}
+
+/* What aged() gives of a job. */
+static rbk_job *copy_old(const rbk_job *job)
+{
+    return rbk_job_copy(&(rbk_job){.seq = job->seq,
+                                   .rnd = job->rnd,
+                                   .state = job->state,
+                                   .attempts = job->attempts,
+                                   .last_status = job->last_status,
+                                   .first_attempt = job->first_attempt,
+                                   .reason = job->reason});
+}
+
+int rbk_memory_aged(rbk_store *st, rbk_aged *a, rbk_error *err)
+{
+    rbk_job key = {.seq = a->at_seq, .due = a->at_due, .lane = a->lane};
+    rbk_aged found = *a;
+    rbk_job **tail = &found.jobs;
+    bool failed = false;
+    int n = 0;
+    found.jobs = NULL;
+    found.oldest = INT64_MAX;
+    pthread_mutex_lock(&st->lock);
+    rbk_row *r = rbk_rows_seek(st, RBK_ROWS_BY_LANE, &(rbk_row){.job = &key});
+    if (r && rbk_str_eq(r->job->lane, a->lane) && r->job->due == a->at_due &&
+        r->job->seq == a->at_seq)
+        r = r->next[RBK_ROWS_BY_LANE][0];
+    for (; r && !failed && (size_t)n < a->look && rbk_str_eq(r->job->lane, a->lane);
+         r = r->next[RBK_ROWS_BY_LANE][0], n++) {
+        found.at_due = r->job->due;
+        found.at_seq = r->job->seq;
+        if (rbk_store_is_old(r->job, a->before)) {
+            *tail = copy_old(r->job);
+            failed = *tail == NULL;
+            tail = failed ? tail : &(*tail)->next;
+        } else if (r->job->first_attempt && r->job->first_attempt < found.oldest) {
+            found.oldest = r->job->first_attempt;
+        }
+    }
+    pthread_mutex_unlock(&st->lock);
+    if (failed) {
+        free_chain(found.jobs);
+        return rbk_fail(err, RBK_E_NOMEM, "old jobs");
+    }
+    *a = found;
     return n;
 }
 

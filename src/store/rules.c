@@ -79,6 +79,8 @@ static rbk_store_verdict judge_ended(const rbk_store_op *op, const rbk_store_row
     if (op->kind == RBK_OP_DONE && row->shelf == RBK_SHELF_DONE)
         return row->state == op->job->state && may_repeat(op) ? RBK_VERDICT_DONE : RBK_VERDICT_STALE;
     bool knows = op->kind == RBK_OP_DONE || op->kind == RBK_OP_REDRIVE || op->kind == RBK_OP_PURGE;
+    if (op->kind == RBK_OP_REDRIVE && op->waiting && row->first_attempt != op->job->first_attempt)
+        return RBK_VERDICT_STALE; /* it was sent once more since it was read, and has ended again */
     return knows && row->state == op->from ? RBK_VERDICT_WRITE : RBK_VERDICT_STALE;
 }
 
@@ -199,6 +201,11 @@ bool rbk_store_is_stale(const rbk_store_keep *keep, rbk_shelf shelf, rbk_wall_ms
     if (shelf == RBK_SHELF_DEAD)
         return ended <= now - keep->dead_ms;
     return ended <= now - keep->done_ms || done_bytes > keep->done_bytes;
+}
+
+bool rbk_store_is_old(const rbk_job *job, rbk_wall_ms before)
+{
+    return job->state == RBK_JOB_DUE && job->first_attempt && job->first_attempt <= before;
 }
 
 bool rbk_store_is_receiver(rbk_str name)

@@ -22,6 +22,7 @@ typedef struct rbk_store_row {
     uint8_t state;
     int shelf;
     int64_t rnd;
+    rbk_wall_ms first_attempt;
 } rbk_store_row;
 
 typedef enum rbk_store_verdict {
@@ -52,6 +53,9 @@ bool rbk_store_means(const rbk_job_filter *filter, const rbk_job *job);
 /* Need a job of this shelf not be kept any longer? `done_bytes` as stats has them. */
 bool rbk_store_is_stale(const rbk_store_keep *keep, rbk_shelf shelf, rbk_wall_ms ended,
                         rbk_wall_ms now, int64_t done_bytes);
+
+/* Is the job of the wait shelf one that aged() gives? */
+bool rbk_store_is_old(const rbk_job *job, rbk_wall_ms before);
 
 /* May it stand in the table of held receivers? Not empty, bounded, no NUL byte. */
 bool rbk_store_is_receiver(rbk_str name);

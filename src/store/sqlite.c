@@ -197,6 +197,7 @@ const rbk_store_ops rbk_store_sqlite = {
     .close = sqlite_close,
     .apply = rbk_sqlite_apply,
     .claim = rbk_sqlite_claim,
+    .aged = rbk_sqlite_aged,
     .lanes = rbk_sqlite_lanes,
     .recover = rbk_sqlite_recover,
     .stats = rbk_sqlite_stats,

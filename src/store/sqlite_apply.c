@@ -27,7 +27,8 @@ int rbk_sqlite_find(rbk_store *st, int64_t seq, rbk_sqlite_row *f)
                         .has_lane = sqlite3_column_int(s, 5) != 0,
                         .state = (uint8_t)sqlite3_column_int(s, 1),
                         .shelf = shelf,
-                        .rnd = sqlite3_column_int64(s, 0)},
+                        .rnd = sqlite3_column_int64(s, 0),
+                        .first_attempt = sqlite3_column_int64(s, 6)},
                 .size = sqlite3_column_int64(s, 2),
                 .rsize = sqlite3_column_int64(s, 3),
                 .big = sqlite3_column_int(s, 4)};

@@ -123,6 +123,56 @@ int rbk_sqlite_claim(rbk_store *st, rbk_str lane, rbk_wall_ms now, size_t max, r
     return got;
 }
 
+/* One row of the lane; `tail` is where the next old one goes. An SQLite result. */
+static int look_at_age(sqlite3_stmt *s, rbk_aged *a, rbk_job ***tail)
+{
+    rbk_job job = {.seq = sqlite3_column_int64(s, 1),
+                   .rnd = sqlite3_column_int64(s, 2),
+                   .state = (uint8_t)sqlite3_column_int(s, 3),
+                   .attempts = (uint32_t)sqlite3_column_int64(s, 4),
+                   .last_status = sqlite3_column_int(s, 5),
+                   .first_attempt = sqlite3_column_int64(s, 6)};
+    a->at_due = sqlite3_column_int64(s, 0);
+    a->at_seq = job.seq;
+    if (!rbk_store_is_old(&job, a->before)) {
+        if (job.first_attempt && job.first_attempt < a->oldest)
+            a->oldest = job.first_attempt;
+        return SQLITE_OK;
+    }
+    if (!rbk_sqlite_read_str(s, 7, &job.reason) || (**tail = rbk_job_copy(&job)) == NULL)
+        return SQLITE_NOMEM;
+    *tail = &(**tail)->next;
+    return SQLITE_OK;
+}
+
+int rbk_sqlite_aged(rbk_store *st, rbk_aged *a, rbk_error *err)
+{
+    int r = rbk_sqlite_broken(st, err), rc = SQLITE_OK, n = 0;
+    if (r < 0)
+        return r;
+    sqlite3_stmt *s = st->sql[RBK_Q_AGED];
+    rbk_aged found = *a;
+    rbk_job **tail = &found.jobs;
+    found.jobs = NULL;
+    found.oldest = INT64_MAX;
+    rbk_sqlite_bind_str(s, 1, a->lane);
+    sqlite3_bind_int64(s, 2, a->at_due);
+    sqlite3_bind_int64(s, 3, a->at_seq);
+    sqlite3_bind_int64(s, 4, (int64_t)(a->look < INT32_MAX ? a->look : INT32_MAX));
+    while (rc == SQLITE_OK && (rc = sqlite3_step(s)) == SQLITE_ROW) {
+        rc = look_at_age(s, &found, &tail);
+        n++;
+    }
+    int reset = sqlite3_reset(s);
+    sqlite3_clear_bindings(s);
+    if (rc != SQLITE_DONE) {
+        rbk_sqlite_free_chain(found.jobs);
+        return rbk_sqlite_fail(st, st->db, reset ? reset : rc, "aged", err);
+    }
+    *a = found;
+    return n;
+}
+
 /* One seek a lane, however many jobs wait in it. */
 int rbk_sqlite_lanes(rbk_store *st, rbk_str after, size_t max, rbk_lane_due *ret, rbk_error *err)
 {

@@ -7,7 +7,7 @@
  * sqlite_row.c     a job to and from a row, errors
  * sqlite_apply.c   apply()
  * sqlite_end.c     the end of a job and what comes after: done, dead, redrive, purge, sweep()
- * sqlite_claim.c   claim(), lanes(), recover(), stats()
+ * sqlite_claim.c   claim(), aged(), lanes(), recover(), stats()
  * sqlite_hold.c    hold(), holds()
  * sqlite_read.c    get(), list(), attempts(): the reader thread, on a connection of its own
  * sqlite_backup.c  backup(): any thread, on connections of its own
@@ -100,6 +100,9 @@ extern atomic_bool rbk_sqlite_suspect;
 int rbk_sqlite_run(sqlite3_stmt *s);
 void rbk_sqlite_bind_str(sqlite3_stmt *s, int i, rbk_str v);
 void rbk_sqlite_bind_job(sqlite3_stmt *s, const rbk_job *job, int big);
+/* An empty text has a pointer, an absent one has none; no memory shows as the latter,
+ * with the connection's error set: false. */
+bool rbk_sqlite_read_str(sqlite3_stmt *s, int i, rbk_str *ret);
 rbk_job *rbk_sqlite_load(sqlite3_stmt *s); /* the row that `s` stands on; NULL: no memory */
 void rbk_sqlite_free_chain(rbk_job *job);
 int rbk_sqlite_begin(rbk_store *st);
@@ -123,6 +126,7 @@ int rbk_sqlite_write_redrive(rbk_store *st, const rbk_store_op *op, const rbk_sq
 int rbk_sqlite_apply(rbk_store *st, rbk_store_op *ops, size_t n, rbk_error *err);
 int rbk_sqlite_claim(rbk_store *st, rbk_str lane, rbk_wall_ms now, size_t max, rbk_job **ret_jobs,
                      rbk_wall_ms *ret_next, rbk_error *err);
+int rbk_sqlite_aged(rbk_store *st, rbk_aged *a, rbk_error *err);
 int rbk_sqlite_lanes(rbk_store *st, rbk_str after, size_t max, rbk_lane_due *ret, rbk_error *err);
 int rbk_sqlite_recover(rbk_store *st, int64_t after, size_t max, rbk_job **ret_jobs,
                        rbk_error *err);

@@ -116,9 +116,7 @@ void rbk_sqlite_bind_job(sqlite3_stmt *s, const rbk_job *job, int big)
     sqlite3_bind_int(s, at, big);
 }
 
-/* An empty text has a pointer, an absent one has none; no memory shows as the latter,
- * with the connection's error set. */
-static bool read_str(sqlite3_stmt *s, int i, rbk_str *ret)
+bool rbk_sqlite_read_str(sqlite3_stmt *s, int i, rbk_str *ret)
 {
     *ret = RBK_STR_NONE;
     if (sqlite3_column_type(s, i) == SQLITE_NULL)
@@ -149,7 +147,7 @@ rbk_job *rbk_sqlite_load(sqlite3_stmt *s)
                              &job.failure_callback,          &job.idem_key, &job.order_key,
                              &job.method_headers,            &job.params,   &job.response};
     for (int i = 0; i < (int)(sizeof text / sizeof text[0]); i++)
-        if (!read_str(s, 12 + i, text[i]))
+        if (!rbk_sqlite_read_str(s, 12 + i, text[i]))
             return NULL;
     return rbk_job_copy(&job);
 }

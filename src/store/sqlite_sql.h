@@ -72,7 +72,7 @@
 #define RBK_SQL_STEP_3                                                                             \
     RBK_SQL_WISHES("job") RBK_SQL_WISHES("wait") RBK_SQL_WISHES("dead") RBK_SQL_WISHES("done")
 
-#define RBK_SQL_FIND(t) "SELECT rnd,state,size,rsize,big,lane<>'' FROM " t " WHERE seq=?1"
+#define RBK_SQL_FIND(t) "SELECT rnd,state,size,rsize,big,lane<>'',first_attempt FROM " t " WHERE seq=?1"
 #define RBK_SQL_INSERT(t)                                                                          \
     "INSERT INTO " t "(" RBK_SQL_COLS ") VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,"   \
     "?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,?27,?28,?29)"
@@ -165,6 +165,8 @@
                 "queued=queued+?4,due=due+?5,dead=dead+?6,done=done+?7,done_bytes=done_bytes+?8,"  \
                 "max_seq=max(max_seq,?9) WHERE id=1")                                              \
     X(CLAIM, "SELECT seq FROM wait WHERE lane=?1 AND due<=?2 ORDER BY due,seq LIMIT ?3")           \
+    X(AGED, "SELECT due,seq,rnd,state,attempts,last_status,first_attempt,reason FROM wait "         \
+            "WHERE lane=?1 AND (due,seq)>(?2,?3) ORDER BY due,seq LIMIT ?4")                       \
     X(NEXT_DUE, "SELECT due FROM wait WHERE lane=?1 ORDER BY due LIMIT 1")                         \
     X(NEXT_LANE, "SELECT lane,due FROM wait WHERE lane>?1 ORDER BY lane,due LIMIT 1")              \
     X(RECOVER, RBK_SQL_LOAD "job WHERE seq>?1 ORDER BY seq LIMIT ?2")

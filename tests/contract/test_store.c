@@ -333,6 +333,91 @@ static void test_claim(void **state)
     assert_int_equal(get_stats(k).pending, 6);
 }
 
+/* A job of the lane "a" whose first attempt was then; `state` is its stored one. */
+static rbk_job put_aging(kit *k, int64_t seq, rbk_wall_ms due, rbk_wall_ms first, uint8_t state)
+{
+    rbk_job a = make_job(seq);
+    a.lane = RBK_STR("a");
+    a.state = state;
+    a.due = due;
+    a.first_attempt = first;
+    a.attempts = (uint32_t)seq % 3;
+    a.last_status = a.attempts ? 500 : 0;
+    a.reason = a.attempts ? RBK_STR("STATUS") : RBK_STR_NONE;
+    assert_int_equal(do_op(k, RBK_OP_PUT, 0, RBK_SHELF_WAIT, &a), RBK_OUTCOME_OK);
+    return a;
+}
+
+/* `a` says where to look; these are old, and so many were looked at. */
+static void expect_aged(kit *k, rbk_aged *a, const rbk_job *old, int n, int looked)
+{
+    a->jobs = NULL;
+    assert_int_equal(k->ops->aged(k->st, a, &k->err), looked);
+    rbk_job *job = a->jobs;
+    for (int i = 0; i < n; i++, job = job->next) {
+        assert_non_null(job);
+        assert_int_equal(job->seq, old[i].seq);
+        assert_int_equal(job->rnd, old[i].rnd);
+        assert_int_equal(job->state, DUE);
+        assert_int_equal(job->attempts, old[i].attempts);
+        assert_int_equal(job->last_status, old[i].last_status);
+        assert_int_equal(job->first_attempt, old[i].first_attempt);
+        assert_true(same_str(job->reason, old[i].reason));
+        expect_stored(k, &old[i]);
+        assert_int_equal(shelf_of(k, &old[i]), RBK_SHELF_WAIT);
+    }
+    assert_null(job);
+    free_jobs(a->jobs);
+}
+
+static void test_aged(void **state)
+{
+    kit *k = *state;
+    rbk_aged a = {.lane = RBK_STR("a"), .before = 100, .look = 10, .at_due = INT64_MIN,
+                  .at_seq = INT64_MIN};
+    rbk_aged from = a;
+    expect_aged(k, &a, NULL, 0, 0);
+    assert_int_equal(a.oldest, INT64_MAX);
+    rbk_job old[] = {put_aging(k, 9, 10, 100, DUE), put_aging(k, 4, 20, 99, DUE),
+                     put_aging(k, 5, 900, 1, DUE)};
+    put_aging(k, 3, 20, 101, DUE);    /* too young */
+    put_aging(k, 6, 20, 0, DUE);      /* has no age */
+    put_aging(k, 7, 20, 50, QUEUED);  /* is not to be sent */
+    put_waiting(k, 8, "ab", 1);
+    rbk_job gone = make_job(1);       /* in memory */
+    gone.lane = RBK_STR("a");
+    gone.state = DUE;
+    gone.first_attempt = 5;
+    do_op(k, RBK_OP_PUT, 0, RBK_SHELF_JOB, &gone);
+    a = from;
+    expect_aged(k, &a, old, 3, 6);
+    assert_int_equal(a.oldest, 50);
+    assert_int_equal(a.at_due, 900);
+    assert_int_equal(a.at_seq, 5);
+    expect_aged(k, &a, NULL, 0, 0);
+    /* in bites, which end within jobs that are due together */
+    a = from;
+    a.look = 3;
+    expect_aged(k, &a, old, 2, 3);
+    assert_int_equal(a.at_due, 20);
+    assert_int_equal(a.at_seq, 4);
+    assert_int_equal(a.oldest, 101);
+    expect_aged(k, &a, old + 2, 1, 3);
+    expect_aged(k, &a, NULL, 0, 0);
+    /* none */
+    a = from;
+    a.before = 0;
+    expect_aged(k, &a, NULL, 0, 6);
+    assert_int_equal(a.oldest, 1);
+    a = from;
+    a.look = 0;
+    expect_aged(k, &a, NULL, 0, 0);
+    a = from;
+    a.lane = RBK_STR("");
+    expect_aged(k, &a, NULL, 0, 0);
+    assert_int_equal(get_stats(k).pending, 8);
+}
+
 static void test_lanes(void **state)
 {
     kit *k = *state;
@@ -520,8 +605,8 @@ static void test_many(void **state)
 #define CASES(X)                                                                                   \
     X(test_put_and_get) X(test_strings) X(test_big_bodies) X(test_too_big) X(test_result)          \
     X(test_retry) X(test_park_and_runs) X(test_done_and_dead) X(test_dead_and_gone_are_stale)      \
-    X(test_state) X(test_one_transaction) X(test_claim) X(test_lanes) X(test_recover_and_list) X(test_stats)     \
-    X(test_reader_thread) X(test_many)
+    X(test_state) X(test_one_transaction) X(test_claim) X(test_aged) X(test_lanes) X(test_recover_and_list)       \
+    X(test_stats) X(test_reader_thread) X(test_many)
 
 #define X(t) {#t, t, kit_set_up, kit_tear_down, NULL},
 KIT_MAIN("store", CASES(X))

@@ -253,7 +253,8 @@ static void test_waiting_for_the_same(void **state)
     kit *k = *state;
     rbk_job want = put_on(k, 1, RBK_SHELF_WAIT), dead = ended_job(k, 2, RBK_SHELF_DEAD);
     rbk_job job = {.seq = 1, .rnd = want.rnd, .state = RBK_JOB_CANCELLED};
-    rbk_job again = {.seq = 2, .rnd = dead.rnd, .due = 800, .lane = RBK_STR("send:a")};
+    rbk_job again = {.seq = 2, .rnd = dead.rnd, .due = 800, .first_attempt = dead.first_attempt,
+                     .lane = RBK_STR("send:a")};
     rbk_store_op cancel = {.kind = RBK_OP_DONE, .from = QUEUED, .keep = true, .waiting = true,
                            .job = &job};
     rbk_store_op retry = {.kind = RBK_OP_REDRIVE, .from = RBK_JOB_DEAD, .waiting = true,
@@ -266,6 +267,27 @@ static void test_waiting_for_the_same(void **state)
         assert_int_equal(do_one(k, ops[i]), RBK_OUTCOME_OK);
     }
     expect_counts(k, 1, 0, 1);
+}
+
+/* Both were read before the first of them was made, and ended again: the second is told so. */
+static void test_waiting_for_what_was_redriven(void **state)
+{
+    kit *k = *state;
+    for (int shelf = RBK_SHELF_DEAD; shelf <= RBK_SHELF_DONE; shelf++) {
+        rbk_job a = ended_job(k, shelf, shelf);
+        rbk_job job = {.seq = a.seq, .rnd = a.rnd, .due = 800, .first_attempt = a.first_attempt,
+                       .lane = RBK_STR("send:a")};
+        rbk_store_op retry = {.kind = RBK_OP_REDRIVE, .from = a.state, .waiting = true,
+                              .now = 800, .job = &job};
+        assert_int_equal(do_one(k, &retry), RBK_OUTCOME_OK);
+        rbk_store_op end = {.kind = shelf == RBK_SHELF_DEAD ? RBK_OP_DEAD : RBK_OP_DONE,
+                            .from = DUE, .keep = true, .now = 900, .job = &a};
+        assert_int_equal(do_one(k, &end), RBK_OUTCOME_OK);
+        assert_int_equal(do_one(k, &retry), RBK_OUTCOME_STALE);
+        job.first_attempt = 800; /* as it stands now */
+        assert_int_equal(do_one(k, &retry), RBK_OUTCOME_OK);
+    }
+    expect_counts(k, 2, 0, 0);
 }
 
 /* --- Notes ------------------------------------------------------------------------------------- */
@@ -507,7 +529,8 @@ static void test_sweep_takes_all(void **state)
 #define CASES(X)                                                                                   \
     X(test_done_is_kept) X(test_done_keeps_what_it_lacks) X(test_done_shelf_is_an_end)             \
     X(test_redrive) X(test_redrive_done_before) X(test_redrive_refused) X(test_purge)              \
-    X(test_waiting) X(test_waiting_for_the_same) X(test_notes) X(test_notes_are_bounded) X(test_states_are_counted)             \
+    X(test_waiting) X(test_waiting_for_the_same) X(test_waiting_for_what_was_redriven)             \
+    X(test_notes) X(test_notes_are_bounded) X(test_states_are_counted)                             \
     X(test_sweep_by_age) X(test_sweep_by_bytes) X(test_sweep_takes_all)
 
 #define X(t) {#t, t, kit_set_up, kit_tear_down, NULL},

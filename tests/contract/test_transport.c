@@ -216,6 +216,7 @@ static void test_refused_address(void **state)
             x.refuse = true;
             run(&x);
             assert_int_equal(x.result.err, RBK_E_ADDRESS);
+            assert_string_equal(x.detail, "an address of the host is not allowed");
             assert_true(atomic_load(&x.asked) > 0);
             x.refuse = false; /* and again, when it may: one connection in all */
             run(&x);
@@ -244,6 +245,7 @@ static void test_full_address(void **state)
             x.full = true;
             run(&x);
             assert_int_equal(x.result.err, RBK_E_BUSY);
+            assert_string_equal(x.detail, "the address is not allowed");
             assert_int_equal(atomic_load(&x.entered), 1);
             x.full = false;
             run(&x);

@@ -3,6 +3,7 @@
 import http.client
 import json
 import re
+import socket
 import sqlite3
 import subprocess
 
@@ -382,6 +383,53 @@ def test_backup(make_server, receiver, tmp_path):
     db.close()
     second = Admin(make_server({**FAST, "store.dsn": f"sqlite:{copy}"}))
     assert second.jobs(state="dead") == set(jobs)
+
+
+def put_long(server, pad):
+    """A job that waits, with params of so many letters."""
+    body = {"id": 1, "method": "test.echo",
+            "params": {"pad": "x" * pad, "$rpc.callback": "https://127.0.0.1:4443/cb", "$rpc.delay": 3600}}
+    with server.client() as c:
+        reply = c.post(json.dumps(body).encode())
+    assert reply.status == 200 and len(reply.jobs) == 1, reply
+    return reply.jobs[0]
+
+
+def test_answers_are_bounded(make_server):
+    server = make_server({"server.max_body": "64M", "server.max_connections": 500})
+    admin = Admin(server)
+    most, each = 64 << 20, 30 << 20
+
+    def get(job):
+        return {"id": 7, "method": "rpc.jobs.get", "params": {"job": job}}
+
+    # A batch of two has 20 bytes left: not enough for what must be said of the others.
+    first = put_long(server, each)
+    length = len(ask(admin.port, "/rpc", json.dumps(get(first)))[1])
+    job = put_long(server, each + (most - 20 - 3) // 2 - length)
+    batch = [get(job), get(job), get(job), {"id": 8, "method": "rpc.stats"}, {"id": 9, "method": "none"}]
+    status, text, _ = ask(admin.port, "/rpc", json.dumps(batch))
+    assert status == 200 and len(text) > most - 30
+    got = json.loads(text)
+    assert [a["id"] for a in got] == [7, 7, 7, 8, 9]
+    assert got[0]["result"]["job"] == job and got[1]["result"] == got[0]["result"]
+    assert got[2]["error"]["code"] == -32008 and "pending" in got[3]["result"] and got[4]["error"]["code"] == -32601
+
+    # Many who ask and do not read.
+    deaf = []
+    for _ in range(8):
+        s = socket.create_connection(("127.0.0.1", admin.port))
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        body = json.dumps(get(job))
+        s.sendall((f"POST /rpc HTTP/1.1\r\nHost: 127.0.0.1:{admin.port}\r\nContent-Type: application/json\r\n"
+                   f"Content-Length: {len(body)}\r\n\r\n{body}").encode())
+        deaf.append(s)
+    until(lambda: admin.raw("rpc.jobs.get", {"job": job}).get("error", {}).get("code") == -32009, 15,
+          "there is no room for more")
+    assert admin.call("rpc.stats")["pending"] == 2
+    for s in deaf:
+        s.close()
+    until(lambda: "result" in admin.raw("rpc.jobs.get", {"job": job}), 15, "there is room again")
 
 
 @pytest.mark.parametrize("words", [["jobs"], ["jobs", "eat"], ["jobs", "show"], ["jobs", "purge"],

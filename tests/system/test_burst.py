@@ -110,8 +110,9 @@ def test_dead_receiver(make_server, make_receiver):
     server = make_server({"delivery.schedule": "500ms", "delivery.max_age": f"{age}s"})
     began = time.monotonic()
     send(server, bodies(jobs, "test.echo", {}, gone.url(), 500), 2)
+    sent = time.monotonic()
     server.wait_log(r"receiver\.paused")
-    send(server, bodies(500, "test.echo", {}, good.url(), 100), 1)
+    send(server, bodies(500, "test.whoami", {}, good.url(), 100), 1)  # not behind the echoes
     good.wait(500, limit=10)
     assert time.monotonic() - began < age, "the others were delivered while it was dead"
 
@@ -123,9 +124,14 @@ def test_dead_receiver(make_server, make_receiver):
         peak = max(peak, memory(server))
         assert time.monotonic() < end, f"{dead()} of {jobs} are dead"
         time.sleep(0.2)  # between looks at the memory
-    assert time.monotonic() - began >= age * 0.9
+    took = time.monotonic()
+    assert took - began >= age * 0.9
+    [(early, late)] = server.rows("select min(ended - first_attempt), max(ended - first_attempt) from dead")
+    early, late = early / 1000 - age, late / 1000 - age
+    assert early >= 0 and late < 5, f"dead {early:.1f} s to {late:.1f} s after max_age"
     assert peak < MEMORY, f"{peak} KiB"
     [(attempts, untried)] = server.rows("select sum(attempts), sum(attempts = 0) from dead")
     assert untried > jobs * 0.9, (attempts, untried)
     assert server.pending() == 0
-    print(f"peak {peak} KiB, {attempts} attempts, {untried} never tried")
+    print(f"peak {peak} KiB, {attempts} attempts, {untried} never tried; sent after {sent - began:.1f} s, "
+          f"all dead after {took - began:.1f} s, {early:.1f} s to {late:.1f} s after max_age")

@@ -26,9 +26,12 @@ def close(code, reason=b""):
 
 class Script:
     """What the receiver does with one connection: `http` in place of the 101, or changes to it;
-    `frames` in place of the close that echoes; `early` frames, sent with the 101."""
+    `frames` in place of the close that echoes; `early` frames, sent with the 101; `handler` seconds that the
+    program takes to say `frames`, while its library echoes a close that comes before that."""
 
-    def __init__(self, code=1000, http=None, accept=None, lines=(), frames=None, early=b"", hang=False):
+    def __init__(self, code=1000, http=None, accept=None, lines=(), frames=None, early=b"", hang=False,
+                 handler=None):
+        self.handler = handler
         self.http, self.accept, self.lines, self.early, self.hang = http, accept, lines, early, hang
         self.frames = close(code) if frames is None else frames
 
@@ -155,6 +158,17 @@ class WsReceiver:
         s.sendall("\r\n".join(lines).encode() + script.early)
         first, body = self.read_frame(s)
         assert first == 0x81, f"{first:#x} is no whole text message"
+        if script.handler is not None:
+            self.messages.append(Message(m[1], headers, body, []))
+            s.settimeout(script.handler)
+            try:
+                echo = frame(8, self.read_frame(s)[1])
+            except TimeoutError:
+                echo = None
+            s.settimeout(20)
+            s.sendall(echo or script.frames)
+            assert echo or self.read_frame(s) == (0x88, script.frames[2:4]), "its close is answered by the same"
+            return
         frames = [self.read_frame(s)]
         assert frames[0] == (0x88, struct.pack(">H", 1000)), frames
         self.messages.append(Message(m[1], headers, body, frames))

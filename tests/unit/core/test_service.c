@@ -189,6 +189,115 @@ static void test_delay(void **state)
     }
 }
 
+/* With a callback, in the spelling at hand. */
+static rbk_rpc_item *parse_one(const char *name, const char *value)
+{
+    char members[2048];
+    snprintf(members, sizeof members, "\"$rpc.callback\":\"https://h\",\"$rpc.%s\":%s", name,
+             value);
+    return parse_params(members);
+}
+
+/* What the value is read as, whether or not this version offers the name. */
+static rbk_service value_of(const char *name, const char *value)
+{
+    static rbk_arena arena = RBK_ARENA(4096);
+    char member[64];
+    rbk_service svc = {0};
+    rbk_svc_reader r = {.arena = &arena, .max_timeout_ms = 1000, .svc = &svc};
+    rbk_arena_free(&arena); /* of the value before */
+    snprintf(member, sizeof member, "$rpc.%s", name);
+    rbk_svc_take(&r, rbk_str_z(member), rbk_str_z(value));
+    return svc;
+}
+
+static void test_wait(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        int64_t ms;
+    } rows[] = {{"0", 0}, {"0.25", 250}, {"5", 5000}, {"30", 30000}, {"3e1", 30000}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        assert_int_equal(value_of("wait", rows[i].text).wait_ms, rows[i].ms);
+    static const char *const bad[] = {"-0.001", "30.001", "\"5\"", "null", "true", "1e999"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_refused(parse_one("wait", bad[i]),
+                       "{\"$rpc.wait\":\"must be a number of seconds from 0 to 30\"}");
+}
+
+static void test_deadline(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        rbk_wall_ms want;
+    } rows[] = {
+        {"1795460645", 1795460645000},
+        {"1795460645.25", 1795460645250},
+        {"1.5e9", 1500000000000},
+        {"0", 1}, /* long ago, and given */
+        {"253402300799.999", 253402300799999},
+        {"\"2026-11-23T19:04:05Z\"", 1795460645000},
+        {"\"2026-11-23T21:04:05.25+02:00\"", 1795460645250},
+        {"\"2026-11-23\\u005419:04:05z\"", 1795460645000},
+        {"\"1970-01-01T00:00:00+01:00\"", 1},
+        {"\"9999-12-31T23:59:59.999Z\"", 253402300799999},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        rbk_wall_ms t = value_of("deadline", rows[i].text).deadline;
+        if (t != rows[i].want)
+            fail_msg("%s: %lld", rows[i].text, (long long)t);
+    }
+    static const char *const bad[] = {
+        "-1", "1795460645000", "253402300800", "1e999", "null", "true", "[]", "\"\"", "\"soon\"",
+        "\"2026-11-23\"", "\"2026-11-23T19:04:05\"", "\"2026-11-31T19:04:05Z\"",
+        "\"1795460645\"", "\"2026-11-23T19:04:05Z\\u0000\"",
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_refused(parse_one("deadline", bad[i]),
+                       "{\"$rpc.deadline\":\"must be an RFC 3339 time, or unix seconds\"}");
+}
+
+static void test_failure_callback(void **state)
+{
+    (void)state;
+    assert_str(value_of("failureCallback", "\"https:\\/\\/f\"").failure_callback, "https://f");
+    assert_str(value_of("failureCallback", "\"\"").failure_callback, "");
+    static const char *const bad[] = {"null", "1", "true", "{}", "[\"https://f\"]"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_refused(parse_one("failureCallback", bad[i]),
+                       "{\"$rpc.failureCallback\":\"must be a non-empty string\"}");
+}
+
+/* `n` bytes as a JSON string. */
+static const char *string_of(size_t n)
+{
+    static char text[300];
+    memset(text, 'k', n + 2);
+    text[0] = text[n + 1] = '"';
+    text[n + 2] = 0;
+    return text;
+}
+
+static void test_keys(void **state)
+{
+    (void)state;
+    assert_str(value_of("idempotencyKey", "\"order-1\"").idem_key, "order-1");
+    assert_str(value_of("key", "\"\\u00e9 \"").order_key, "\xc3\xa9 ");
+    assert_int_equal(value_of("idempotencyKey", string_of(255)).idem_key.n, 255);
+    assert_int_equal(value_of("key", string_of(255)).order_key.n, 255);
+    static const char *const names[] = {"idempotencyKey", "key"};
+    static const char *const bad[] = {"\"\"", "1", "null", "true", "[]", "\"a\\u0000\"", NULL};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        for (size_t k = 0; k < 2; k++) {
+            char want[200];
+            snprintf(want, sizeof want,
+                     "{\"$rpc.%s\":\"must be a string of 1 to 255 bytes, without NUL\"}", names[k]);
+            assert_refused(parse_one(names[k], bad[i] ? bad[i] : string_of(256)), want);
+        }
+}
+
 static void test_types(void **state)
 {
     (void)state;
@@ -284,9 +393,9 @@ static void test_unknown(void **state)
         {"\"$rpc\":{\"failureCallback\":\"x\"}",
          "{\"$rpc.failureCallback\":\"not supported by this version\"}"},
         {"\"$rpc.deadline\":1", "{\"$rpc.deadline\":\"not supported by this version\"}"},
-        {"\"$rpc.idempotencyKey\":1",
+        {"\"$rpc.idempotencyKey\":\"k\"",
          "{\"$rpc.idempotencyKey\":\"not supported by this version\"}"},
-        {"\"$rpc.key\":1", "{\"$rpc.key\":\"not supported by this version\"}"},
+        {"\"$rpc.key\":\"k\"", "{\"$rpc.key\":\"not supported by this version\"}"},
         {"\"$rpc.events\":[]", "{\"$rpc.events\":\"not supported by this version\"}"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
@@ -363,6 +472,10 @@ int main(void)
         cmocka_unit_test(test_all_values),
         cmocka_unit_test(test_seconds),
         cmocka_unit_test(test_delay),
+        cmocka_unit_test(test_wait),
+        cmocka_unit_test(test_deadline),
+        cmocka_unit_test(test_failure_callback),
+        cmocka_unit_test(test_keys),
         cmocka_unit_test(test_types),
         cmocka_unit_test(test_ray_id_length),
         cmocka_unit_test(test_twice),

@@ -19,7 +19,7 @@
 #include <time.h>
 
 #define OP_BIT(kind) (1u << (kind))
-enum { ANY_OP = 0xfff, UNTIL_TOLD = -1 };
+enum { ANY_OP = 0xfff, UNTIL_TOLD = -1, GET_BEFORE = 1, GET_AFTER };
 
 typedef struct fault {
     int err;
@@ -32,9 +32,13 @@ static struct disk {
     pthread_mutex_t lock;
     pthread_cond_t moved;
     rbk_store *inner;
-    fault apply, claim, open, recover, hold, sweep;
+    fault apply, claim, open, recover, hold, sweep, aged;
     unsigned gate; /* commits that hold one of these kinds wait */
     int at_gate;
+    int get_gate;  /* get() waits: GET_BEFORE it looks, or GET_AFTER it */
+    int at_get_gate;
+    atomic_bool stale; /* what operators want finds another job than they have read */
+    atomic_int stales;
     atomic_int commit_ms; /* how long each commit takes */
     atomic_int handles;   /* open ones */
     atomic_int applies, claims, scans, opens, recoveries;
@@ -89,6 +93,22 @@ static inline void faulty_close(rbk_store *st)
         disk.handles--;
 }
 
+/* The store's own answer, but for what is stale. */
+static inline int apply_inner(rbk_store *st, rbk_store_op *ops, size_t n, rbk_error *err)
+{
+    if (!disk.stale)
+        return rbk_store_memory.apply(st, ops, n, err);
+    for (size_t i = 0; i < n; i++) {
+        int r = ops[i].waiting ? 0 : rbk_store_memory.apply(st, &ops[i], 1, err);
+        if (r < 0)
+            return r;
+        if (ops[i].waiting)
+            ops[i].outcome = RBK_OUTCOME_STALE;
+        disk.stales += ops[i].waiting;
+    }
+    return 0;
+}
+
 static inline int faulty_apply(rbk_store *st, rbk_store_op *ops, size_t n, rbk_error *err)
 {
     unsigned kinds = 0;
@@ -107,7 +127,7 @@ static inline int faulty_apply(rbk_store *st, rbk_store_op *ops, size_t n, rbk_e
     nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000L}, NULL);
     int r = meet(&disk.apply, kinds, &after);
     if (r == 0)
-        return rbk_store_memory.apply(st, ops, n, err);
+        return apply_inner(st, ops, n, err);
     if (after)
         rbk_store_memory.apply(st, ops, n, err);
     for (size_t i = 0; i < n; i++)
@@ -150,15 +170,35 @@ static inline int faulty_stats(rbk_store *st, rbk_store_stats *ret, rbk_error *e
     return rbk_store_memory.stats(st, ret, err);
 }
 
+static inline int faulty_aged(rbk_store *st, rbk_aged *a, rbk_error *err)
+{
+    bool ignored = false;
+    int r = meet(&disk.aged, ANY_OP, &ignored);
+    return r < 0 ? rbk_fail(err, r, "the disk has a bad day") : rbk_store_memory.aged(st, a, err);
+}
+
 static inline int faulty_free_bytes(rbk_store *st, int64_t *ret, rbk_error *err)
 {
     return rbk_store_memory.free_bytes(st, ret, err);
 }
 
+static inline void pass_get_gate(int place)
+{
+    pthread_mutex_lock(&disk.lock);
+    disk.at_get_gate += disk.get_gate == place;
+    while (disk.get_gate == place)
+        pthread_cond_wait(&disk.moved, &disk.lock);
+    disk.at_get_gate = 0;
+    pthread_mutex_unlock(&disk.lock);
+}
+
 static inline int faulty_get(rbk_store *st, int64_t seq, int64_t rnd, rbk_job **ret,
                              rbk_error *err)
 {
-    return rbk_store_memory.get(st, seq, rnd, ret, err);
+    pass_get_gate(GET_BEFORE);
+    int r = rbk_store_memory.get(st, seq, rnd, ret, err);
+    pass_get_gate(GET_AFTER);
+    return r;
 }
 
 static inline int faulty_list(rbk_store *st, const rbk_job_filter *filter, int64_t after,
@@ -204,6 +244,7 @@ static const rbk_store_ops faulty_store = {
     .close = faulty_close,
     .apply = faulty_apply,
     .claim = faulty_claim,
+    .aged = faulty_aged,
     .lanes = faulty_lanes,
     .recover = faulty_recover,
     .stats = faulty_stats,
@@ -252,6 +293,22 @@ static inline bool disk_at_gate(void)
     return yes;
 }
 
+static inline void disk_get_gate(int place) /* 0: it opens */
+{
+    pthread_mutex_lock(&disk.lock);
+    disk.get_gate = place;
+    pthread_cond_broadcast(&disk.moved);
+    pthread_mutex_unlock(&disk.lock);
+}
+
+static inline bool disk_at_get_gate(void)
+{
+    pthread_mutex_lock(&disk.lock);
+    bool yes = disk.at_get_gate > 0;
+    pthread_mutex_unlock(&disk.lock);
+    return yes;
+}
+
 static inline rbk_store_stats disk_stats(void)
 {
     rbk_store_stats stats = {0};
@@ -276,9 +333,12 @@ static inline void disk_wipe(void)
     if (disk.handles == 0)
         rbk_store_memory.close(disk.inner);
     disk.inner = NULL;
-    disk.apply = disk.claim = disk.open = disk.recover = disk.hold = disk.sweep = (fault){0};
+    disk.apply = disk.claim = disk.open = disk.recover = disk.hold = disk.sweep = disk.aged = (fault){0};
     disk.gate = 0;
     disk.at_gate = 0;
+    disk.get_gate = disk.at_get_gate = 0;
+    disk.stale = false;
+    disk.stales = 0;
     disk.commit_ms = 0;
     disk.handles = disk.applies = disk.claims = disk.scans = disk.opens = disk.recoveries = 0;
 }

@@ -107,6 +107,148 @@ static void test_a_retry_that_is_asked_for_twice_counts_once(void **state)
     rbk_server_free(s);
 }
 
+static void make_delivered(rbk_server *s, char id[40])
+{
+    uint64_t n = stats_of(s).delivered;
+    make_job(s, "quick", "", id);
+    WAIT_FOR(stats_of(s).delivered == n + 1);
+}
+
+/* Both have read that it was delivered; the job that the first sends once more is delivered
+ * before the second comes to the store. */
+static void test_a_retry_that_was_read_before_another_sends_nothing(void **state)
+{
+    rbk_server *s = run_server();
+    change_answer a[2];
+    answer other;
+    char id[40];
+    (void)state;
+    make_delivered(s, id);
+    disk_gate(OP_BIT(RBK_OP_PUT));
+    post_job(s, "quick", ",\"$rpc.delay\":3600", &other);
+    WAIT_FOR(disk_at_gate());
+    begin_change(s, (rbk_change){.kind = RBK_CHANGE_RETRY, .id = rbk_str_z(id)}, &a[0]);
+    look_at(s, id); /* read behind it */
+    disk_get_gate(GET_AFTER);
+    begin_change(s, (rbk_change){.kind = RBK_CHANGE_RETRY, .id = rbk_str_z(id)}, &a[1]);
+    WAIT_FOR(disk_at_get_gate());
+    disk_gate(0);
+    WAIT_FOR(a[0].count && stats_of(s).delivered == 2);
+    disk_get_gate(0);
+    WAIT_FOR(a[1].count);
+    assert_int_equal(a[0].got.err, 0);
+    assert_int_equal(a[1].got.err, 0); /* it was sent since it was asked for */
+    assert_int_equal(state_of(s, id), RBK_JOB_DELIVERED);
+    WAIT_FOR(stats_of(s).in_memory == 0);
+    assert_int_equal(far_end.delivered, 2);
+    rbk_server_free(s);
+}
+
+/* Both are in one commit; the second reads the job again when it is delivered once more. */
+static void retry_twice(rbk_server *s, const char *id, bool to, change_answer a[2])
+{
+    rbk_change change = {.kind = RBK_CHANGE_RETRY, .id = rbk_str_z(id)};
+    int attempts = far_end.attempts;
+    answer other;
+    disk_gate(OP_BIT(RBK_OP_PUT));
+    post_job(s, "quick", ",\"$rpc.delay\":3600", &other);
+    WAIT_FOR(disk_at_gate());
+    begin_change(s, change, &a[0]);
+    if (to)
+        change.to = RBK_STR("https://other.example/x");
+    begin_change(s, change, &a[1]);
+    look_at(s, id); /* read behind them */
+    disk_get_gate(GET_BEFORE);
+    disk_gate(0);
+    WAIT_FOR(a[0].count && far_end.attempts == attempts + 1 && stats_of(s).in_memory == 0);
+    disk_get_gate(0);
+    WAIT_FOR(a[1].count);
+    assert_int_equal(a[0].got.err, 0);
+    assert_int_equal(far_end.attempts, attempts + 1);
+}
+
+static void test_a_retry_beside_one_that_was_delivered(void **state)
+{
+    rbk_server *s = run_server();
+    change_answer a[2];
+    char id[40];
+    (void)state;
+    make_delivered(s, id);
+    retry_twice(s, id, false, a);
+    assert_int_equal(a[1].got.err, 0);
+    retry_twice(s, id, true, a); /* to somebody else it was not sent */
+    assert_int_equal(a[1].got.err, RBK_E_STATE);
+    assert_int_equal(state_of(s, id), RBK_JOB_DELIVERED);
+    assert_int_equal(far_end.delivered, 3);
+    rbk_server_free(s);
+}
+
+static void test_a_retry_beside_one_that_was_in_vain(void **state)
+{
+    rbk_server *s = run_server();
+    change_answer a[2];
+    char id[40];
+    (void)state;
+    make_dead(s, id);
+    far_end.status = 410;
+    retry_twice(s, id, false, a);
+    assert_int_equal(a[1].got.err, RBK_E_STATE);
+    assert_int_equal(state_of(s, id), RBK_JOB_DEAD);
+    rbk_server_free(s);
+}
+
+static void on_job(void *user, const rbk_job *job, const rbk_attempt_note *notes, size_t n)
+{
+    atomic_int *found = user;
+    (void)notes;
+    (void)n;
+    *found += job != NULL;
+}
+
+/* Every job of a page is to be read again: others who want to read are not refused. */
+static void test_a_page_that_moves_keeps_nobody_from_reading(void **state)
+{
+    enum { JOBS = 1000 };
+    rbk_server *s = run_server();
+    change_answer a;
+    char id[40];
+    atomic_int found = 0;
+    (void)state;
+    make_job(s, "quick", ",\"$rpc.delay\":3600", id);
+    for (int i = 1; i < JOBS; i++)
+        assert_int_equal(ask_job(s, "quick", ",\"$rpc.delay\":3600"), 200);
+    disk.stale = true;
+    disk_get_gate(GET_BEFORE);
+    begin_change(s, (rbk_change){.kind = RBK_CHANGE_CANCEL}, &a);
+    WAIT_FOR(disk.stales == JOBS && disk_at_get_gate());
+    for (int i = 0; i < JOBS; i++)
+        assert_int_equal(rbk_engine_get(rbk_server_engine(s), rbk_str_z(id), on_job, &found), 0);
+    disk.stale = false;
+    disk_get_gate(0);
+    WAIT_FOR(found == JOBS && a.count);
+    assert_int_equal(a.got.changed, JOBS);
+    WAIT_FOR(stats_of(s).delivered == JOBS && stats_of(s).in_memory == 0);
+    rbk_server_free(s);
+}
+
+/* The reader has ended while they wait for it. */
+static void test_a_stop_answers_a_page_that_moves(void **state)
+{
+    enum { JOBS = 50 };
+    rbk_server *s = run_server();
+    change_answer a;
+    (void)state;
+    for (int i = 0; i < JOBS; i++)
+        assert_int_equal(ask_job(s, "quick", ",\"$rpc.delay\":3600"), 200);
+    disk.stale = true;
+    begin_change(s, (rbk_change){.kind = RBK_CHANGE_CANCEL}, &a);
+    WAIT_FOR(disk.stales >= JOBS);
+    rbk_server_stop(s);
+    assert_int_equal(a.count, 1);
+    assert_int_equal(a.got.changed, 0);
+    rbk_server_free(s);
+}
+
 /* Its result comes while the operator cancels what has none. */
 static void test_a_filter_does_not_mean_what_has_changed(void **state)
 {
@@ -211,6 +353,11 @@ int main(void)
         RIG_TEST(test_a_cancel_in_doubt_counts_once),
         RIG_TEST(test_a_cancel_that_is_asked_for_twice_counts_once),
         RIG_TEST(test_a_retry_that_is_asked_for_twice_counts_once),
+        RIG_TEST(test_a_retry_that_was_read_before_another_sends_nothing),
+        RIG_TEST(test_a_retry_beside_one_that_was_delivered),
+        RIG_TEST(test_a_retry_beside_one_that_was_in_vain),
+        RIG_TEST(test_a_page_that_moves_keeps_nobody_from_reading),
+        RIG_TEST(test_a_stop_answers_a_page_that_moves),
         RIG_TEST(test_a_filter_does_not_mean_what_has_changed),
         RIG_TEST(test_without_room_there_is_only_less),
         RIG_TEST(test_without_a_disk_nothing_is_changed),

@@ -145,6 +145,8 @@ static inline void fixture_start(fixture *f, const rbk_http_client_conf *conf)
     memset(f, 0, sizeof *f);
     if (conf)
         f->conf = *conf;
+    if (f->conf.tls == NULL)
+        f->conf.plain = true;
     MUST(rbk_loop_new("client", &f->loop, NULL) == 0);
     MUST(rbk_loop_start(f->loop, NULL) == 0);
     rbk_loop_call(f->loop, do_new, f);

@@ -3,6 +3,7 @@
  * and a process without memory or free descriptors. */
 #include "http_rig.h"
 
+#include <fcntl.h>
 #include <sys/resource.h>
 #include <time.h>
 
@@ -303,6 +304,29 @@ static void test_no_descriptors_no_reserve(void **state)
     check_no_descriptors(true);
 }
 
+/* A server that does not come to be closes what it was given: without memory for it, with a
+ * descriptor that the loop does not take, and with one that cannot listen. */
+static void test_no_server(void **state)
+{
+    (void)state;
+    const rbk_http_conf conf = {0};
+    const rbk_http_handler handler = {0};
+    rbk_http_server *s = NULL;
+    rbk_loop *loop;
+    rbk_error err;
+    assert_int_equal(rbk_loop_new("http", &loop, &err), 0);
+    for (int i = 0; i < 3; i++) {
+        int fd = open("/", i == 1 ? O_PATH : O_RDONLY);
+        assert_true(fd >= 0);
+        calls_left = i == 0;
+        int r = rbk_http_server_new(loop, fd, &conf, &handler, &s, &err);
+        assert_int_equal(r, i == 0 ? RBK_E_NOMEM : RBK_E_SYS);
+        assert_null(s);
+        assert_int_equal(fcntl(fd, F_GETFD), -1);
+    }
+    rbk_loop_free(loop);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -314,6 +338,7 @@ int main(void)
         cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_no_descriptors),
         cmocka_unit_test(test_no_descriptors_no_reserve),
+        cmocka_unit_test(test_no_server),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -221,6 +221,28 @@ static void test_heard(void **state)
                 hear(&heard[i], piece, said);
 }
 
+/* The peer closes first: it gets its own code back, also one that wslay does not know. */
+static void test_echo(void **state)
+{
+    static const int codes[] = {1000, 1001, 1011, 1012, 1013, 1014, 4999};
+    (void)state;
+    for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
+        const char bytes[] = {(char)0x88, 2, (char)(codes[i] >> 8), (char)codes[i]};
+        end e;
+        open_end(&e, false);
+        rbk_ws_send_text(e.ws, RBK_STR("{}"));
+        rbk_buf *out = rbk_ws_out(e.ws);
+        rbk_buf_free(out);
+        assert_int_equal(feed(&e, bytes, sizeof bytes, sizeof bytes), 0);
+        assert_int_equal(out->n, 8);
+        const uint8_t *p = (const uint8_t *)out->p;
+        assert_int_equal(p[0], 0x88);
+        assert_int_equal(p[1], 0x82);
+        assert_int_equal((p[6] ^ p[2]) << 8 | (p[7] ^ p[3]), codes[i]);
+        rbk_ws_free(e.ws);
+    }
+}
+
 /* A server refuses what is not masked. */
 static void test_server_wants_masks(void **state)
 {
@@ -270,6 +292,7 @@ int main(void)
         cmocka_unit_test(test_client_sends_masked),
         cmocka_unit_test(test_exchange),
         cmocka_unit_test(test_heard),
+        cmocka_unit_test(test_echo),
         cmocka_unit_test(test_server_wants_masks),
         cmocka_unit_test(test_pings),
         cmocka_unit_test(test_bytes),
