@@ -104,7 +104,7 @@ typedef enum rbk_op_kind {
 typedef enum rbk_op_outcome {
     RBK_OUTCOME_NONE = 0,
     RBK_OUTCOME_OK,        /* done; also when it had been done before (idempotent) */
-    RBK_OUTCOME_DUPLICATE, /* PUT: another job has its idempotency key */
+    RBK_OUTCOME_DUPLICATE, /* PUT: another job has its idempotency key; nothing is stored */
     RBK_OUTCOME_STALE,     /* the job is not there, or not in state `from` */
     RBK_OUTCOME_TOO_BIG,   /* the backend cannot hold it */
     RBK_OUTCOME_BLOCKED,   /* an order key's predecessor is not through */
@@ -125,6 +125,17 @@ typedef struct rbk_attempt_note {
 
 enum { RBK_ATTEMPTS_KEPT = 32 };
 
+/* What keeps a PUT from making a second job under its caller's idempotency key (job->caller,
+ * job->idem_key). A key is taken until `until` of the job that took it, and as long as that job
+ * is pending; then it is free again, whether the store still has a row of it or not. */
+typedef struct rbk_idem {
+    rbk_wall_ms until;
+    uint8_t print[32]; /* of the request: tells it from another one under the same key */
+    /* DUPLICATE: what the backend has found. */
+    int64_t seq, rnd; /* the job that has the key */
+    bool same;        /* and was made by a request with the same `print` */
+} rbk_idem;
+
 /* One change of one job: the row of job->seq, expected in stored state `from`,
  * takes those of job's values that its kind names as new (the job may lack others, so
  * they are kept as stored) and stands on `shelf`. The backend writes `outcome` alone; the
@@ -139,6 +150,7 @@ typedef struct rbk_store_op {
                       * the row shows is somebody else's doing, and counts for him */
     rbk_wall_ms now; /* DONE, DEAD: since when it is ended; REDRIVE: since when it is to be sent */
     rbk_attempt_note note; /* RETRY, DEAD: the attempt that failed */
+    rbk_idem *idem; /* PUT: the key that the job takes; NULL: it has none, whatever it says */
     rbk_op_outcome outcome;
     rbk_job *job;
 } rbk_store_op;
@@ -177,6 +189,8 @@ typedef struct rbk_job_filter {
 typedef struct rbk_store_keep {
     int64_t done_ms, dead_ms; /* since they ended */
     int64_t done_bytes;       /* of all of the done shelf, requests and responses */
+    int64_t idem_ms;          /* how long the key of a pending job is let alone before it is
+                                 looked at again */
 } rbk_store_keep;
 
 /* A lane with waiting jobs, and when the first of them is due. */
@@ -265,8 +279,9 @@ typedef struct rbk_store_ops {
     int (*attempts)(rbk_store *st, int64_t seq, size_t max, rbk_attempt_note *ret, rbk_error *err);
 
     /* MUST. Remove up to `max` jobs of the dead and done shelves that need not be kept any longer
-     * at `now`, those that ended first before others. Returns how many; fewer than `max`: that
-     * was all. In a transaction of its own, that needs no sync. */
+     * at `now`, those that ended first before others, and idempotency keys that are free again.
+     * Returns how many were looked at; fewer than `max`: that was all. In a transaction of its
+     * own, that needs no sync. */
     int (*sweep)(rbk_store *st, const rbk_store_keep *keep, rbk_wall_ms now, size_t max,
                  rbk_error *err);
 

@@ -352,3 +352,21 @@ void rbk_rpc_free(rbk_rpc_doc *doc)
     rbk_arena arena = ((full_doc *)(void *)doc)->arena;
     rbk_arena_free(&arena);
 }
+
+rbk_str rbk_rpc_dup(rbk_rpc_doc *doc, rbk_str s)
+{
+    return rbk_arena_dup(&((full_doc *)(void *)doc)->arena, s);
+}
+
+int rbk_rpc_refuse(rbk_rpc_doc *doc, size_t i, const char *name, const char *reason)
+{
+    rbk_rpc_item *it = &doc->items[i];
+    rbk_svc_reader r = {.arena = &((full_doc *)(void *)doc)->arena, .svc = &it->svc};
+    rbk_svc_refuse(&r, name, reason);
+    if (r.err == RBK_E_NOMEM)
+        return r.err;
+    it->err = r.err;
+    it->err_data = r.err_data;
+    it->svc = (rbk_service){0};
+    return 0;
+}

@@ -56,6 +56,12 @@ int rbk_rpc_parse_within(rbk_str body, const rbk_rpc_limits *limits, const struc
                          size_t max_mem, rbk_rpc_doc **ret);
 void rbk_rpc_free(rbk_rpc_doc *doc);
 
+/* What stands beside the body may say more of its members. A copy that lives as long as the
+ * document; absent when memory is out. */
+rbk_str rbk_rpc_dup(rbk_rpc_doc *doc, rbk_str s);
+/* The member at `i` is refused, for its service parameter `name`. 0 or RBK_E_NOMEM. */
+int rbk_rpc_refuse(rbk_rpc_doc *doc, size_t i, const char *name, const char *reason);
+
 /* Is `text` one JSON value (RFC 8259, UTF-8, depth at most RBK_RPC_DEPTH_MAX)? For
  * results that methods give as text. 0, RBK_E_PARSE or RBK_E_NOMEM. */
 int rbk_json_check(rbk_str text);

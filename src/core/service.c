@@ -342,3 +342,8 @@ int rbk_svc_finish(rbk_svc_reader *r)
     r->svc->set = r->err ? 0 : r->seen;
     return r->err;
 }
+
+void rbk_svc_refuse(rbk_svc_reader *r, const char *name, const char *reason)
+{
+    refuse(r, rbk_str_z(name), reason);
+}

@@ -26,7 +26,7 @@
 /* Names of the contract that this version does not offer: refused by name, so that
  * nobody takes silence for support. */
 #define RBK_SVC_LATER_MAP(X)                                                                       \
-    X(failureCallback) X(wait) X(deadline) X(idempotencyKey) X(key) X(events)
+    X(failureCallback) X(wait) X(deadline) X(key) X(events)
 
 typedef struct rbk_service {
     uint32_t set;         /* bits of RBK_SVC_MAP */
@@ -72,6 +72,9 @@ bool rbk_svc_is_ours(rbk_str member);
 /* One member that is ours, its name without escapes, and its value: JSON text inside
  * NUL-terminated text. Both may change afterwards. */
 void rbk_svc_take(rbk_svc_reader *r, rbk_str member, rbk_str value);
+
+/* For what is not seen here: the parameter `name` is at fault. */
+void rbk_svc_refuse(rbk_svc_reader *r, const char *name, const char *reason);
 
 /* After the last member: `err`. Parameters that need a callback are refused without. */
 int rbk_svc_finish(rbk_svc_reader *r);

@@ -8,6 +8,7 @@
  * the addresses of a host are not known yet, they wait for them first (engine/held.c). */
 #include "base/clock.h"
 #include "engine/call.h"
+#include "engine/dedup.h"
 #include "engine/exchange.h"
 #include "engine/execute.h"
 #include "engine/held.h"
@@ -120,6 +121,7 @@ static rbk_ticket *make_ticket(admission *a, uint32_t item, const rbk_rpc_item *
         .caller = a->rq->caller,
         .ray_id = it->svc.ray_id,
         .headers = headers.n ? rbk_buf_view(&headers) : RBK_STR_NONE,
+        .idem_key = it->svc.idem_key,
     };
     rbk_job *job = rbk_job_copy(&view);
     rbk_ticket *t = job ? rbk_ticket_new(job) : NULL;
@@ -131,6 +133,10 @@ static rbk_ticket *make_ticket(admission *a, uint32_t item, const rbk_rpc_item *
     t->op = RBK_OP_PUT;
     t->method = method;
     t->item = item;
+    if (!rbk_dedup_prepare(t)) {
+        rbk_ticket_free(t);
+        return NULL;
+    }
     t->ex = rbk_exchange_ref(a->ex);
     return t;
 }
@@ -192,7 +198,7 @@ static void admit_sync(admission *a, uint32_t item, const rbk_method_entry *meth
 
 /* The faults of notifications are never answered. A caller can make as many as it likes,
  * so a line a second says the first of them and how many were left out before it. */
-static void log_refused(rbk_engine *e, const rbk_rpc_item *it, int err)
+void rbk_admit_log_refused(rbk_engine *e, const rbk_rpc_item *it, int err)
 {
     enum { EVERY_MS = 1000 };
     int_fast64_t now = rbk_mono_now(), last = atomic_load(&e->refused_at);
@@ -212,7 +218,7 @@ static void admit_item(admission *a, uint32_t i, const rbk_rpc_item *it)
     const rbk_method_entry *method = it->err ? NULL : rbk_methods_find(a->e->conf.methods, it->method);
     if (it->err || method == NULL) {
         int err = it->err ? it->err : RBK_E_METHOD;
-        log_refused(a->e, it, err);
+        rbk_admit_log_refused(a->e, it, err);
         rbk_exchange_fault(a->ex, i, err, it->err_data);
     } else if (it->svc.set & RBK_SVC_BIT(callback)) {
         admit_job(a, i, it, method);

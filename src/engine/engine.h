@@ -26,6 +26,7 @@ typedef struct rbk_engine_conf {
     size_t max_body, max_result;
     const char *store_dsn;
     int64_t max_pending, max_pending_bytes, min_free;
+    int64_t dedup_ms;    /* how long an idempotency key is kept at least */
     rbk_store_keep keep; /* of ended jobs; done_ms or done_bytes 0: delivered ones go at once */
     size_t method_threads;
     int64_t method_ms, max_timeout_ms, missing_ms;

@@ -51,7 +51,7 @@ struct rbk_engine {
     atomic_int_fast64_t refused_at;    /* the last line about a refused notification */
     atomic_uint_fast64_t refused_more; /* refused since, without a line */
     atomic_uint_fast64_t accepted, delivered, dead, attempts, late, sync_calls;
-    atomic_uint_fast64_t cancelled, refused;
+    atomic_uint_fast64_t cancelled, refused, duplicates;
     /* The store thread's: what the store said last. */
     atomic_int_fast64_t held, queued, due, kept_done, kept_dead;
     atomic_int_fast64_t store_due; /* of what waits in the store, the earliest; INT64_MAX: none */

@@ -8,6 +8,7 @@
 
 #include "base/id.h"
 #include "core/envelope.h"
+#include "engine/dedup.h"
 
 #include <stdlib.h>
 
@@ -191,6 +192,8 @@ void rbk_exchange_submit(rbk_exchange *ex, const rbk_request *rq)
         ex->status = 413;
     } else {
         ex->err = rbk_rpc_parse(rq->body, &ex->e->conf.limits, &ex->doc);
+        if (ex->err == 0)
+            ex->err = rbk_dedup_header(ex->doc, rq);
         if (ex->err == 0)
             ex->err = make_slots(ex);
         if (ex->err == RBK_E_NOMEM)

@@ -25,6 +25,8 @@ void rbk_exchange_ack(rbk_exchange *ex, uint32_t item, const rbk_job *job);
 /* The member is through and has no answer (a notification). */
 void rbk_exchange_silent(rbk_exchange *ex, uint32_t item);
 
+/* engine/admit.c: the faults of notifications are never answered, but now and then logged. */
+void rbk_admit_log_refused(rbk_engine *e, const rbk_rpc_item *it, int err);
 /* What rbk_exchange_submit() calls for a parsed document (engine/admit.c). */
 void rbk_admit(rbk_engine *e, rbk_exchange *ex, const rbk_rpc_doc *doc, const rbk_request *rq);
 

@@ -22,6 +22,7 @@
 #include "engine/call.h"
 #include "engine/change.h"
 #include "engine/courier.h"
+#include "engine/dedup.h"
 #include "engine/execute.h"
 #include "engine/lanes.h"
 #include "engine/pulls.h"
@@ -368,6 +369,11 @@ void rbk_flow_settle(rbk_flow *f, rbk_ticket *t, rbk_op_outcome outcome)
 {
     if (t->waiting) {
         settle_waiting(f, t, outcome);
+        return;
+    }
+    if (outcome == RBK_OUTCOME_DUPLICATE) {
+        leave_lane(f, t);
+        rbk_dedup_settle(f->e, t);
         return;
     }
     if (outcome != RBK_OUTCOME_OK) {

@@ -285,6 +285,10 @@ static size_t fill_ops(rbk_store_thread *s, rbk_list *work)
                                   .job = t->job};
         if (t->note)
             s->op[n].note = *t->note;
+        if (t->op == RBK_OP_PUT && t->idem) {
+            t->idem->until = now + s->e->conf.dedup_ms;
+            s->op[n].idem = t->idem;
+        }
     }
     return n;
 }

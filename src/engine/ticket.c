@@ -25,6 +25,7 @@ void rbk_ticket_free(rbk_ticket *t)
     rbk_job_free(t->job);
     free(t->signature);
     free(t->note);
+    free(t->idem);
     free(t);
 }
 

@@ -40,6 +40,7 @@ typedef struct rbk_ticket {
     struct rbk_exchange *ex; /* PUT: whom to acknowledge; a reference */
     uint32_t item;     /* PUT: which member of the exchange */
     uint32_t run_slot; /* its row in the table of running methods */
+    rbk_idem *idem;    /* PUT: the idempotency key that it takes, malloc'ed; or NULL */
     rbk_attempt_note *note; /* RETRY, DEAD: the attempt that failed, malloc'ed; or NULL */
     const rbk_method_entry *method; /* NULL: not known (any more) */
     char *signature;         /* of the first attempt, made ahead by engine/signer.c; or NULL */

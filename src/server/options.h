@@ -30,7 +30,7 @@ typedef struct rbk_options {
     /* store */
     char *store_dsn;
     int64_t max_pending, max_pending_bytes, min_free;
-    int64_t retention_ms, retention_bytes, retention_dead_ms;
+    int64_t retention_ms, retention_bytes, retention_dead_ms, dedup_ms;
     /* callback */
     char *schemes, *hosts, *allow, *deny, *ports, *name_servers;
     bool resolve;

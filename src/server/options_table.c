@@ -57,6 +57,8 @@ const rbk_option rbk_option_table[] = {
      .help = "Most bytes of delivered and cancelled jobs; past it those that ended first go."},
     {"store", "retention_dead", MS(retention_dead_ms, SECOND, 3650 * DAY), .def = "30d",
      .help = "How long dead jobs are kept."},
+    {"store", "dedup", MS(dedup_ms, 0, 3650 * DAY), .def = "24h",
+     .help = "How long an idempotency key names its first job; at least until that job's end."},
     {"store", "min_free", SIZE(min_free, 0, 1024 * TIB), .def = "256M",
      .help = "New jobs are refused while the store's disk has less free space than this."},
 

@@ -10,6 +10,7 @@
 #include "store/stores.h"
 
 #include "base/error.h"
+#include "base/map.h"
 #include "base/str.h"
 #include "core/job_state.h"
 #include "store/memory_impl.h"
@@ -22,6 +23,7 @@ enum { HOLDS_MAX = 65536 };
 /* What one operation did, to finish or to take back. */
 typedef struct change {
     rbk_row *old, *new;
+    rbk_key_change key;
 } change;
 
 /* --- Operations -------------------------------------------------------------------- */
@@ -91,9 +93,12 @@ static bool brings_note(const rbk_store_op *op)
     return op->kind == RBK_OP_RETRY || op->kind == RBK_OP_DEAD;
 }
 
-static int write_op(rbk_store *st, const rbk_store_op *op, rbk_row *old, change *c)
+static int write_op(rbk_store *st, rbk_store_op *op, rbk_row *old, change *c)
 {
     int to = rbk_store_target(op, old ? old->shelf : RBK_SHELF_JOB);
+    int r = op->kind == RBK_OP_PUT && op->idem ? rbk_memory_take_key(st, op, &c->key) : 0;
+    if (r < 0 || op->outcome != RBK_OUTCOME_OK)
+        return r;
     c->old = old;
     if (to != RBK_STORE_NOWHERE) {
         rbk_job job = old ? *old->job : *op->job;
@@ -157,6 +162,7 @@ static void take_back(rbk_store *st, change *changes, size_t n)
         if (changes[n].old)
             rbk_rows_link(st, changes[n].old);
         rbk_row_free(changes[n].new);
+        rbk_memory_give_key_back(st, &changes[n].key);
     }
 }
 
@@ -171,7 +177,8 @@ static int memory_apply(rbk_store *st, rbk_store_op *ops, size_t n, rbk_error *e
     for (size_t i = 0; r == 0 && i < n; i++) {
         r = apply_op(st, &ops[i], &changes[i]);
         if (r < 0) {
-            take_back(st, changes, i);
+            changes[i].old = changes[i].new = NULL; /* it came no further than its key */
+            take_back(st, changes, i + 1);
             st->stats.max_seq = max_seq;
         }
     }
@@ -266,9 +273,12 @@ static int memory_open(const rbk_store_conf *conf, rbk_store **ret, rbk_error *e
     if (strcmp(conf->dsn, "memory:") != 0)
         return rbk_fail_text(err, RBK_E_CONFIG, "store.dsn: memory: takes no path and no options");
     rbk_store *st = calloc(1, sizeof *st);
-    if (st == NULL)
+    if (st == NULL || (st->keys = rbk_map_new()) == NULL) {
+        free(st);
         return rbk_fail(err, RBK_E_NOMEM, "a store in memory");
+    }
     if (pthread_mutex_init(&st->lock, NULL) != 0) {
+        rbk_map_free(st->keys);
         free(st);
         return rbk_fail(err, RBK_E_NOMEM, "a mutex");
     }
@@ -290,6 +300,7 @@ static void memory_close(rbk_store *st)
     for (size_t i = 0; i < st->n_holds; i++)
         free(st->holds[i]);
     free(st->holds);
+    rbk_memory_free_keys(st);
     pthread_mutex_destroy(&st->lock);
     free(st);
 }

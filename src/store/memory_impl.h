@@ -3,6 +3,7 @@
  *
  * memory.c       open, close, apply(), held receivers, the table of functions
  * memory_rows.c  the rows and the lists that hold them
+ * memory_idem.c  idempotency keys
  * memory_read.c  claim(), aged(), lanes(), recover(), stats(), get(), list(), attempts(), sweep()
  *
  * A row never changes but for its shelf: an operation puts a new version in its place, so
@@ -36,10 +37,20 @@ typedef struct rbk_row {
     struct rbk_row *next[RBK_ROW_LISTS][RBK_ROW_LEVELS];
 } rbk_row;
 
+/* An idempotency key, in the list of all by `look`: when the sweep looks at it next. */
+typedef struct rbk_key {
+    struct rbk_key *next, *prev;
+    rbk_idem idem;
+    rbk_wall_ms look;
+    rbk_str name; /* the map's */
+} rbk_key;
+
 struct rbk_store {
     pthread_mutex_t lock;
     rbk_row head; /* its job is NULL: before every other */
     rbk_store_stats stats;
+    struct rbk_map *keys;
+    rbk_key *first_key, *last_key;
     char **holds; /* names of held receivers, in byte order */
     size_t n_holds;
     uint32_t coin;
@@ -59,6 +70,21 @@ void rbk_rows_claim(rbk_store *st, rbk_row *r);
 rbk_row *rbk_row_new(rbk_store *st, const rbk_job *job, const rbk_row *old,
                      const rbk_attempt_note *note);
 void rbk_row_free(rbk_row *r);
+
+/* What a PUT did to a key, to be taken back: made it, or gave it to its own job. */
+typedef struct rbk_key_change {
+    rbk_key *key; /* NULL: nothing */
+    bool made;
+    rbk_idem before;
+    rbk_wall_ms look;
+} rbk_key_change;
+
+/* The job of the PUT takes its key, or the outcome is DUPLICATE. 0 or RBK_E_NOMEM. */
+int rbk_memory_take_key(rbk_store *st, rbk_store_op *op, rbk_key_change *c);
+void rbk_memory_give_key_back(rbk_store *st, const rbk_key_change *c);
+/* Keys that are free again go, up to `max`. Returns how many were looked at. */
+int rbk_memory_sweep_keys(rbk_store *st, const rbk_store_keep *keep, rbk_wall_ms now, int max);
+void rbk_memory_free_keys(rbk_store *st);
 
 /* Slots. */
 int rbk_memory_claim(rbk_store *st, rbk_str lane, rbk_wall_ms now, size_t max, rbk_job **ret_jobs,

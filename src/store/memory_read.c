@@ -255,6 +255,7 @@ int rbk_memory_sweep(rbk_store *st, const rbk_store_keep *keep, rbk_wall_ms now,
         rbk_rows_unlink(st, r);
         rbk_row_free(r);
     }
+    n += rbk_memory_sweep_keys(st, keep, now, (max < INT32_MAX ? (int)max : INT32_MAX) - n);
     pthread_mutex_unlock(&st->lock);
     return n;
 }

@@ -208,6 +208,39 @@ bool rbk_store_is_old(const rbk_job *job, rbk_wall_ms before)
     return job->state == RBK_JOB_DUE && job->first_attempt && job->first_attempt <= before;
 }
 
+/* --- Idempotency keys ---------------------------------------------------------------- */
+
+/* Under a PUT that is repeated the store has the job itself. */
+static bool is_own(const rbk_idem *found, const rbk_job *job)
+{
+    return found->seq == job->seq && found->rnd == job->rnd;
+}
+
+bool rbk_store_key_ends(const rbk_idem *found, const rbk_store_op *op)
+{
+    return !is_own(found, op->job) && found->until <= op->now;
+}
+
+bool rbk_store_is_duplicate(const rbk_idem *found, const rbk_store_op *op, bool pending)
+{
+    return !is_own(found, op->job) && (found->until > op->now || pending);
+}
+
+void rbk_store_tell_duplicate(const rbk_idem *found, rbk_store_op *op)
+{
+    op->outcome = RBK_OUTCOME_DUPLICATE;
+    op->idem->seq = found->seq;
+    op->idem->rnd = found->rnd;
+    op->idem->same = found->same;
+}
+
+rbk_wall_ms rbk_store_look_at(const rbk_store_keep *keep, rbk_wall_ms now)
+{
+    enum { AT_LEAST_MS = 60000 };
+    int64_t wait = keep->idem_ms > AT_LEAST_MS ? keep->idem_ms : AT_LEAST_MS;
+    return wait < INT64_MAX - now ? now + wait : INT64_MAX;
+}
+
 bool rbk_store_is_receiver(rbk_str name)
 {
     return name.n > 0 && name.n <= RBK_LANE_MAX && memchr(name.p, 0, name.n) == NULL;

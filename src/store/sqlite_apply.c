@@ -198,12 +198,14 @@ static int write_change(rbk_store *st, const rbk_store_op *op, const rbk_sqlite_
     return rc;
 }
 
-static int write_op(rbk_store *st, const rbk_store_op *op, const rbk_sqlite_row *f,
-                    rbk_store_stats *t)
+static int write_op(rbk_store *st, rbk_store_op *op, const rbk_sqlite_row *f, rbk_store_stats *t)
 {
+    int rc = SQLITE_OK;
     switch (op->kind) {
     case RBK_OP_PUT:
-        return write_put(st, op, t);
+        if (op->idem)
+            rc = rbk_sqlite_take_key(st, op);
+        return rc == SQLITE_OK && op->outcome == RBK_OUTCOME_OK ? write_put(st, op, t) : rc;
     case RBK_OP_DONE:
     case RBK_OP_DEAD:
     case RBK_OP_PURGE:

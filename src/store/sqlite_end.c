@@ -233,22 +233,27 @@ static int sweep_some(rbk_store *st, sweep *w, size_t max, int *ret_n)
         *ret_n += more;
     }
     if (rc == SQLITE_OK)
+        rc = rbk_sqlite_sweep_keys(st, w->keep, w->now, (int)max, ret_n);
+    if (rc == SQLITE_OK)
         rc = rbk_sqlite_write_tally(st, &w->tally);
     return rc == SQLITE_OK ? rbk_sqlite_run(st->sql[RBK_Q_COMMIT]) : rc;
 }
 
-/* Most calls find nothing: they cost two looks, and write nothing. */
+/* Most calls find nothing: they cost three looks, and write nothing. */
 static int has_work(rbk_store *st, sweep *w, rbk_error *err)
 {
     rbk_store_stats stats = {0};
+    bool keys = false;
     int r = rbk_sqlite_stats(st, &stats, err);
     if (r < 0)
         return r;
     w->done_bytes = stats.done_bytes;
     int rc = look(st, w, 1);
+    if (rc == SQLITE_OK)
+        rc = rbk_sqlite_keys_due(st, w->now, &keys);
     if (rc != SQLITE_OK)
         return rbk_sqlite_fail(st, st->db, rc, "sweep", err);
-    return find_stale(w, &w->dead, RBK_SHELF_DEAD) || find_stale(w, &w->done, RBK_SHELF_DONE);
+    return keys || find_stale(w, &w->dead, RBK_SHELF_DEAD) || find_stale(w, &w->done, RBK_SHELF_DONE);
 }
 
 /* When a power cut undoes it, what was removed is there to be removed again: no sync. */

@@ -7,6 +7,7 @@
  * sqlite_row.c     a job to and from a row, errors
  * sqlite_apply.c   apply()
  * sqlite_end.c     the end of a job and what comes after: done, dead, redrive, purge, sweep()
+ * sqlite_idem.c    idempotency keys
  * sqlite_claim.c   claim(), aged(), lanes(), recover(), stats()
  * sqlite_hold.c    hold(), holds()
  * sqlite_read.c    get(), list(), attempts(): the reader thread, on a connection of its own
@@ -121,6 +122,13 @@ int rbk_sqlite_write_end(rbk_store *st, const rbk_store_op *op, const rbk_sqlite
                          rbk_store_stats *t);
 int rbk_sqlite_write_redrive(rbk_store *st, const rbk_store_op *op, const rbk_sqlite_row *f,
                              rbk_store_stats *t);
+
+/* sqlite_idem.c, in a transaction. The job of a PUT takes its key, or the outcome is DUPLICATE. */
+int rbk_sqlite_take_key(rbk_store *st, rbk_store_op *op);
+/* Keys that are free again go; as sweep(), of which *ret_n counts up. The first: are there any? */
+int rbk_sqlite_keys_due(rbk_store *st, rbk_wall_ms now, bool *ret);
+int rbk_sqlite_sweep_keys(rbk_store *st, const rbk_store_keep *keep, rbk_wall_ms now, int max,
+                          int *ret_n);
 
 /* Slots. */
 int rbk_sqlite_apply(rbk_store *st, rbk_store_op *ops, size_t n, rbk_error *err);

@@ -70,7 +70,11 @@
     "ALTER TABLE " t " ADD COLUMN order_key TEXT;"                                                 \
     "ALTER TABLE " t " ADD COLUMN method_headers TEXT;"
 #define RBK_SQL_STEP_3                                                                             \
-    RBK_SQL_WISHES("job") RBK_SQL_WISHES("wait") RBK_SQL_WISHES("dead") RBK_SQL_WISHES("done")
+    RBK_SQL_WISHES("job") RBK_SQL_WISHES("wait") RBK_SQL_WISHES("dead") RBK_SQL_WISHES("done")     \
+    "CREATE TABLE idem(seq INTEGER PRIMARY KEY,rnd INTEGER NOT NULL,caller TEXT NOT NULL,"         \
+    "key TEXT NOT NULL,print BLOB NOT NULL,until INTEGER NOT NULL,look INTEGER NOT NULL);"         \
+    "CREATE UNIQUE INDEX idem_key ON idem(caller,key);"                                            \
+    "CREATE INDEX idem_look ON idem(look);"
 
 #define RBK_SQL_FIND(t) "SELECT rnd,state,size,rsize,big,lane<>'',first_attempt FROM " t " WHERE seq=?1"
 #define RBK_SQL_INSERT(t)                                                                          \
@@ -156,6 +160,11 @@
     X(NOTES_TRIM, "DELETE FROM attempt WHERE seq=?1 AND "                                          \
                   "n<=(SELECT max(n) FROM attempt WHERE seq=?1)-?2")                               \
     X(NOTES_DELETE, "DELETE FROM attempt WHERE seq=?1")                                            \
+    X(IDEM, "SELECT seq,rnd,print,until FROM idem WHERE caller=?1 AND key=?2")                     \
+    X(IDEM_PUT, "INSERT OR REPLACE INTO idem VALUES(?1,?2,?3,?4,?5,?6,?6)")                        \
+    X(IDEM_DELETE, "DELETE FROM idem WHERE seq=?1")                                                \
+    X(IDEM_OLDEST, "SELECT seq,rnd FROM idem WHERE look<=?1 ORDER BY look LIMIT ?2")               \
+    X(IDEM_LATER, "UPDATE idem SET look=?2 WHERE seq=?1")                                          \
     X(HOLD, "INSERT OR IGNORE INTO hold(receiver) VALUES(?1)")                                     \
     X(UNHOLD, "DELETE FROM hold WHERE receiver=?1")                                                \
     X(HOLDS, "SELECT receiver FROM hold WHERE receiver>?1 ORDER BY receiver LIMIT ?2")             \
