@@ -25,6 +25,18 @@ extern "C" {
 
 typedef struct rbk_store rbk_store; /* a backend's own */
 
+/* Order keys. Jobs of one key go one behind the other, in the order of their PUTs: one may run when
+ * all before it have their results, and is sent when all before it have ended (on the dead or done
+ * shelf, or gone). The store keeps that by itself, each step in the transaction that makes it true:
+ *   - PUT, while a job before it has no result: the job stands on the wait shelf as HELD, in the lane
+ *     that is its key.
+ *   - RESULT, while a job before it has not ended: it stands on the wait shelf in that lane, with
+ *     first_attempt 0. The outcome of both is BLOCKED: all is stored, and the job is the store's.
+ *   - RESULT, or an end: the next that may run becomes QUEUED, the next that may be sent gets
+ *     `now` for its first_attempt; each stands on the wait shelf in the lane that it was given,
+ *     and rbk_store_conf.released is told.
+ * Lanes that begin with "key:" are never claimed. A job that is redriven has no place in the order. */
+
 #define RBK_JOB_VERSIONED 1u    /* the request carried "jsonrpc":"2.0" */
 #define RBK_JOB_NOTIFICATION 2u /* no id: nothing is delivered */
 #define RBK_JOB_BATCH 4u        /* no method's: waits for all of a batch, and delivers the array */
@@ -107,7 +119,8 @@ typedef enum rbk_op_outcome {
     RBK_OUTCOME_DUPLICATE, /* PUT: another job has its idempotency key; nothing is stored */
     RBK_OUTCOME_STALE,     /* the job is not there, or not in state `from` */
     RBK_OUTCOME_TOO_BIG,   /* the backend cannot hold it */
-    RBK_OUTCOME_BLOCKED,   /* an order key's predecessor is not through */
+    RBK_OUTCOME_BLOCKED,   /* an order key's predecessor is not through. PUT, RESULT: done, and the job
+                              stands on the wait shelf until it is. PARK: nothing is done */
     RBK_OUTCOME_IN_MEMORY  /* `waiting` was asked for, and the job stands on the job shelf */
 } rbk_op_outcome;
 
@@ -150,6 +163,7 @@ typedef struct rbk_store_op {
                       * the row shows is somebody else's doing, and counts for him */
     rbk_wall_ms now; /* DONE, DEAD: since when it is ended; REDRIVE: since when it is to be sent */
     rbk_attempt_note note; /* RETRY, DEAD: the attempt that failed */
+    rbk_str key;    /* PUT: the lane "key:…" of its order key; absent: it has none, whatever it says */
     rbk_idem *idem; /* PUT: the key that the job takes; NULL: it has none, whatever it says */
     rbk_op_outcome outcome;
     rbk_job *job;
@@ -160,6 +174,9 @@ typedef struct rbk_store_conf {
     int64_t page_cache; /* bytes that the backend may use for caching; 0: its default */
     /* A place for lines that the operator must see; may be NULL. */
     void (*warn)(void *user, const char *line);
+    /* Within apply(): a job of the wait shelf that waited for another one stands in this lane, or
+     * will when the transaction is through. Must not call the store. May be NULL. */
+    void (*released)(void *user, rbk_str lane);
     void *user;
 } rbk_store_conf;
 

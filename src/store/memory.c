@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* store/memory.c - the store `memory:`: for tests and demonstrations, nothing survives.
  *
- * Three skip lists hold the rows (memory_rows.c). A row never changes: an operation puts a
+ * Skip lists hold the rows (memory_rows.c). A row never changes: an operation puts a
  * new version in its place, so that a transaction which runs out of memory halfway can be
  * taken back.
  *
  * The store thread writes; READER slots come from another thread. One mutex guards
- * all; nothing is called while it is held. */
+ * all; while it is held nothing is called but `released`, which calls no store. */
 #include "store/stores.h"
 
 #include "base/error.h"
@@ -20,9 +20,12 @@
 
 enum { HOLDS_MAX = 65536 };
 
-/* What one operation did, to finish or to take back. */
+/* What one operation did, to finish or to take back: to its row, to those that it released, and to
+ * a key. */
+enum { ROWS_OF_CHANGE = 3 };
+
 typedef struct change {
-    rbk_row *old, *new;
+    rbk_row_change rows[ROWS_OF_CHANGE];
     rbk_key_change key;
 } change;
 
@@ -93,23 +96,23 @@ static bool brings_note(const rbk_store_op *op)
     return op->kind == RBK_OP_RETRY || op->kind == RBK_OP_DEAD;
 }
 
-static int write_op(rbk_store *st, rbk_store_op *op, rbk_row *old, change *c)
+static int write_row(rbk_store *st, const rbk_store_op *op, rbk_row *old, const rbk_turn *turn,
+                     rbk_row_change *c)
 {
     int to = rbk_store_target(op, old ? old->shelf : RBK_SHELF_JOB);
-    int r = op->kind == RBK_OP_PUT && op->idem ? rbk_memory_take_key(st, op, &c->key) : 0;
-    if (r < 0 || op->outcome != RBK_OUTCOME_OK)
-        return r;
-    c->old = old;
     if (to != RBK_STORE_NOWHERE) {
+        const rbk_turn none = {0};
         rbk_job job = old ? *old->job : *op->job;
         if (old)
             patch(&job, op);
-        c->new = rbk_row_new(st, &job, old, brings_note(op) ? &op->note : NULL);
+        c->new = rbk_row_new(st, &job, old, brings_note(op) ? &op->note : NULL,
+                             to <= RBK_SHELF_WAIT ? turn : &none);
         if (c->new == NULL)
             return RBK_E_NOMEM;
         c->new->shelf = to;
         c->new->ended = op->now;
     }
+    c->old = old;
     if (c->old)
         rbk_rows_unlink(st, c->old);
     if (c->new)
@@ -117,6 +120,33 @@ static int write_op(rbk_store *st, rbk_store_op *op, rbk_row *old, change *c)
     if (op->job->seq > st->stats.max_seq)
         st->stats.max_seq = op->job->seq;
     return 0;
+}
+
+static bool passes_turn(const rbk_store_op *op)
+{
+    return op->kind == RBK_OP_RESULT || op->kind == RBK_OP_DONE || op->kind == RBK_OP_DEAD;
+}
+
+static int write_op(rbk_store *st, rbk_store_op *op, rbk_row *old, change *c)
+{
+    rbk_store_op blocked;
+    rbk_job job;
+    int r = op->kind == RBK_OP_PUT && op->idem ? rbk_memory_take_key(st, op, &c->key) : 0;
+    if (r < 0 || op->outcome != RBK_OUTCOME_OK)
+        return r;
+    rbk_turn turn = rbk_memory_take_turn(st, op, old);
+    bool is_blocked = turn.lane.p && (op->kind == RBK_OP_PUT || op->kind == RBK_OP_RESULT ||
+                                      op->kind == RBK_OP_PARK);
+    if (is_blocked) {
+        op->outcome = RBK_OUTCOME_BLOCKED;
+        if (op->kind == RBK_OP_PARK)
+            return 0;
+        rbk_store_block(op, turn.key, &blocked, &job);
+    }
+    r = write_row(st, is_blocked ? &blocked : op, old, &turn, &c->rows[0]);
+    if (r == 0 && old && old->turn.key.p && passes_turn(op))
+        r = rbk_memory_pass_turn(st, op, old->turn.key, &c->rows[1]);
+    return r;
 }
 
 static int apply_op(rbk_store *st, rbk_store_op *op, change *c)
@@ -135,6 +165,7 @@ static int apply_op(rbk_store *st, rbk_store_op *op, change *c)
     case RBK_VERDICT_WRITE:
         return write_op(st, op, r, c);
     case RBK_VERDICT_DONE:
+        op->outcome = rbk_store_done_before(op, &found);
         break;
     case RBK_VERDICT_STALE:
         op->outcome = RBK_OUTCOME_STALE;
@@ -146,8 +177,8 @@ static int apply_op(rbk_store *st, rbk_store_op *op, change *c)
         op->outcome = RBK_OUTCOME_IN_MEMORY;
         break;
     case RBK_VERDICT_COMPARE:
-        if (r == NULL || !rbk_store_shows(op, r->job))
-            op->outcome = RBK_OUTCOME_STALE;
+        op->outcome = r && rbk_store_shows(op, r->job) ? rbk_store_done_before(op, &found)
+                                                       : RBK_OUTCOME_STALE;
         break;
     }
     return 0;
@@ -157,11 +188,14 @@ static int apply_op(rbk_store *st, rbk_store_op *op, change *c)
 static void take_back(rbk_store *st, change *changes, size_t n)
 {
     while (n-- > 0) {
-        if (changes[n].new)
-            rbk_rows_unlink(st, changes[n].new);
-        if (changes[n].old)
-            rbk_rows_link(st, changes[n].old);
-        rbk_row_free(changes[n].new);
+        for (int i = ROWS_OF_CHANGE - 1; i >= 0; i--) {
+            rbk_row_change *c = &changes[n].rows[i];
+            if (c->new)
+                rbk_rows_unlink(st, c->new);
+            if (c->old)
+                rbk_rows_link(st, c->old);
+            rbk_row_free(c->new);
+        }
         rbk_memory_give_key_back(st, &changes[n].key);
     }
 }
@@ -177,14 +211,14 @@ static int memory_apply(rbk_store *st, rbk_store_op *ops, size_t n, rbk_error *e
     for (size_t i = 0; r == 0 && i < n; i++) {
         r = apply_op(st, &ops[i], &changes[i]);
         if (r < 0) {
-            changes[i].old = changes[i].new = NULL; /* it came no further than its key */
             take_back(st, changes, i + 1);
             st->stats.max_seq = max_seq;
         }
     }
     pthread_mutex_unlock(&st->lock);
     for (size_t i = 0; r == 0 && i < n; i++)
-        rbk_row_free(changes[i].old);
+        for (int k = 0; k < ROWS_OF_CHANGE; k++)
+            rbk_row_free(changes[i].rows[k].old);
     free(changes);
     return r < 0 ? rbk_fail(err, r, "a row") : 0;
 }
@@ -284,6 +318,8 @@ static int memory_open(const rbk_store_conf *conf, rbk_store **ret, rbk_error *e
     }
     if (conf->warn)
         conf->warn(conf->user, "store.dsn is memory: every job is lost when the server ends");
+    st->released = conf->released;
+    st->user = conf->user;
     *ret = st;
     return 0;
 }

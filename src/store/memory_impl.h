@@ -4,6 +4,7 @@
  * memory.c       open, close, apply(), held receivers, the table of functions
  * memory_rows.c  the rows and the lists that hold them
  * memory_idem.c  idempotency keys
+ * memory_turn.c  order keys
  * memory_read.c  claim(), aged(), lanes(), recover(), stats(), get(), list(), attempts(), sweep()
  *
  * A row never changes but for its shelf: an operation puts a new version in its place, so
@@ -19,16 +20,26 @@
 enum { RBK_ROW_LEVELS = 14 };
 
 /* By seq, over all shelves; by lane, due and seq, over the wait shelf; by shelf, end and seq,
- * over the dead and done shelves. */
+ * over the dead and done shelves; by order key, over those that have one and have not ended. */
 typedef enum rbk_row_list {
     RBK_ROWS_BY_SEQ,
     RBK_ROWS_BY_LANE,
     RBK_ROWS_BY_END,
+    RBK_ROWS_BY_KEY,
     RBK_ROW_LISTS
 } rbk_row_list;
 
+/* The place of a job in the order of its key. */
+typedef struct rbk_turn {
+    rbk_str key;  /* absent: it has none */
+    rbk_str lane; /* where it goes when it is released; absent: it is not blocked */
+    bool ran;     /* it has its result */
+} rbk_turn;
+
 typedef struct rbk_row {
     rbk_job *job;
+    rbk_turn turn;
+    char *turn_text; /* what its strings lie in */
     int shelf;
     rbk_wall_ms ended; /* meaningful on the dead and done shelves */
     rbk_attempt_note *notes;
@@ -54,6 +65,8 @@ struct rbk_store {
     char **holds; /* names of held receivers, in byte order */
     size_t n_holds;
     uint32_t coin;
+    void (*released)(void *user, rbk_str lane);
+    void *user;
 };
 
 /* The first row of the list that is not less than `key`, or NULL. `key` need only have what
@@ -65,11 +78,23 @@ void rbk_rows_unlink(rbk_store *st, rbk_row *r);
 /* From the wait shelf to the job shelf, as it stands. */
 void rbk_rows_claim(rbk_store *st, rbk_row *r);
 
-/* A row with a copy of `job`, the notes of `old` (may be NULL) and `note` where it is one and
- * new, not linked yet; NULL when memory is out. */
+/* A row with copies of `job` and `turn`, the notes of `old` (may be NULL) and `note` where it is one
+ * and new, not linked yet; NULL when memory is out. */
 rbk_row *rbk_row_new(rbk_store *st, const rbk_job *job, const rbk_row *old,
-                     const rbk_attempt_note *note);
+                     const rbk_attempt_note *note, const rbk_turn *turn);
 void rbk_row_free(rbk_row *r);
+
+/* What one operation did to a row, to finish or to take back. */
+typedef struct rbk_row_change {
+    rbk_row *old, *new;
+} rbk_row_change;
+
+/* The turn that the job has after the operation, before it is written: it is blocked when `lane` is
+ * there and was not. */
+rbk_turn rbk_memory_take_turn(rbk_store *st, const rbk_store_op *op, const rbk_row *old);
+/* The operation is written, and moved a job of this key: who is next is released. 0 or
+ * RBK_E_NOMEM; `c` is filled as far as it came. */
+int rbk_memory_pass_turn(rbk_store *st, const rbk_store_op *op, rbk_str key, rbk_row_change c[2]);
 
 /* What a PUT did to a key, to be taken back: made it, or gave it to its own job. */
 typedef struct rbk_key_change {

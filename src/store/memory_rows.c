@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* store/memory_rows.c - the rows of the store `memory:` and the three skip lists over them.
+/* store/memory_rows.c - the rows of the store `memory:` and the skip lists over them.
  * All but rbk_row_free() under the store's lock. */
 #include "store/memory_impl.h"
 
@@ -28,6 +28,9 @@ static int compare(rbk_row_list list, const rbk_row *a, const rbk_row *b)
     } else if (list == RBK_ROWS_BY_END) {
         c = compare_num(a->shelf, b->shelf);
         c = c ? c : compare_num(a->ended, b->ended);
+    } else if (list == RBK_ROWS_BY_KEY) {
+        c = compare_str(a->turn.key, b->turn.key);
+        c = c ? c : a->turn.ran - b->turn.ran;
     }
     return c ? c : compare_num(a->job->seq, b->job->seq);
 }
@@ -83,6 +86,11 @@ static rbk_row_list other_list(const rbk_row *r)
     return r->shelf == RBK_SHELF_WAIT ? RBK_ROWS_BY_LANE : RBK_ROWS_BY_END;
 }
 
+static bool has_turn(const rbk_row *r)
+{
+    return r->turn.key.p && r->shelf <= RBK_SHELF_WAIT;
+}
+
 static void count_row(rbk_store *st, const rbk_row *r, int sign)
 {
     int64_t bytes = rbk_store_request_bytes(r->job) + (int64_t)r->job->response.n;
@@ -103,6 +111,8 @@ void rbk_rows_link(rbk_store *st, rbk_row *r)
     link_list(st, RBK_ROWS_BY_SEQ, r);
     if (other_list(r) != RBK_ROW_LISTS)
         link_list(st, other_list(r), r);
+    if (has_turn(r))
+        link_list(st, RBK_ROWS_BY_KEY, r);
     count_row(st, r, 1);
 }
 
@@ -111,6 +121,8 @@ void rbk_rows_unlink(rbk_store *st, rbk_row *r)
     unlink_list(st, RBK_ROWS_BY_SEQ, r);
     if (other_list(r) != RBK_ROW_LISTS)
         unlink_list(st, other_list(r), r);
+    if (has_turn(r))
+        unlink_list(st, RBK_ROWS_BY_KEY, r);
     count_row(st, r, -1);
 }
 
@@ -150,11 +162,29 @@ static bool take_notes(rbk_row *r, const rbk_row *old, const rbk_attempt_note *n
     return true;
 }
 
+static bool copy_turn(rbk_row *r, const rbk_turn *turn)
+{
+    size_t n = turn->key.n + turn->lane.n;
+    if (turn->key.p == NULL)
+        return true;
+    char *p = r->turn_text = malloc(n + 1);
+    if (p == NULL)
+        return false;
+    memcpy(p, turn->key.p, turn->key.n);
+    if (turn->lane.n)
+        memcpy(p + turn->key.n, turn->lane.p, turn->lane.n);
+    r->turn = (rbk_turn){.key = {p, turn->key.n}, .ran = turn->ran};
+    if (turn->lane.p)
+        r->turn.lane = (rbk_str){p + turn->key.n, turn->lane.n};
+    return true;
+}
+
 rbk_row *rbk_row_new(rbk_store *st, const rbk_job *job, const rbk_row *old,
-                     const rbk_attempt_note *note)
+                     const rbk_attempt_note *note, const rbk_turn *turn)
 {
     rbk_row *r = calloc(1, sizeof *r);
-    if (r == NULL || (r->job = rbk_job_copy(job)) == NULL || !take_notes(r, old, note)) {
+    if (r == NULL || (r->job = rbk_job_copy(job)) == NULL || !take_notes(r, old, note) ||
+        !copy_turn(r, turn)) {
         rbk_row_free(r);
         return NULL;
     }
@@ -171,5 +201,6 @@ void rbk_row_free(rbk_row *r)
         return;
     rbk_job_free(r->job);
     free(r->notes);
+    free(r->turn_text);
     free(r);
 }

@@ -106,7 +106,7 @@ rbk_store_verdict rbk_store_judge(const rbk_store_op *op, const rbk_store_row *r
 {
     if (op->kind < RBK_OP_PUT || op->kind > RBK_OP_STATE)
         return RBK_VERDICT_STALE;
-    if (is_too_big(op->job))
+    if (is_too_big(op->job) || op->key.n > RBK_LANE_MAX)
         return RBK_VERDICT_TOO_BIG;
     if (op->kind == RBK_OP_DONE && op->keep && !is_end(op->job->state))
         return RBK_VERDICT_STALE;
@@ -145,6 +145,31 @@ int64_t *rbk_store_counter(rbk_store_stats *stats, uint8_t state)
     default:
         return &stats->queued;
     }
+}
+
+/* --- Order keys ---------------------------------------------------------------------- */
+
+void rbk_store_block(const rbk_store_op *op, rbk_str key, rbk_store_op *ret, rbk_job *ret_job)
+{
+    *ret_job = *op->job;
+    ret_job->lane = key;
+    if (op->kind == RBK_OP_PUT)
+        ret_job->state = RBK_JOB_HELD;
+    else
+        ret_job->first_attempt = 0;
+    *ret = *op;
+    ret->shelf = RBK_SHELF_WAIT;
+    ret->job = ret_job;
+}
+
+/* The first time it was blocked, and then perhaps released by an operation behind it: its job is the
+ * store's either way. */
+rbk_op_outcome rbk_store_done_before(const rbk_store_op *op, const rbk_store_row *row)
+{
+    bool put = op->kind == RBK_OP_PUT || op->kind == RBK_OP_RESULT;
+    bool elsewhere = row->found && row->shelf == RBK_SHELF_WAIT &&
+                     rbk_store_target(op, row->shelf) == RBK_SHELF_JOB;
+    return put && elsewhere ? RBK_OUTCOME_BLOCKED : RBK_OUTCOME_OK;
 }
 
 /* --- Filters ------------------------------------------------------------------------- */

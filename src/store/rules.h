@@ -39,6 +39,12 @@ rbk_store_verdict rbk_store_judge(const rbk_store_op *op, const rbk_store_row *r
 /* The shelf that a row now on shelf `now` stands on after `op`, or RBK_STORE_NOWHERE. */
 int rbk_store_target(const rbk_store_op *op, int now);
 
+/* Order keys: the operation that is written in the place of a PUT or RESULT that is blocked. */
+void rbk_store_block(const rbk_store_op *op, rbk_str key, rbk_store_op *ret, rbk_job *ret_job);
+/* It was done before; but does the job stand where the operation wants it, so that it is OK and
+ * not BLOCKED? */
+rbk_op_outcome rbk_store_done_before(const rbk_store_op *op, const rbk_store_row *row);
+
 /* Does the stored job show what the operation wants, so that it was done before? */
 bool rbk_store_shows(const rbk_store_op *op, const rbk_job *stored);
 

@@ -136,6 +136,8 @@ static int sqlite_open(const rbk_store_conf *conf, rbk_store **ret, rbk_error *e
         r = rbk_sqlite_parse_dsn(dsn, &o, err);
     if (r == 0) {
         st->durable = o.durable;
+        st->released = conf->released;
+        st->user = conf->user;
         if (!o.durable && conf->warn)
             conf->warn(conf->user, "store.dsn has synchronous=off: a power cut loses accepted jobs");
         r = open_files(st, &o, conf, err);

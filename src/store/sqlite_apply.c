@@ -68,7 +68,8 @@ static int write_put(rbk_store *st, const rbk_store_op *op, rbk_store_stats *t)
 {
     const rbk_job *job = op->job;
     int big = (is_big(job->params) ? RBK_SQLITE_BIG_PARAMS : 0) |
-              (is_big(job->response) ? RBK_SQLITE_BIG_RESPONSE : 0);
+              (is_big(job->response) ? RBK_SQLITE_BIG_RESPONSE : 0) |
+              (op->key.p ? RBK_SQLITE_HAS_TURN : 0);
     sqlite3_stmt *s = rbk_sqlite_pick(st, RBK_Q_INSERT, rbk_store_target(op, RBK_SHELF_JOB));
     rbk_sqlite_bind_job(s, job, big);
     int rc = rbk_sqlite_run(s);
@@ -198,14 +199,12 @@ static int write_change(rbk_store *st, const rbk_store_op *op, const rbk_sqlite_
     return rc;
 }
 
-static int write_op(rbk_store *st, rbk_store_op *op, const rbk_sqlite_row *f, rbk_store_stats *t)
+static int write_kind(rbk_store *st, const rbk_store_op *op, const rbk_sqlite_row *f,
+                      rbk_store_stats *t)
 {
-    int rc = SQLITE_OK;
     switch (op->kind) {
     case RBK_OP_PUT:
-        if (op->idem)
-            rc = rbk_sqlite_take_key(st, op);
-        return rc == SQLITE_OK && op->outcome == RBK_OUTCOME_OK ? write_put(st, op, t) : rc;
+        return write_put(st, op, t);
     case RBK_OP_DONE:
     case RBK_OP_DEAD:
     case RBK_OP_PURGE:
@@ -215,6 +214,27 @@ static int write_op(rbk_store *st, rbk_store_op *op, const rbk_sqlite_row *f, rb
     default:
         return write_change(st, op, f, t);
     }
+}
+
+static int write_op(rbk_store *st, rbk_store_op *op, const rbk_sqlite_row *f, rbk_store_stats *t)
+{
+    rbk_store_op blocked;
+    rbk_job job;
+    rbk_sqlite_turn turn;
+    int rc = op->kind == RBK_OP_PUT && op->idem ? rbk_sqlite_take_key(st, op) : SQLITE_OK;
+    if (rc != SQLITE_OK || op->outcome != RBK_OUTCOME_OK)
+        return rc;
+    rc = rbk_sqlite_take_turn(st, op, f, &turn);
+    if (rc == SQLITE_OK && turn.blocked) {
+        op->outcome = RBK_OUTCOME_BLOCKED;
+        if (op->kind == RBK_OP_PARK)
+            return SQLITE_OK;
+        rbk_store_block(op, (rbk_str){turn.key.text, turn.key.n}, &blocked, &job);
+        rc = write_kind(st, &blocked, f, t);
+    } else if (rc == SQLITE_OK) {
+        rc = write_kind(st, op, f, t);
+    }
+    return rc == SQLITE_OK ? rbk_sqlite_pass_turn(st, op, f, t) : rc;
 }
 
 /* Does the stored job show that the operation was done before? */
@@ -247,6 +267,7 @@ static int apply_op(rbk_store *st, rbk_store_op *op, rbk_store_stats *t)
     case RBK_VERDICT_WRITE:
         return write_op(st, op, &f, t);
     case RBK_VERDICT_DONE:
+        op->outcome = rbk_store_done_before(op, &f.row);
         break;
     case RBK_VERDICT_STALE:
         op->outcome = RBK_OUTCOME_STALE;
@@ -259,8 +280,7 @@ static int apply_op(rbk_store *st, rbk_store_op *op, rbk_store_stats *t)
         break;
     case RBK_VERDICT_COMPARE:
         rc = compare(st, op, f.row.shelf, &same);
-        if (!same)
-            op->outcome = RBK_OUTCOME_STALE;
+        op->outcome = same ? rbk_store_done_before(op, &f.row) : RBK_OUTCOME_STALE;
         break;
     }
     return rc;

@@ -8,6 +8,7 @@
  * sqlite_apply.c   apply()
  * sqlite_end.c     the end of a job and what comes after: done, dead, redrive, purge, sweep()
  * sqlite_idem.c    idempotency keys
+ * sqlite_turn.c    order keys
  * sqlite_claim.c   claim(), aged(), lanes(), recover(), stats()
  * sqlite_hold.c    hold(), holds()
  * sqlite_read.c    get(), list(), attempts(): the reader thread, on a connection of its own
@@ -40,6 +41,7 @@ enum {
     RBK_SQLITE_BIG_PARAMS = 1,
     RBK_SQLITE_BIG_RESPONSE = 2,
     RBK_SQLITE_HAS_NOTES = 4,        /* rows in the table attempt */
+    RBK_SQLITE_HAS_TURN = 8,         /* a row in the table turn, unless it has ended */
     RBK_SQLITE_CHECKPOINT = 4000,    /* pages of the WAL */
     RBK_SQLITE_BUSY_MS = 10000,      /* how long somebody else may hold the write lock */
     RBK_SQLITE_READ_MS = 50,         /* of one read transaction of the reader */
@@ -58,6 +60,8 @@ struct rbk_store {
     atomic_bool broken; /* RBK_E_IO was returned: nothing is trusted any more */
     int wal_pages;     /* after the last commit */
     int checkpoint_at; /* pages of the WAL at which idle() works again */
+    void (*released)(void *user, rbk_str lane);
+    void *user;
 };
 
 typedef struct rbk_sqlite_options {
@@ -73,6 +77,17 @@ typedef struct rbk_sqlite_row {
     int64_t size, rsize;
     int big;
 } rbk_sqlite_row;
+
+typedef struct rbk_sqlite_lane {
+    size_t n;
+    char text[RBK_LANE_MAX];
+} rbk_sqlite_lane;
+
+/* The place of a job in the order of its key. */
+typedef struct rbk_sqlite_turn {
+    bool has, blocked;
+    rbk_sqlite_lane key;
+} rbk_sqlite_turn;
 
 static inline sqlite3_stmt *rbk_sqlite_pick(rbk_store *st, enum rbk_sql first, int shelf)
 {
@@ -129,6 +144,14 @@ int rbk_sqlite_take_key(rbk_store *st, rbk_store_op *op);
 int rbk_sqlite_keys_due(rbk_store *st, rbk_wall_ms now, bool *ret);
 int rbk_sqlite_sweep_keys(rbk_store *st, const rbk_store_keep *keep, rbk_wall_ms now, int max,
                           int *ret_n);
+
+/* sqlite_turn.c, in a transaction. What an operation means for a job that has an order key: whether
+ * it is blocked, before it is written; and after that, who is released. For any other job they do
+ * nothing. */
+int rbk_sqlite_take_turn(rbk_store *st, const rbk_store_op *op, const rbk_sqlite_row *f,
+                         rbk_sqlite_turn *ret);
+int rbk_sqlite_pass_turn(rbk_store *st, const rbk_store_op *op, const rbk_sqlite_row *f,
+                         rbk_store_stats *t);
 
 /* Slots. */
 int rbk_sqlite_apply(rbk_store *st, rbk_store_op *ops, size_t n, rbk_error *err);

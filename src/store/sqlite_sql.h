@@ -4,7 +4,8 @@
  * job, wait, dead and done have the same columns, so that a row moves by INSERT … SELECT;
  * dead and done have one more, when it ended. `big` says what else lies elsewhere: 1 params
  * in the table blob (id = 2 * seq), 2 the response there (id = 2 * seq + 1), 4 failed
- * attempts in the table attempt, whose `n` counts on over a redrive. So a job that has none of
+ * attempts in the table attempt, whose `n` counts on over a redrive, 8 a place in the order of
+ * its key, in the table turn, until it has ended. So a job that has none of
  * it costs no statement for it. `size` and `rsize` are the bytes of request and response.
  * RBK_SQL_COLS is the order in which sqlite_row.c binds and reads. */
 #ifndef RBK_STORE_SQLITE_SQL_H
@@ -74,7 +75,9 @@
     "CREATE TABLE idem(seq INTEGER PRIMARY KEY,rnd INTEGER NOT NULL,caller TEXT NOT NULL,"         \
     "key TEXT NOT NULL,print BLOB NOT NULL,until INTEGER NOT NULL,look INTEGER NOT NULL);"         \
     "CREATE UNIQUE INDEX idem_key ON idem(caller,key);"                                            \
-    "CREATE INDEX idem_look ON idem(look);"
+    "CREATE INDEX idem_look ON idem(look);"                                                        \
+    "CREATE TABLE turn(seq INTEGER PRIMARY KEY,key TEXT NOT NULL,ran INTEGER NOT NULL,lane TEXT);" \
+    "CREATE INDEX turn_key ON turn(key,ran,seq);"
 
 #define RBK_SQL_FIND(t) "SELECT rnd,state,size,rsize,big,lane<>'',first_attempt FROM " t " WHERE seq=?1"
 #define RBK_SQL_INSERT(t)                                                                          \
@@ -165,6 +168,14 @@
     X(IDEM_DELETE, "DELETE FROM idem WHERE seq=?1")                                                \
     X(IDEM_OLDEST, "SELECT seq,rnd FROM idem WHERE look<=?1 ORDER BY look LIMIT ?2")               \
     X(IDEM_LATER, "UPDATE idem SET look=?2 WHERE seq=?1")                                          \
+    X(TURN, "SELECT key,lane FROM turn WHERE seq=?1")                                              \
+    X(TURN_PUT, "INSERT OR REPLACE INTO turn VALUES(?1,?2,?3,?4)")                                 \
+    X(TURN_DELETE, "DELETE FROM turn WHERE seq=?1")                                                \
+    X(TURN_TO_RUN, "SELECT seq,lane FROM turn WHERE key=?1 AND ran=0 ORDER BY seq LIMIT 1")        \
+    X(TURN_TO_SEND, "SELECT seq,lane FROM turn WHERE key=?1 AND ran=1 ORDER BY seq LIMIT 1")       \
+    X(TURN_GO, "UPDATE turn SET lane=NULL WHERE seq=?1")                                           \
+    X(RELEASE_RUN, "UPDATE wait SET lane=?2,state=?3 WHERE seq=?1")                                \
+    X(RELEASE_SEND, "UPDATE wait SET lane=?2,first_attempt=?3 WHERE seq=?1")                       \
     X(HOLD, "INSERT OR IGNORE INTO hold(receiver) VALUES(?1)")                                     \
     X(UNHOLD, "DELETE FROM hold WHERE receiver=?1")                                                \
     X(HOLDS, "SELECT receiver FROM hold WHERE receiver>?1 ORDER BY receiver LIMIT ?2")             \

@@ -29,6 +29,7 @@ typedef struct kit {
     char dir[64];
     char dsn[160];
     int warnings;
+    char released[400]; /* lanes, "a b " */
 } kit;
 
 static inline void count_warning(void *user, const char *line)
@@ -37,9 +38,17 @@ static inline void count_warning(void *user, const char *line)
     ((kit *)user)->warnings++;
 }
 
+static inline void note_released(void *user, rbk_str lane)
+{
+    kit *k = user;
+    size_t n = strlen(k->released);
+    snprintf(k->released + n, sizeof k->released - n, "%.*s ", (int)lane.n, lane.p);
+}
+
 static inline int kit_open(kit *k, rbk_store **ret)
 {
-    rbk_store_conf conf = {.dsn = k->dsn, .warn = count_warning, .user = k};
+    rbk_store_conf conf = {.dsn = k->dsn, .warn = count_warning,
+                           .released = note_released, .user = k};
     return k->ops->open(&conf, ret, &k->err);
 }
 
