@@ -26,8 +26,6 @@ static uint64_t get_seq(const char *p)
     return v;
 }
 
-/* A lane ends with its line: one that holds the end of a line would never be found, so it is left
- * out, and the scan finds the job. */
 void rbk_chain_add_feed(rbk_buf *b, const rbk_feed *feed)
 {
     char digits[SEQ_DIGITS];
@@ -36,9 +34,6 @@ void rbk_chain_add_feed(rbk_buf *b, const rbk_feed *feed)
     rbk_buf_add(b, digits, sizeof digits);
     rbk_buf_c(b, ' ');
     rbk_buf_add_u64(b, feed->part);
-    rbk_buf_c(b, ' ');
-    if (feed->lane.n && memchr(feed->lane.p, '\n', feed->lane.n) == NULL)
-        rbk_buf_str(b, feed->lane);
     rbk_buf_c(b, '\n');
 }
 
@@ -87,7 +82,6 @@ bool rbk_chain_next_feed(rbk_str *at, rbk_feed *ret)
         rbk_str rest = {line.p + 2 + SEQ_DIGITS + 1, line.n - 2 - SEQ_DIGITS - 1};
         ret->to = (int64_t)get_seq(line.p + 2);
         ret->part = (uint32_t)take_number(&rest);
-        ret->lane = rest;
         return true;
     }
     return false;

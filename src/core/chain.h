@@ -3,12 +3,10 @@
  * job->chain, and what becomes of a job that waits for others (HELD) when it has all.
  *
  * The text is lines:
- *   f <seq> <part> <lane>   this job's response goes to that job, as its part of this number;
- *                           the lane is where that job is found once it has all
- *   n <parts> <max>         it waits for so many parts; what is made of them has at most so many
- *                           bytes
- *   e <data>                it cannot have what it waits for: instead of a run it is answered
- *                           with RBK_E_PARAMS and this data, JSON text
+ *   f <seq> <part>   this job's response goes to that job, as its part of this number
+ *   n <parts> <max>  it waits for so many parts; what is made of them has at most so many bytes
+ *   e <data>         it cannot have what it waits for: instead of a run it is answered with
+ *                    RBK_E_PARAMS and this data, JSON text
  * Two kinds of jobs wait. A member that names others: its params have references (core/refs.h),
  * which are replaced. A whole batch (RBK_JOB_BATCH): its params are an array of what is known of
  * each member, null where a part is to come, false for a member that has no entry; its response
@@ -32,7 +30,6 @@
 typedef struct rbk_feed {
     int64_t to; /* seq; before the jobs have theirs the number of a member */
     uint32_t part;
-    rbk_str lane;
 } rbk_feed;
 
 void rbk_chain_add_feed(rbk_buf *b, const rbk_feed *feed);

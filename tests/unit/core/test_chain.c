@@ -12,8 +12,8 @@ static void test_text(void **state)
 {
     (void)state;
     rbk_buf b = RBK_BUF(4096);
-    rbk_chain_add_feed(&b, &(rbk_feed){.to = 2, .part = 7, .lane = RBK_STR("run:a b")});
-    rbk_chain_add_feed(&b, &(rbk_feed){.to = 9, .part = 0, .lane = RBK_STR("run:a\nb")});
+    rbk_chain_add_feed(&b, &(rbk_feed){.to = 2, .part = 7});
+    rbk_chain_add_feed(&b, &(rbk_feed){.to = 9, .part = 0});
     rbk_chain_add_needs(&b, 3, 1048576);
     rbk_str chain = rbk_buf_view(&b), at = chain;
     size_t max = 0;
@@ -25,10 +25,8 @@ static void test_text(void **state)
     assert_true(rbk_chain_next_feed(&at, &f));
     assert_true(f.to == INT64_C(0x123456789abcdef));
     assert_int_equal(f.part, 7);
-    assert_true(rbk_str_eqz(f.lane, "run:a b"));
     assert_true(rbk_chain_next_feed(&at, &f));
     assert_true(f.to == 0);
-    assert_int_equal(f.lane.n, 0);
     assert_false(rbk_chain_next_feed(&at, &f));
     at = RBK_STR_NONE;
     assert_false(rbk_chain_next_feed(&at, &f));
@@ -43,14 +41,14 @@ static int give(void *user, uint32_t part, rbk_str *ret)
     return parts[part] ? 0 : RBK_E_NOMEM;
 }
 
-static const char feed_line[] = "f 0000000000000005 1 run:x\n";
+static const char feed_line[] = "f 0000000000000005 1\n";
 
 static void test_compose(void **state)
 {
     (void)state;
     const char *parts[] = {"{\"id\":1,\"result\":7}"};
     rbk_job held = {.params = RBK_STR("[\"@FROM:a\"]"),
-                    .chain = RBK_STR("f 0000000000000005 1 run:x\nn 1 100\n")};
+                    .chain = RBK_STR("f 0000000000000005 1\nn 1 100\n")};
     rbk_composed c;
     assert_int_equal(rbk_chain_compose(&held, give, (void *)(uintptr_t)parts, &c), 0);
     assert_int_equal(c.state, RBK_JOB_QUEUED);
