@@ -160,6 +160,7 @@ static int apply_op(rbk_store *st, rbk_store_op *op, change *c)
     if (r)
         found = (rbk_store_row){.found = true,
                                 .has_lane = r->job->lane.n > 0,
+                                .ordered = r->turn.key.p != NULL,
                                 .state = r->job->state,
                                 .shelf = r->shelf,
                                 .rnd = r->job->rnd,

@@ -167,7 +167,7 @@ void rbk_store_block(const rbk_store_op *op, rbk_str key, rbk_store_op *ret, rbk
 rbk_op_outcome rbk_store_done_before(const rbk_store_op *op, const rbk_store_row *row)
 {
     bool put = op->kind == RBK_OP_PUT || op->kind == RBK_OP_RESULT;
-    bool elsewhere = row->found && row->shelf == RBK_SHELF_WAIT &&
+    bool elsewhere = row->found && row->ordered && row->shelf == RBK_SHELF_WAIT &&
                      rbk_store_target(op, row->shelf) == RBK_SHELF_JOB;
     return put && elsewhere ? RBK_OUTCOME_BLOCKED : RBK_OUTCOME_OK;
 }

@@ -20,6 +20,7 @@ enum {
 typedef struct rbk_store_row {
     bool found;
     bool has_lane;
+    bool ordered; /* it has, or had, a place in the order of its key */
     uint8_t state;
     int shelf;
     int64_t rnd;

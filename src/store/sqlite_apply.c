@@ -25,6 +25,7 @@ int rbk_sqlite_find(rbk_store *st, int64_t seq, rbk_sqlite_row *f)
             *f = (rbk_sqlite_row){
                 .row = {.found = true,
                         .has_lane = sqlite3_column_int(s, 5) != 0,
+                        .ordered = (sqlite3_column_int(s, 4) & RBK_SQLITE_HAS_TURN) != 0,
                         .state = (uint8_t)sqlite3_column_int(s, 1),
                         .shelf = shelf,
                         .rnd = sqlite3_column_int64(s, 0),
