@@ -21,7 +21,7 @@
 extern "C" {
 #endif
 
-#define RBK_STORE_ABI 3
+#define RBK_STORE_ABI 4
 
 typedef struct rbk_store rbk_store; /* a backend's own */
 
@@ -258,6 +258,12 @@ typedef struct rbk_store_ops {
      * no sync of its own. Errors as apply(). */
     int (*claim)(rbk_store *st, rbk_str lane, rbk_wall_ms now, size_t max, rbk_job **ret_jobs,
                  rbk_wall_ms *ret_next, rbk_error *err);
+
+    /* MUST. The same of jobs of any lane that have not run, QUEUED or HELD, and whose deadline is
+     * there and not later than `now`: earliest deadline first. *ret_next is the earliest
+     * deadline of such jobs that are left on the wait shelf. */
+    int (*expired)(rbk_store *st, rbk_wall_ms now, size_t max, rbk_job **ret_jobs,
+                   rbk_wall_ms *ret_next, rbk_error *err);
 
     /* MUST. Look at up to `look` jobs of a lane on the wait shelf, due or not, in the order of
      * claim() (by due, then seq), from behind (at_due, at_seq). The DUE ones whose

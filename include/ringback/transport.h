@@ -64,6 +64,9 @@ typedef struct rbk_transport_env {
     /* Descriptors are counted: a kept connection gives way when there are this many, those of
      * attempts among them. 0: no bound */
     unsigned connections;
+    /* And how many sockets one attempt may hold while several addresses of its receiver race, 2 or
+     * more. 0: no bound */
+    unsigned dial_sockets;
     /* Where connections go, to be led on by CONNECT to the address that was checked; NULL:
      * straight. Lives as long as the transport. */
     const struct sockaddr_storage *proxy;

@@ -58,11 +58,11 @@ static void add_line(rbk_buf *b, rbk_str name, rbk_str value)
     rbk_buf_lit(b, "\r\n");
 }
 
-/* To be forwarded: a header that is wanted, the first of its name. */
-static bool is_wanted(const admission *a, size_t at)
+/* A header of `list`, the first of its name. */
+static bool is_wanted(const admission *a, rbk_str list, size_t at)
 {
     const rbk_header *h = a->rq->headers;
-    if (!in_list(a->e->conf.forward_headers, h[at].name))
+    if (!in_list(list, h[at].name))
         return false;
     for (size_t i = 0; i < at; i++)
         if (h[i].name.n == h[at].name.n && strncasecmp(h[i].name.p, h[at].name.p, h[i].name.n) == 0)
@@ -77,13 +77,22 @@ static rbk_str forwarded(admission *a)
     a->forward_made = true;
     for (size_t i = 0; i < a->rq->n_headers; i++) {
         const rbk_header *h = &a->rq->headers[i];
-        if (is_wanted(a, i))
+        if (is_wanted(a, a->e->conf.forward_headers, i))
             add_line(&a->forward, h->name, h->value);
     }
     return rbk_buf_view(&a->forward);
 }
 
-/* The same, with rayId in the place of the request's own X-Request-Id. */
+static void add_wanted(admission *a, rbk_str list, bool ray, rbk_buf *b)
+{
+    for (size_t i = 0; i < a->rq->n_headers; i++) {
+        const rbk_header *h = &a->rq->headers[i];
+        if (!(ray && rbk_str_ieqz(h->name, "x-request-id")) && is_wanted(a, list, i))
+            add_line(b, h->name, h->value);
+    }
+}
+
+/* Those that a delivery carries: rayId is in the place of the request's own X-Request-Id. */
 static void headers_of(admission *a, const rbk_rpc_item *it, rbk_buf *b)
 {
     if (it->svc.ray_id.p == NULL) {
@@ -91,11 +100,20 @@ static void headers_of(admission *a, const rbk_rpc_item *it, rbk_buf *b)
         return;
     }
     add_line(b, RBK_STR("X-Request-Id"), it->svc.ray_id);
-    for (size_t i = 0; i < a->rq->n_headers; i++) {
-        const rbk_header *h = &a->rq->headers[i];
-        if (!rbk_str_ieqz(h->name, "x-request-id") && is_wanted(a, i))
-            add_line(b, h->name, h->value);
-    }
+    add_wanted(a, a->e->conf.forward_headers, true, b);
+}
+
+/* Those that the method is told. */
+static void method_headers_of(admission *a, const rbk_rpc_item *it, const rbk_method_entry *method,
+                              rbk_buf *b)
+{
+    rbk_str list = rbk_str_z(atomic_load(&method->forward));
+    bool ray = it->svc.ray_id.p != NULL;
+    if (list.n == 0)
+        return;
+    if (ray && in_list(list, RBK_STR("x-request-id")))
+        add_line(b, RBK_STR("X-Request-Id"), it->svc.ray_id);
+    add_wanted(a, list, ray, b);
 }
 
 /* --- A job -------------------------------------------------------------------------------- */
@@ -103,15 +121,17 @@ static void headers_of(admission *a, const rbk_rpc_item *it, rbk_buf *b)
 static rbk_ticket *make_ticket(admission *a, uint32_t item, const rbk_rpc_item *it,
                                const rbk_method_entry *method)
 {
-    rbk_buf headers = RBK_BUF(FORWARD_MAX);
+    rbk_buf headers = RBK_BUF(FORWARD_MAX), told = RBK_BUF(FORWARD_MAX);
     rbk_wall_ms now = rbk_engine_now(a->e);
     headers_of(a, it, &headers);
+    method_headers_of(a, it, method, &told);
     rbk_job view = {
         .state = RBK_JOB_QUEUED,
         .flags = (uint8_t)((it->versioned ? RBK_JOB_VERSIONED : 0) |
                            (it->notification ? RBK_JOB_NOTIFICATION : 0)),
         .timeout_ms = it->svc.timeout_ms,
         .created = now,
+        .deadline = it->svc.deadline,
         .due = it->svc.delay_ms ? now + it->svc.delay_ms + 1 : 0, /* `now` has begun already */
         .lane = method->lane,
         .method = it->method,
@@ -122,10 +142,12 @@ static rbk_ticket *make_ticket(admission *a, uint32_t item, const rbk_rpc_item *
         .ray_id = it->svc.ray_id,
         .headers = headers.n ? rbk_buf_view(&headers) : RBK_STR_NONE,
         .idem_key = it->svc.idem_key,
+        .method_headers = told.n ? rbk_buf_view(&told) : RBK_STR_NONE,
     };
     rbk_job *job = rbk_job_copy(&view);
     rbk_ticket *t = job ? rbk_ticket_new(job) : NULL;
     rbk_buf_free(&headers);
+    rbk_buf_free(&told);
     if (t == NULL) {
         rbk_job_free(job);
         return NULL;
@@ -144,7 +166,7 @@ static rbk_ticket *make_ticket(admission *a, uint32_t item, const rbk_rpc_item *
 static bool has_room(rbk_engine *e)
 {
     return !atomic_load(&e->refusing) && !atomic_load(&e->full) && !atomic_load(&e->health) &&
-           atomic_load(&e->pending) < e->conf.max_pending &&
+           rbk_engine_pending(e) < e->conf.max_pending &&
            atomic_load(&e->pending_bytes) < e->conf.max_pending_bytes;
 }
 
@@ -185,15 +207,24 @@ static void admit_job(admission *a, uint32_t item, const rbk_rpc_item *it,
 
 /* --- Each member ----------------------------------------------------------------------------- */
 
-static void admit_sync(admission *a, uint32_t item, const rbk_method_entry *method)
+static void admit_sync(admission *a, uint32_t item, const rbk_rpc_item *it,
+                       const rbk_method_entry *method)
 {
     rbk_call *c = atomic_load(&a->e->refusing)
                       ? NULL
                       : rbk_call_new_sync(a->e, a->ex, item, method);
-    if (c)
-        rbk_execute_sync(a->e->execute, c);
-    else
+    if (c == NULL) {
         rbk_exchange_fault(a->ex, item, RBK_E_BUSY, RBK_STR_NONE);
+        return;
+    }
+    c->headers = RBK_BUF(FORWARD_MAX);
+    method_headers_of(a, it, method, &c->headers);
+    if (rbk_call_in_time(c)) {
+        rbk_execute_sync(a->e->execute, c);
+    } else {
+        rbk_call_expire(c);
+        rbk_call_unref(c);
+    }
 }
 
 /* The faults of notifications are never answered. A caller can make as many as it likes,
@@ -223,7 +254,7 @@ static void admit_item(admission *a, uint32_t i, const rbk_rpc_item *it)
     } else if (it->svc.set & RBK_SVC_BIT(callback)) {
         admit_job(a, i, it, method);
     } else {
-        admit_sync(a, i, method);
+        admit_sync(a, i, it, method);
     }
 }
 
@@ -256,11 +287,11 @@ void rbk_admit_hand_over(rbk_engine *e, rbk_exchange *ex, rbk_list *jobs)
         refuse_busy(e, ex, jobs);
         return;
     }
-    atomic_fetch_add(&e->pending, n);
+    atomic_fetch_add(&e->arriving, n);
     atomic_fetch_add(&e->pending_bytes, (int64_t)bytes);
     if (rbk_store_admit(e->store, jobs, bytes))
         return;
-    atomic_fetch_sub(&e->pending, n);
+    atomic_fetch_sub(&e->arriving, n);
     atomic_fetch_sub(&e->pending_bytes, (int64_t)bytes);
     refuse_busy(e, ex, jobs);
 }

@@ -51,6 +51,7 @@ rbk_call *rbk_call_new_sync(rbk_engine *e, rbk_exchange *ex, uint32_t item,
     c->params = it->params;
     if (it->svc.timeout_ms)
         c->timeout_ms = it->svc.timeout_ms;
+    c->not_after = it->svc.deadline;
     return c;
 }
 
@@ -82,6 +83,7 @@ rbk_call *rbk_call_new_job(rbk_engine *e, rbk_ticket *t)
     c->run = c->request->runs + 1;
     if (c->request->timeout_ms)
         c->timeout_ms = c->request->timeout_ms;
+    c->not_after = c->request->deadline;
     rbk_id_format((rbk_id){(uint64_t)answer->seq, (uint64_t)answer->rnd}, c->job_text);
     return c;
 }
@@ -123,6 +125,7 @@ void rbk_call_release(rbk_call *c)
         return;
     rbk_call_params_free(c);
     rbk_json_free(c->json);
+    rbk_buf_free(&c->headers);
     rbk_handler_unref(c->handler);
     rbk_job_free(c->request);
     rbk_exchange_unref(c->ex);
@@ -172,10 +175,10 @@ static void end_silent(rbk_ticket *t, bool cancelled)
     t->from = from;
 }
 
-/* `text` is the response object; it goes to the store with the ticket. Who waits for a job
- * that has not been answered wants it cancelled. */
+/* `text` is the response object; it goes to the store with the ticket, for `why`: RESULT or
+ * EXPIRE. Who waits for a job that has not been answered wants it cancelled. */
 static void give_to_store(rbk_engine *e, rbk_ticket *t, const rbk_method_entry *method,
-                          rbk_buf *text)
+                          rbk_job_event why, rbk_buf *text)
 {
     bool silent = (t->job->flags & RBK_JOB_NOTIFICATION) != 0;
     if (silent) {
@@ -188,7 +191,7 @@ static void give_to_store(rbk_engine *e, rbk_ticket *t, const rbk_method_entry *
         else
             park_to_run_again(e, t, method);
     } else {
-        rbk_ticket_move(t, t->waiter ? RBK_EV_CANCEL : RBK_EV_RESULT, RBK_OP_RESULT);
+        rbk_ticket_move(t, t->waiter ? RBK_EV_CANCEL : why, RBK_OP_RESULT);
         t->job->response = rbk_buf_view(text);
         t->job->mem[1] = text->p;
         rbk_signer_ahead(e, t);
@@ -207,7 +210,8 @@ static void finish(rbk_call *c, rbk_buf *text)
     } else {
         rbk_ticket *t = c->ticket;
         c->ticket = NULL;
-        give_to_store(c->e, t, c->method, text);
+        give_to_store(c->e, t, c->method,
+                      atomic_load(&c->state) == EXPIRED ? RBK_EV_EXPIRE : RBK_EV_RESULT, text);
     }
 }
 
@@ -237,6 +241,18 @@ void rbk_call_expire(rbk_call *c)
 {
     if (take_answer(c, EXPIRED))
         finish_fault(c, RBK_E_TIMEOUT);
+    if (c->awaited && rbk_execute_leave(c->e->execute, c))
+        rbk_call_unref(c);
+}
+
+bool rbk_call_in_time(rbk_call *c)
+{
+    if (c->not_after == 0)
+        return true;
+    int64_t left = c->not_after - rbk_wall_now();
+    if (left < c->timeout_ms)
+        c->timeout_ms = left;
+    return left > 0;
 }
 
 bool rbk_call_cancel(rbk_call *c, rbk_waiter *waiter)
@@ -319,9 +335,10 @@ int rbk_job_answer_fault(rbk_engine *e, rbk_ticket *t, int err)
     }
     rbk_job_free(t->job);
     t->job = answer;
-    if (answer->state == RBK_JOB_QUEUED)
+    bool expired = err == RBK_E_TIMEOUT, silent = (answer->flags & RBK_JOB_NOTIFICATION) != 0;
+    if (answer->state == RBK_JOB_QUEUED && (!expired || silent))
         rbk_ticket_move(t, RBK_EV_CLAIM, t->op);
-    give_to_store(e, t, t->method, &b);
+    give_to_store(e, t, t->method, expired ? RBK_EV_EXPIRE : RBK_EV_RESULT, &b);
     return 0;
 }
 
@@ -352,7 +369,9 @@ rbk_str rbk_call_id(const rbk_call *c)
 
 rbk_str rbk_call_headers(const rbk_call *c)
 {
-    return c->request ? c->request->method_headers : RBK_STR_NONE;
+    if (c->request)
+        return c->request->method_headers;
+    return c->headers.n ? rbk_buf_view(&c->headers) : RBK_STR_NONE;
 }
 
 rbk_wall_ms rbk_call_deadline(const rbk_call *c)

@@ -26,11 +26,14 @@ struct rbk_call {
     rbk_str name, params;
     rbk_exchange *ex; /* a synchronous call: a reference */
     uint32_t item;
+    rbk_buf headers;  /* the same: that its method is told */
     rbk_job *request;  /* a job: the call's own, the method may read it until the end */
     rbk_ticket *ticket; /* a job: given on with the answer; its job has no params */
     unsigned run;
     int64_t timeout_ms;
+    rbk_wall_ms not_after; /* nothing is run after this; 0: none */
     rbk_mono_ms deadline; /* while in the reaper's heap */
+    bool awaited; /* a job that waits for a thread: the reaper ends it at the job's own deadline */
     atomic_int_fast64_t ends; /* the same on the wall clock; 0: it has not begun */
     size_t heap_at;       /* place in it, 1 and up; 0: not there. The reaper's */
     char job_text[RBK_ID_TEXT + 1];
@@ -48,8 +51,11 @@ rbk_call *rbk_call_new_job(rbk_engine *e, rbk_ticket *t);
 
 /* Answer with the error `err`. False when there was an answer already. */
 bool rbk_call_fail(rbk_call *c, int err);
-/* The time is up: -32002. Later answers count as late. */
+/* The time is up: -32002. Later answers count as late. A job that waited for a thread leaves
+ * its queue. */
 void rbk_call_expire(rbk_call *c);
+/* The call begins: its time-out ends no later than its deadline. False: that is over. */
+bool rbk_call_in_time(rbk_call *c);
 /* An operator cancels the job: -32005; the method's own answer is late. Its ticket takes the
  * waiter to the store. False when there was an answer already: nothing is taken then. */
 bool rbk_call_cancel(rbk_call *c, rbk_waiter *waiter);

@@ -173,6 +173,7 @@ static int open_transports(rbk_courier *c, rbk_error *err)
         .resolve_ms = c->e->conf.connect_ms, /* a look-up is a part of connecting */
         .name_servers = c->e->conf.name_servers,
         .connections = held_by_one(c->all),
+        .dial_sockets = c->e->conf.dial_sockets,
         .proxy = c->e->conf.proxy.ss_family != AF_UNSPEC ? &c->e->conf.proxy : NULL,
     };
     const rbk_transport_ops *ops;

@@ -154,7 +154,7 @@ void rbk_engine_stats(const rbk_engine *e, rbk_stats *ret)
         .attempts = atomic_load(&e->attempts),
         .late = atomic_load(&e->late),
         .sync_calls = atomic_load(&e->sync_calls),
-        .pending = atomic_load(&e->pending),
+        .pending = rbk_engine_pending(e),
         .in_memory = atomic_load(&e->in_memory),
     };
 }

@@ -35,6 +35,7 @@ typedef struct rbk_engine_conf {
     int64_t connect_ms, delivery_ms;
     size_t in_flight, per_receiver, per_address, couriers;
     unsigned held; /* most connections of all transports; 0: no bound */
+    unsigned dial_sockets; /* most that one attempt holds while it connects; 0: no bound */
     unsigned breaker; /* failures in a row that pause a receiver; 0: none do */
     rbk_str forward_headers; /* comma-separated names */
     rbk_tls_client_conf tls;

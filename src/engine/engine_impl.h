@@ -47,7 +47,9 @@ struct rbk_engine {
     bool stuck;           /* methods did not end in time at the stop */
     atomic_size_t answer_bytes; /* of all exchanges that are not yet given to their fronts */
     atomic_size_t held_bytes;   /* of jobs that wait for the addresses of their hosts */
-    atomic_int_fast64_t pending, pending_bytes, in_memory;
+    atomic_int_fast64_t arriving; /* jobs on their way to the store */
+    atomic_int_fast64_t stored;   /* unfinished jobs of the store; the store thread's */
+    atomic_int_fast64_t pending_bytes, in_memory;
     atomic_int_fast64_t refused_at;    /* the last line about a refused notification */
     atomic_uint_fast64_t refused_more; /* refused since, without a line */
     atomic_uint_fast64_t accepted, delivered, dead, attempts, late, sync_calls;
@@ -64,6 +66,14 @@ void rbk_engine_unref(rbk_engine *e);
 static inline rbk_wall_ms rbk_engine_now(const rbk_engine *e)
 {
     return rbk_sched_at(e->clock, rbk_mono_now());
+}
+
+/* Unfinished jobs. One that has just been stored may be counted twice, never not at all. Any
+ * thread. */
+static inline int64_t rbk_engine_pending(const rbk_engine *e)
+{
+    int64_t arriving = atomic_load(&e->arriving);
+    return arriving + atomic_load(&e->stored);
 }
 
 #define RBK_LOG(e) ((e)->conf.log)

@@ -189,6 +189,12 @@ void rbk_execute_left(rbk_execute *x, size_t at)
 /* A job gets its row in the table of running methods, and its time-out. */
 static void run_call(rbk_execute *x, rbk_call *c)
 {
+    bool late = c->awaited && !rbk_reaper_disarm(x->e->reaper, c);
+    if (late || (c->request && !rbk_call_in_time(c))) {
+        rbk_call_expire(c);
+        rbk_call_unref(c);
+        return;
+    }
     if (c->request && c->once && !c->started) {
         rbk_call_mark(c);
         return;
@@ -307,6 +313,24 @@ void rbk_execute_sync(rbk_execute *x, rbk_call *c)
         let_go(c);
 }
 
+bool rbk_execute_leave(rbk_execute *x, const rbk_call *c)
+{
+    bool found = false;
+    rbk_list left = {0};
+    pthread_mutex_lock(&x->lock);
+    rbk_list *jobs = &x->pools[c->method->index].jobs;
+    for (rbk_node *n; (n = rbk_list_pop(jobs));) {
+        if (n == &c->node)
+            found = true;
+        else
+            rbk_list_push(&left, n);
+    }
+    *jobs = left;
+    x->jobs_waiting -= found;
+    pthread_mutex_unlock(&x->lock);
+    return found;
+}
+
 /* Back to the store: the job cannot run now. */
 static void park(rbk_execute *x, rbk_ticket *t, int64_t wait_ms)
 {
@@ -317,6 +341,13 @@ static void park(rbk_execute *x, rbk_ticket *t, int64_t wait_ms)
 void rbk_execute_job(rbk_execute *x, rbk_ticket *t)
 {
     enum { AGAIN_MS = 1000 };
+    rbk_wall_ms until = t->job->deadline;
+    int64_t left = until ? until - rbk_wall_now() : INT64_MAX;
+    if (left <= 0) {
+        if (rbk_job_answer_fault(x->e, t, RBK_E_TIMEOUT) < 0)
+            park(x, t, AGAIN_MS);
+        return;
+    }
     if (t->job->runs >= x->e->conf.max_runs) {
         rbk_event(RBK_LOG(x->e), RBK_WARN, "job.poisonous", RBK_FS("method", t->job->method),
                   RBK_F("runs", t->job->runs));
@@ -330,6 +361,8 @@ void rbk_execute_job(rbk_execute *x, rbk_ticket *t)
         park(x, t, AGAIN_MS);
         return;
     }
+    if (until)
+        rbk_reaper_await(x->e->reaper, c, left); /* if not, it is late when a thread has it */
     pthread_mutex_lock(&x->lock);
     bool late = x->stopping, room = make_pools(x, c->pool);
     if (!late && room) {

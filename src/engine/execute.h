@@ -25,6 +25,10 @@ void rbk_execute_left(rbk_execute *x, size_t pool);
 /* Run a job that is QUEUED in the store; takes the ticket. Store thread. */
 void rbk_execute_job(rbk_execute *x, rbk_ticket *t);
 
+/* A job whose time is up before a thread had it leaves its queue; false: it is not there. The
+ * queue's hold of the call is then the caller's. Any thread. */
+bool rbk_execute_leave(rbk_execute *x, const rbk_call *call);
+
 /* Begin no more jobs; synchronous calls go on. What waits stays as the store has it. */
 void rbk_execute_drain(rbk_execute *x);
 /* Calls that run or, being synchronous, wait to. */

@@ -121,7 +121,7 @@ void rbk_engine_metrics(const rbk_engine *e, rbk_metrics *ret)
         .sync_calls = LOAD(e->sync_calls),
         .late = LOAD(e->late),
         .in_flight = (int64_t)rbk_couriers_in_flight(e->couriers),
-        .pending = LOAD(e->pending),
+        .pending = rbk_engine_pending(e),
         .pending_bytes = LOAD(e->pending_bytes),
         .in_memory = LOAD(e->in_memory),
         .held = LOAD(e->held),
@@ -140,7 +140,7 @@ int rbk_engine_ready(const rbk_engine *e)
     if (atomic_load(&e->health))
         return RBK_E_IO;
     bool busy = atomic_load(&e->refusing) || atomic_load(&e->full) ||
-                atomic_load(&e->pending) >= e->conf.max_pending ||
+                rbk_engine_pending(e) >= e->conf.max_pending ||
                 atomic_load(&e->pending_bytes) >= e->conf.max_pending_bytes;
     return busy ? RBK_E_BUSY : 0;
 }

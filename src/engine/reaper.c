@@ -18,6 +18,7 @@ struct rbk_reaper {
     bool started, ending;
     rbk_call **heap; /* heap[1] is the earliest */
     size_t n, cap;
+    size_t n_awaited; /* of the n, jobs that wait for a thread */
     rbk_mono_ms sleeping_until;
 };
 
@@ -50,6 +51,7 @@ static void remove_at(rbk_reaper *r, size_t at)
 {
     rbk_call *last = r->heap[r->n--];
     r->heap[at]->heap_at = 0;
+    r->n_awaited -= r->heap[at]->awaited;
     if (at > r->n)
         return;
     if (at > 1 && r->heap[at / 2]->deadline > last->deadline)
@@ -122,11 +124,10 @@ int rbk_reaper_start(rbk_reaper *r, rbk_error *err)
     return 0;
 }
 
-int rbk_reaper_arm(rbk_reaper *r, rbk_call *c)
+static int arm(rbk_reaper *r, rbk_call *c, int64_t ms)
 {
     int ret = 0;
-    c->deadline = rbk_mono_now() + c->timeout_ms;
-    atomic_store_explicit(&c->ends, rbk_wall_now() + c->timeout_ms, memory_order_relaxed);
+    c->deadline = rbk_mono_now() + ms;
     pthread_mutex_lock(&r->lock);
     if (r->ending) {
         ret = RBK_E_STATE;
@@ -143,6 +144,7 @@ int rbk_reaper_arm(rbk_reaper *r, rbk_call *c)
         r->cap = cap;
     }
     rbk_call_keep(c);
+    r->n_awaited += c->awaited;
     sift_up(r, ++r->n, c);
     if (c->deadline < r->sleeping_until)
         pthread_cond_signal(&r->wake);
@@ -151,7 +153,23 @@ out:
     return ret;
 }
 
-void rbk_reaper_disarm(rbk_reaper *r, rbk_call *c)
+int rbk_reaper_arm(rbk_reaper *r, rbk_call *c)
+{
+    c->awaited = false;
+    atomic_store_explicit(&c->ends, rbk_wall_now() + c->timeout_ms, memory_order_relaxed);
+    return arm(r, c, c->timeout_ms);
+}
+
+int rbk_reaper_await(rbk_reaper *r, rbk_call *c, int64_t ms)
+{
+    c->awaited = true;
+    int ret = arm(r, c, ms);
+    if (ret < 0)
+        c->awaited = false;
+    return ret;
+}
+
+bool rbk_reaper_disarm(rbk_reaper *r, rbk_call *c)
 {
     pthread_mutex_lock(&r->lock);
     bool armed = c->heap_at != 0;
@@ -160,12 +178,13 @@ void rbk_reaper_disarm(rbk_reaper *r, rbk_call *c)
     pthread_mutex_unlock(&r->lock);
     if (armed)
         rbk_call_release(c);
+    return armed;
 }
 
 size_t rbk_reaper_armed(rbk_reaper *r)
 {
     pthread_mutex_lock(&r->lock);
-    size_t n = r->n;
+    size_t n = r->n - r->n_awaited;
     pthread_mutex_unlock(&r->lock);
     return n;
 }
@@ -193,7 +212,7 @@ size_t rbk_reaper_stop(rbk_reaper *r)
         rbk_call *c = r->heap[1];
         remove_at(r, 1);
         pthread_mutex_unlock(&r->lock);
-        cut += rbk_call_cut(c);
+        cut += rbk_call_cut(c) && !c->awaited;
         rbk_call_release(c);
         pthread_mutex_lock(&r->lock);
     }

@@ -82,7 +82,7 @@ static int recover_jobs(rbk_store_thread *s, rbk_error *err)
     }
     rbk_couriers_flush(s->e->couriers);
     rbk_event(RBK_LOG(s->e), RBK_INFO, "start.recovered", RBK_F("in_memory", total),
-              RBK_F("pending", atomic_load(&s->e->pending)));
+              RBK_F("pending", rbk_engine_pending(s->e)));
     return 0;
 }
 

@@ -496,7 +496,6 @@ int rbk_store_thread_start(rbk_store_thread *s, rbk_error *err)
     int r = s->ops->stats(s->st, &stats, err);
     if (r < 0)
         return r;
-    atomic_store(&s->e->pending, stats.pending);
     rbk_store_publish(s, &stats);
     s->e->clock =
         rbk_sched_begin(rbk_wall_now(), rbk_mono_now(), rbk_id_ms((uint64_t)stats.max_seq));

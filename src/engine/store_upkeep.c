@@ -19,8 +19,10 @@ enum {
     EXPIRE_AGAIN_MS = 1000,   /* after a failure */
 };
 
+/* Every ticket of the last commit is settled: what was counted is put right by what is there. */
 static void publish(rbk_engine *e, const rbk_store_stats *stats)
 {
+    atomic_store(&e->stored, stats->pending);
     atomic_store(&e->pending_bytes, stats->pending_bytes);
     atomic_store(&e->held, stats->held);
     atomic_store(&e->queued, stats->queued);

@@ -208,9 +208,13 @@ void rbk_admin_front_use_token(rbk_admin_front *f, rbk_str token)
 {
     pthread_mutex_lock(&f->lock);
     SHA256((const unsigned char *)token.p, token.n, f->token);
-    if (!f->has_token) /* before the start alone; afterwards others read it */
-        f->has_token = true;
+    f->has_token = true;
     pthread_mutex_unlock(&f->lock);
+}
+
+bool rbk_admin_front_has_token(const rbk_admin_front *f)
+{
+    return f->has_token;
 }
 
 int rbk_admin_front_start(rbk_admin_front *f, rbk_engine *e, rbk_error *err)

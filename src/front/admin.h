@@ -24,6 +24,7 @@ int rbk_admin_front_new(const rbk_admin_front_conf *conf, rbk_admin_front **ret,
 size_t rbk_admin_front_listeners(const rbk_admin_front *f, rbk_own_listener *ret, size_t max);
 /* From now on requests must carry this token; only its hash is kept. Any thread. */
 void rbk_admin_front_use_token(rbk_admin_front *f, rbk_str token);
+bool rbk_admin_front_has_token(const rbk_admin_front *f); /* any thread */
 int rbk_admin_front_start(rbk_admin_front *f, rbk_engine *e, rbk_error *err);
 /* The engine is about to end: it is not asked for what it cannot answer any more. Health and
  * metrics are served on. */

@@ -44,9 +44,9 @@ struct rbk_admin_front {
     rbk_admin_port ports[RBK_ADMIN_LISTENERS_MAX];
     size_t n;
     bool started, ending; /* loop thread */
-    pthread_mutex_t lock; /* of the token */
-    bool has_token;
-    uint8_t token[32]; /* its SHA-256 */
+    atomic_bool has_token; /* once set it stays */
+    pthread_mutex_t lock;  /* of the token */
+    uint8_t token[32];     /* its SHA-256 */
 };
 
 /* Params of all methods together. */

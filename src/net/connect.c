@@ -21,6 +21,7 @@
 typedef struct runner {
     rbk_dial *d;
     rbk_stream *s; /* NULL: not begun, or gone */
+    bool dropped;  /* it gave way: what becomes of it does not matter */
     rbk_addr addr;
     struct sockaddr_storage sa; /* of the receiver */
     rbk_buf head;               /* of the proxy's answer */
@@ -248,7 +249,7 @@ static void on_closed(rbk_stream *s, int err, const char *detail, void *user)
     bool proxied = d->conf.proxy && d->winner != w;
     (void)s;
     w->s = NULL;
-    if (!d->over && (d->winner == NULL || d->winner == w)) {
+    if (!d->over && !w->dropped && (d->winner == NULL || d->winner == w)) {
         if (err < 0 || d->err == 0) {
             d->err = err ? err : RBK_E_CONNECT;
             if (proxied && err != RBK_E_ADDRESS && err != RBK_E_NOMEM)
@@ -289,24 +290,39 @@ static int run(runner *w)
     return r;
 }
 
-static bool running(const rbk_dial *d)
+static size_t count_running(rbk_dial *d, runner **ret_last)
 {
+    size_t n = 0;
     for (size_t i = 0; i < d->n; i++)
-        if (d->runners[i].s)
-            return true;
-    return false;
+        if (d->runners[i].s && !d->runners[i].dropped) {
+            n++;
+            *ret_last = &d->runners[i];
+        }
+    return n;
+}
+
+/* Its socket is closed at once, whenever its end is told. */
+static void make_room(rbk_dial *d)
+{
+    runner *last = NULL;
+    if (d->conf.sockets == 0 || count_running(d, &last) < d->conf.sockets)
+        return;
+    last->dropped = true;
+    rbk_stream_close(last->s, true);
 }
 
 /* The next one joins; when there is none and nobody runs any more, it is lost. */
 static void run_next(rbk_dial *d)
 {
+    runner *last = NULL;
     if (d->next < d->n) {
+        make_room(d);
         int r = run(&d->runners[d->next++]);
         if (r < 0)
             fail(d, r, r == RBK_E_ADDRESS ? "the address is not allowed" : "out of memory");
         else if (d->next < d->n)
             uv_timer_start(&d->timer, on_timer, RBK_DIAL_NEXT_MS, 0);
-    } else if (!running(d)) {
+    } else if (count_running(d, &last) == 0) {
         fail(d, d->err ? d->err : RBK_E_CONNECT, d->err ? d->detail : "there is no address");
     }
 }

@@ -2,7 +2,9 @@
 /* net/connect.h - from the addresses of a name to one open stream.
  *
  * The first that connects of several addresses (RFC 8305): IPv6 and IPv4 by turns, the next
- * one after 250 ms or at once when one fails, at most RBK_DIAL_MAX of them. Only the winner
+ * one after 250 ms or at once when one fails, at most RBK_DIAL_MAX of them. Where fewer sockets
+ * than addresses are allowed at one time, the last that joined gives way to the next; the first
+ * stays, and so does the last. Only the winner
  * goes on, through the proxy's CONNECT where there is one, then the TLS handshake; where that
  * fails no other address is tried. Every address is asked for by `allow` before connect(2).
  * There is no deadline in here: the owner has it, and cancels. Loop thread. */
@@ -34,6 +36,7 @@ typedef struct rbk_dialled {
 typedef struct rbk_dial_conf {
     const rbk_addr *addrs; /* copied; those behind the first RBK_DIAL_MAX are not tried */
     size_t n_addrs;        /* at least one, unless there is a path */
+    size_t sockets;        /* most at one time, at least 2; 0: as many as there are addresses */
     uint16_t port;
     const char *path;      /* not NULL: of a Unix socket, to connect to in place of all addresses,
                               and without a proxy; at most RBK_PATH_MAX bytes; copied */

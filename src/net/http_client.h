@@ -26,6 +26,7 @@ typedef struct rbk_http_client_conf {
     unsigned idle_max;          /* kept connections in all (1,024) */
     unsigned conns_max;         /* connections in all, from where on a new one takes the place of
                                    one that has no post (0: no bound) */
+    unsigned dial_sockets;      /* as `sockets` in net/connect.h */
     int64_t idle_ms;            /* closed after that long unused (30 s), or sooner where the
                                    peer's Keep-Alive asks for it */
 } rbk_http_client_conf;

@@ -460,6 +460,7 @@ int rbk_http_conn_open(rbk_http_call *call)
     rbk_dial_conf how = {
         .addrs = post->addrs,
         .n_addrs = post->n_addrs < RBK_ADDRS_MAX ? post->n_addrs : RBK_ADDRS_MAX,
+        .sockets = c->conf.dial_sockets,
         .port = post->port,
         .path = post->path,
         .tls = conn->tls,

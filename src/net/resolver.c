@@ -7,12 +7,11 @@
  * there; users are called by answer(), where nothing of c-ares is on the stack, and may
  * look up further names or free the resolver.
  *
- * Addresses are not sorted by c-ares: for that it would connect sockets to them.
- * Loop thread. */
+ * What c-ares says is read in resolver_answer.c. Addresses are not sorted by it: for that it
+ * would connect sockets to them. Loop thread. */
 #include "net/resolver.h"
 
 #include <ares.h>
-#include <arpa/inet.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -20,6 +19,7 @@
 #include "base/map.h"
 #include "base/ring.h"
 #include "net/dns_reply.h"
+#include "net/resolver_answer.h"
 #include "net/resolver_channel.h"
 #include "net/resolver_share.h"
 
@@ -28,8 +28,6 @@ enum {
     LOOKUPS_MAX = 1000,
     ENTRIES_MAX = 4096,
     NAME_MAX_N = 253,
-    TTL_MIN_S = 5,
-    TTL_MAX_S = 300,
     FAILED_S = 5,
 };
 
@@ -181,78 +179,10 @@ static void expire(rbk_resolver *r)
     }
 }
 
-static int error_of(int status)
-{
-    switch (status) {
-    case ARES_SUCCESS:
-        return 0;
-    case ARES_ENOMEM:
-        return RBK_E_NOMEM;
-    case ARES_ETIMEOUT:
-        return RBK_E_TIMEOUT;
-    case ARES_EDESTRUCTION:
-    case ARES_ECANCELLED:
-        return RBK_E_CLOSED;
-    case ARES_ENOTFOUND:
-    case ARES_ENODATA:
-    case ARES_EBADNAME:
-        return RBK_E_RESOLVE;
-    default:
-        return RBK_E_CONNECT;
-    }
-}
-
-static bool read_addr(const struct ares_addrinfo_node *node, rbk_addr *ret)
-{
-    *ret = (rbk_addr){.v6 = node->ai_family == AF_INET6};
-    if (node->ai_family == AF_INET)
-        memcpy(ret->ip, &((const struct sockaddr_in *)(const void *)node->ai_addr)->sin_addr, 4);
-    else if (node->ai_family == AF_INET6)
-        memcpy(ret->ip, &((const struct sockaddr_in6 *)(const void *)node->ai_addr)->sin6_addr, 16);
-    else
-        return false;
-    return true;
-}
-
-static const struct ares_addrinfo_node *next_of(const struct ares_addrinfo_node *node, int family)
-{
-    while (node && node->ai_family != family)
-        node = node->ai_next;
-    return node;
-}
-
-/* IPv4 and IPv6 by turns: whichever does not work here, the other is the next try. 0 if
- * there are more than fit: whoever judges the addresses must see all. */
-static size_t read_addrs(const struct ares_addrinfo *ai, rbk_addr out[RBK_ADDRS_MAX])
-{
-    const struct ares_addrinfo_node *v4 = next_of(ai->nodes, AF_INET);
-    const struct ares_addrinfo_node *v6 = next_of(ai->nodes, AF_INET6);
-    size_t n = 0;
-    while (n < RBK_ADDRS_MAX && (v4 || v6)) {
-        const struct ares_addrinfo_node **from = v4 && (n % 2 == 0 || v6 == NULL) ? &v4 : &v6;
-        if (read_addr(*from, &out[n]))
-            n++;
-        *from = next_of((*from)->ai_next, (*from)->ai_family);
-    }
-    return v4 || v6 ? 0 : n;
-}
-
-static int read_ttl(const struct ares_addrinfo *ai)
-{
-    int ttl = TTL_MAX_S;
-    for (const struct ares_addrinfo_node *node = ai->nodes; node; node = node->ai_next)
-        if (node->ai_ttl < ttl)
-            ttl = node->ai_ttl;
-    for (const struct ares_addrinfo_cname *c = ai->cnames; c; c = c->next)
-        if (c->ttl < ttl)
-            ttl = c->ttl;
-    return ttl < TTL_MIN_S ? TTL_MIN_S : ttl;
-}
-
 static int keep_answer(entry *e, const struct ares_addrinfo *ai)
 {
     rbk_addr addrs[RBK_ADDRS_MAX];
-    size_t n = ai ? read_addrs(ai, addrs) : 0;
+    size_t n = ai ? rbk_answer_addrs(ai, addrs) : 0;
     if (n == 0)
         return RBK_E_RESOLVE;
     e->addrs = malloc(n * sizeof *addrs);
@@ -276,9 +206,10 @@ static void end_with(entry *e, int err, int ttl)
 /* From within c-ares. */
 static void on_proof(void *arg, int status, int timeouts, unsigned char *p, int n)
 {
-    int err = error_of(status);
+    int err = rbk_answer_error(status);
     (void)timeouts;
-    if (status == ARES_SUCCESS || (err == RBK_E_RESOLVE && !rbk_dns_has_soa(p, n > 0 ? (size_t)n : 0)))
+    bool proven = err == RBK_E_RESOLVE && rbk_dns_has_soa(p, n > 0 ? (size_t)n : 0);
+    if (status == ARES_SUCCESS || (err == RBK_E_RESOLVE && !proven))
         err = RBK_E_CONNECT;
     end_with(arg, err, err == RBK_E_NOMEM ? 0 : FAILED_S);
 }
@@ -288,10 +219,10 @@ static void on_result(void *arg, int status, int timeouts, struct ares_addrinfo 
 {
     entry *e = arg;
     (void)timeouts;
-    int err = error_of(status);
+    int err = rbk_answer_error(status);
     if (err == 0)
         err = keep_answer(e, ai);
-    int ttl = err == 0 ? read_ttl(ai) : err == RBK_E_NOMEM ? 0 : FAILED_S;
+    int ttl = err == 0 ? rbk_answer_ttl(ai) : err == RBK_E_NOMEM ? 0 : FAILED_S;
     if (ai)
         ares_freeaddrinfo(ai);
     if (e->r->proves && (status == ARES_ENOTFOUND || status == ARES_ENODATA))
@@ -566,7 +497,9 @@ int rbk_resolver_new(rbk_loop *l, rbk_resolver **ret, rbk_error *err)
     r->entries = rbk_map_new();
     r->shares = rbk_map_new();
     rbk_channel_conf channel_conf = {.on_sock = on_sock_state, .user = r};
-    int status = r->entries && r->shares ? rbk_channel_open(&r->channel, &channel_conf) : ARES_ENOMEM;
+    int status = ARES_ENOMEM;
+    if (r->entries && r->shares)
+        status = rbk_channel_open(&r->channel, &channel_conf);
     if (status != ARES_SUCCESS) {
         rbk_map_free(r->entries);
         rbk_map_free(r->shares);
@@ -609,20 +542,4 @@ void rbk_resolver_free(rbk_resolver *r)
     while (!rbk_link_empty(&r->by_use))
         drop_entry(RBK_OF_LINK(r->by_use.next, entry, by_use));
     uv_close((uv_handle_t *)&r->timer, on_timer_closed);
-}
-
-void rbk_addr_to_sockaddr(const rbk_addr *a, uint16_t port, struct sockaddr_storage *ret)
-{
-    memset(ret, 0, sizeof *ret);
-    if (a->v6) {
-        struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)(void *)ret;
-        v6->sin6_family = AF_INET6;
-        v6->sin6_port = htons(port);
-        memcpy(&v6->sin6_addr, a->ip, 16);
-    } else {
-        struct sockaddr_in *v4 = (struct sockaddr_in *)(void *)ret;
-        v4->sin_family = AF_INET;
-        v4->sin_port = htons(port);
-        memcpy(&v4->sin_addr, a->ip, 4);
-    }
 }

@@ -3,8 +3,9 @@
  *
  * A and AAAA of the absolute name, no search list; the hosts file is honoured. A name
  * with more than RBK_ADDRS_MAX addresses has none, since all of them are to be judged.
- * A lookup that no server answers ends after some 5 s. Answers are cached for their lifetime within 5 to 300 s, failures for 5 s, of at most
- * 4,096 names; lookups of one name are joined; at most 1,000 wait. Loop thread. */
+ * A lookup that no server answers ends after some 5 s. Answers are cached for their lifetime
+ * within 5 to 300 s, failures for 5 s, of at most 4,096 names; lookups of one name are joined;
+ * at most 1,000 wait. Loop thread. */
 #ifndef RBK_NET_RESOLVER_H
 #define RBK_NET_RESOLVER_H
 

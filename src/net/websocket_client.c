@@ -386,6 +386,7 @@ static int dial(call *k)
     rbk_dial_conf how = {
         .addrs = post->addrs,
         .n_addrs = post->n_addrs < RBK_ADDRS_MAX ? post->n_addrs : RBK_ADDRS_MAX,
+        .sockets = k->c->conf.dial_sockets,
         .port = post->port,
         .tls = k->c->conf.tls,
         .name = post->name,

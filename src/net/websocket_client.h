@@ -18,6 +18,7 @@ enum { RBK_WS_PATIENCE_MS = 250 };
 typedef struct rbk_ws_client_conf {
     rbk_tls *tls;                  /* the caller's, outlives the client */
     struct sockaddr_storage proxy; /* as of the HTTP client: AF_UNSPEC goes straight */
+    unsigned dial_sockets;         /* as `sockets` in net/connect.h */
     unsigned ending_max;           /* connections that wait for the peer's end at one time, the
                                       rest is closed at once (256, which is the most) */
 } rbk_ws_client_conf;

@@ -18,6 +18,12 @@ struct rbk_methods {
     size_t n;
     rbk_method_entry **globs; /* in force, the first that fits counts */
     size_t n_globs;
+    struct text *texts; /* of settings; they stay, as entries do, since calls read them */
+};
+
+struct text {
+    struct text *next;
+    char z[];
 };
 
 rbk_handler *rbk_handler_new(rbk_method_fn fn, void *user)
@@ -70,6 +76,11 @@ void rbk_methods_free(rbk_methods *m)
         return;
     for (size_t i = 0; i < m->n; i++)
         free_entry(m->list[i]);
+    while (m->texts) {
+        struct text *t = m->texts;
+        m->texts = t->next;
+        free(t);
+    }
     free(m->list);
     free(m->globs);
     rbk_map_free(m->by_name);
@@ -171,6 +182,29 @@ bool rbk_method_fits(const char *pattern, rbk_str name)
     return *pattern == 0;
 }
 
+/* The registry's own copy, one of each; NULL when there is none. */
+static const char *find_text(const rbk_methods *m, const char *z)
+{
+    for (const struct text *t = m->texts; z && t; t = t->next)
+        if (strcmp(t->z, z) == 0)
+            return t->z;
+    return NULL;
+}
+
+static int keep_text(rbk_methods *m, const char *z)
+{
+    if (z == NULL || *z == 0 || find_text(m, z))
+        return 0;
+    size_t n = strlen(z) + 1;
+    struct text *t = malloc(sizeof *t + n);
+    if (t == NULL)
+        return RBK_E_NOMEM;
+    memcpy(t->z, z, n);
+    t->next = m->texts;
+    m->texts = t;
+    return 0;
+}
+
 /* Everything that may fail: an entry for each pattern, and room for those with a `*`. */
 static int make_room(rbk_methods *m, const rbk_method_setup *rules, size_t n, size_t *ret_at)
 {
@@ -180,7 +214,8 @@ static int make_room(rbk_methods *m, const rbk_method_setup *rules, size_t n, si
         *ret_at = i;
         if (e && e->own && rules[i].provider)
             return RBK_E_STATE;
-        if (e == NULL && keep_entry(m, make_entry(name)) < 0)
+        if ((e == NULL && keep_entry(m, make_entry(name)) < 0) ||
+            keep_text(m, rules[i].set.forward) < 0)
             return RBK_E_NOMEM;
     }
     rbk_method_entry **globs = realloc(m->globs, (n + 1) * sizeof *globs);
@@ -190,11 +225,12 @@ static int make_room(rbk_methods *m, const rbk_method_setup *rules, size_t n, si
     return 0;
 }
 
-static void set_entry(rbk_method_entry *e, const rbk_method_settings *set)
+static void set_entry(const rbk_methods *m, rbk_method_entry *e, const rbk_method_settings *set)
 {
     atomic_store(&e->timeout_ms, set->timeout_ms);
     atomic_store(&e->concurrency, set->concurrency);
     atomic_store(&e->once, set->once);
+    atomic_store(&e->forward, find_text(m, set->forward));
 }
 
 /* Longer literal prefixes before shorter ones; equal ones as they come. */
@@ -214,7 +250,7 @@ static void put_rule(rbk_methods *m, const rbk_method_setup *rule)
     e->ruled = true;
     rbk_handler_unref(e->provider);
     e->provider = rule->provider ? rbk_handler_ref(rule->provider) : NULL;
-    set_entry(e, &rule->set);
+    set_entry(m, e, &rule->set);
 }
 
 static bool fits(const rbk_method_entry *glob, rbk_str name)
@@ -240,9 +276,10 @@ static void settle_functions(rbk_methods *m)
         if (g)
             set = (rbk_method_settings){.timeout_ms = atomic_load(&g->timeout_ms),
                                         .concurrency = atomic_load(&g->concurrency),
-                                        .once = atomic_load(&g->once)};
+                                        .once = atomic_load(&g->once),
+                                        .forward = atomic_load(&g->forward)};
         if (e->own && !e->ruled)
-            set_entry(e, &set);
+            set_entry(m, e, &set);
     }
 }
 

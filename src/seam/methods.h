@@ -32,6 +32,8 @@ typedef struct rbk_method_settings {
     int64_t timeout_ms;   /* of one run; 0: the general one */
     unsigned concurrency; /* calls at once; 0: as many as there are threads for */
     bool once;            /* at-most-once: the start is stored before it runs */
+    const char *forward;  /* headers of the request that a call tells, comma-separated; NULL: none.
+                             The registry keeps a copy until its end */
 } rbk_method_settings;
 
 /* One C function, or one pattern. Its calls are a pool: they share its threads and its lane. */
@@ -46,6 +48,7 @@ typedef struct rbk_method_entry {
     atomic_int_fast64_t timeout_ms;
     atomic_uint concurrency;
     atomic_bool once;
+    _Atomic(const char *) forward; /* valid as long as the registry */
     /* The registry's: */
     rbk_handler *provider; /* of its rule; or NULL */
     size_t literal;        /* bytes before the first `*` */

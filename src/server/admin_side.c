@@ -24,6 +24,8 @@ int rbk_admin_side_reload(rbk_admin_front *f, const rbk_options *o, rbk_error *e
     rbk_buf text;
     rbk_error what = {0};
     rbk_str token = RBK_STR_NONE;
+    if (path[0] == 0 && rbk_admin_front_has_token(f)) /* it may be all that guards the address */
+        return rbk_fail(err, RBK_E_CONFIG, "admin.token_file: goes away only with a new start");
     if (path[0] == 0)
         return 0;
     int r = rbk_secret_read(path, &text, &what);

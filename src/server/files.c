@@ -7,12 +7,14 @@
  * fixed reserve for what the server itself holds, and of the rest half for deliveries and
  * half for clients, unless one side needs less.
  *
- * An attempt is counted as three: the connection in use, a second one when two addresses of a
- * receiver race, and one that is kept or being closed. Of the clients' part a quarter is for
+ * An attempt is counted as three: the connection in use, a second one when addresses of a
+ * receiver race, and one that is kept or being closed. More of them race at one time only where
+ * there is more than that for every attempt. Of the clients' part a quarter is for
  * those over the limit, who are told so. Any thread. */
 #include "server/files.h"
 
 #include "base/error.h"
+#include "net/connect.h"
 
 #include <dirent.h>
 #include <string.h>
@@ -82,7 +84,10 @@ int rbk_files_share(int64_t limit, int64_t open, const rbk_options *o, size_t th
         ret->connections = (unsigned)least(theirs - ret->shed, o->max_connections);
     }
     ret->in_flight = (size_t)least(ours / RBK_FILES_ATTEMPT, o->in_flight);
-    ret->held = (unsigned)least(ours - (int64_t)ret->in_flight, UINT32_MAX);
+    int64_t each = ours / (int64_t)ret->in_flight - (RBK_FILES_ATTEMPT - RBK_FILES_DIAL);
+    ret->dial_sockets = (unsigned)least(most(each, RBK_FILES_DIAL), RBK_DIAL_MAX);
+    int64_t racing = (int64_t)ret->in_flight * (ret->dial_sockets - 1);
+    ret->held = (unsigned)least(ours - racing, UINT32_MAX);
     return 0;
 }
 

@@ -12,7 +12,8 @@ enum {
     RBK_FILES_ADMIN_FULL = 68, /* operators */
     RBK_FILES_SHED = 64,       /* of each thread: callers that are told 503 */
     RBK_FILES_LEAST = 8,       /* connections of clients; attempts */
-    RBK_FILES_ATTEMPT = 3      /* its connection, another address that it tries, a kept one */
+    RBK_FILES_ATTEMPT = 3,     /* its connection, another address that it tries, a kept one */
+    RBK_FILES_DIAL = 2         /* sockets of one attempt while addresses race, at least */
 };
 
 /* What is used. `few`: it is less than the options ask for. */
@@ -21,6 +22,8 @@ typedef struct rbk_files {
     unsigned connections, shed; /* of clients; of those that are turned away, besides */
     size_t in_flight;
     unsigned held; /* connections to receivers, used or kept or being closed; 0: no bound */
+    unsigned dial_sockets; /* of one attempt while addresses race, one of them among `held`; 0: no
+                              bound */
     bool few;
 } rbk_files;
 

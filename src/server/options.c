@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/dsn.h"
+#include "method/worker.h"
 #include "net/tls.h"
 
 #define ENV_PREFIX "RINGBACK_"
@@ -273,6 +275,15 @@ void rbk_options_fixed(const rbk_options *o, const rbk_options *fresh, rbk_buf *
             rbk_buf_addf(names, "%s%s.%s", names->n ? ", " : "", opt->section, opt->name);
 }
 
+static bool names_authorization(const char *headers)
+{
+    rbk_str list = rbk_str_z(headers), name;
+    while (rbk_list_next(&list, &name))
+        if (rbk_str_ieqz(name, "authorization"))
+            return true;
+    return false;
+}
+
 int rbk_options_check(const rbk_options *o, rbk_error *err)
 {
     if (o->ca_only && o->ca_file[0] == 0)
@@ -288,11 +299,17 @@ int rbk_options_check(const rbk_options *o, rbk_error *err)
                         "delivery.per_receiver: is greater than delivery.in_flight");
     if (o->method_ms > o->max_timeout_ms)
         return rbk_fail(err, RBK_E_CONFIG, "method.timeout: is greater than method.max_timeout");
-    for (size_t i = 0; i < o->n_rules; i++)
-        if (o->rules[i].timeout_ms > o->max_timeout_ms)
+    for (size_t i = 0; i < o->n_rules; i++) {
+        const rbk_method_rule *rule = &o->rules[i];
+        if (rule->timeout_ms > o->max_timeout_ms)
             return rbk_fail(err, RBK_E_CONFIG,
                             "method.\"%s\".timeout: is greater than method.max_timeout",
-                            o->rules[i].pattern);
+                            rule->pattern);
+        if (rule->upstream_token_file && names_authorization(rule->forward_headers))
+            return rbk_fail(err, RBK_E_CONFIG,
+                            "method.\"%s\".forward_headers: Authorization is what "
+                            "upstream_token_file sends", rule->pattern);
+    }
     if (o->max_pending_bytes < o->max_body)
         return rbk_fail(err, RBK_E_CONFIG,
                         "store.max_pending_bytes: is less than server.max_body");
@@ -306,6 +323,26 @@ static const char *cannot_read(const char *path)
     if (stat(path, &st) < 0 || access(path, R_OK) < 0)
         return strerror(errno);
     return S_ISDIR(st.st_mode) ? "it is a folder" : NULL;
+}
+
+static int check_rule_files(const rbk_method_rule *rule, rbk_error *err)
+{
+    const struct {
+        const char *key, *path;
+    } files[] = {
+        {"module", rule->module && strchr(rule->module, '/') ? rule->module : NULL},
+        {"upstream_token_file", rule->upstream_token_file},
+        {"upstream_ca_file", rule->upstream_ca_file},
+    };
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        const char *wrong = files[i].path ? cannot_read(files[i].path) : NULL;
+        if (wrong)
+            return rbk_fail(err, RBK_E_CONFIG, "method.\"%s\".%s: %s: %s", rule->pattern, files[i].key,
+                            files[i].path, wrong);
+    }
+    rbk_error why = {0};
+    int r = rule->worker ? rbk_worker_check(rule->worker, &why) : 0;
+    return r < 0 ? rbk_fail(err, r, "method.\"%s\".worker: %s", rule->pattern, why.detail) : 0;
 }
 
 int rbk_options_check_files(const rbk_options *o, rbk_error *err)
@@ -322,14 +359,9 @@ int rbk_options_check_files(const rbk_options *o, rbk_error *err)
     wrong = o->admin_token_file[0] ? cannot_read(o->admin_token_file) : NULL;
     if (wrong)
         return rbk_fail(err, RBK_E_CONFIG, "admin.token_file: %s: %s", o->admin_token_file, wrong);
-    for (size_t i = 0; i < o->n_rules; i++) {
-        const rbk_method_rule *rule = &o->rules[i];
-        wrong = rule->module && strchr(rule->module, '/') ? cannot_read(rule->module) : NULL;
-        if (wrong)
-            return rbk_fail(err, RBK_E_CONFIG, "method.\"%s\".module: %s: %s", rule->pattern,
-                            rule->module, wrong);
-    }
-    return 0;
+    for (size_t i = 0; i < o->n_rules && r == 0; i++)
+        r = check_rule_files(&o->rules[i], err);
+    return r;
 }
 
 const rbk_method_rule *rbk_options_rule(const rbk_options *o, rbk_str method)

@@ -17,6 +17,13 @@ typedef struct rbk_method_rule {
     int64_t timeout_ms; /* 0: method.timeout */
     int64_t concurrency; /* 0: what its kind takes */
     int64_t once;        /* at-most-once */
+    char *forward_headers;
+    char *upstream; /* URL, NULL: none; and what belongs to it */
+    char *upstream_token_file, *upstream_ca_file;
+    int64_t upstream_connect_ms, upstream_connections, upstream_idle_ms;
+    char *worker;        /* command, NULL: none */
+    int64_t workers, pipelining, retries;
+    int64_t worker_memory, worker_cpu_ms, worker_files; /* 0: no limit */
 } rbk_method_rule;
 
 typedef struct rbk_options {

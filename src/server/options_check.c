@@ -8,8 +8,11 @@
 #include "core/dsn.h"
 #include "core/netpolicy.h"
 #include "core/retry.h"
+#include "method/upstream.h"
+#include "method/worker.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 /* Takes the next item of a comma-separated list off `rest`; false at the end. */
 static bool next_item(rbk_str *rest, rbk_str *ret_item)
@@ -206,7 +209,21 @@ static bool is_token(rbk_str s)
     return s.n > 0;
 }
 
-const char *rbk_check_forward(rbk_str text, char out[160])
+/* Headers of one connection, of the framing, and those that ringback writes itself. */
+static bool is_never_told(rbk_str name)
+{
+    static const char *const names[] = {
+        "connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding",
+        "upgrade", "http2-settings", "expect", "proxy-authorization", "proxy-authenticate", "host",
+        "content-length", "content-type", "content-encoding", "accept", "accept-encoding",
+        "user-agent", "ringback-job", "ringback-run", "ringback-deadline"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (rbk_str_ieqz(name, names[i]))
+            return true;
+    return false;
+}
+
+static const char *check_names(rbk_str text, bool (*is_refused)(rbk_str name), char out[160])
 {
     rbk_str item;
     if (text.n == 0)
@@ -214,8 +231,43 @@ const char *rbk_check_forward(rbk_str text, char out[160])
     while (next_item(&text, &item)) {
         if (!is_token(item))
             return complain(out, "is not a header name", item);
-        if (is_never_forwarded(item))
+        if (is_refused(item))
             return complain(out, "is never forwarded", item);
     }
     return NULL;
+}
+
+const char *rbk_check_forward(rbk_str text, char out[160])
+{
+    return check_names(text, is_never_forwarded, out);
+}
+
+const char *rbk_check_method_forward(rbk_str text, char out[160])
+{
+    return check_names(text, is_never_told, out);
+}
+
+/* What stands before an @ may be a password: it is not shown. */
+const char *rbk_check_upstream(rbk_str text, char out[160])
+{
+    rbk_upstream_url url;
+    const char *wrong = text.n ? rbk_upstream_url_parse(text, &url) : NULL;
+    if (wrong == NULL || memchr(text.p, '@', text.n))
+        return wrong;
+    return complain(out, wrong, text);
+}
+
+/* Its words; whether there is such a program is asked when it is needed. */
+const char *rbk_check_worker(rbk_str text, char out[160])
+{
+    rbk_error err = {0};
+    char **words, *copy = text.n ? strndup(text.p, text.n) : NULL;
+    if (copy == NULL)
+        return NULL;
+    if (rbk_worker_split(copy, &words, &err) == 0)
+        free(words);
+    else
+        snprintf(out, 160, "is %.150s", err.detail);
+    free(copy);
+    return err.code ? out : NULL;
 }

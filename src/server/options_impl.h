@@ -69,7 +69,10 @@ const char *rbk_check_ports(rbk_str text, char out[160]);
 const char *rbk_check_name_servers(rbk_str text, char out[160]);
 const char *rbk_check_schedule(rbk_str text, char out[160]);
 const char *rbk_check_forward(rbk_str text, char out[160]);
+const char *rbk_check_method_forward(rbk_str text, char out[160]);
+const char *rbk_check_upstream(rbk_str text, char out[160]);
 const char *rbk_check_proxy(rbk_str text, char out[160]);
 const char *rbk_check_key_path(rbk_str text, char out[160]);
+const char *rbk_check_worker(rbk_str text, char out[160]);
 
 #endif

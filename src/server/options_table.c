@@ -40,9 +40,10 @@ const rbk_option rbk_option_table[] = {
      .check = rbk_check_admin_listen,
      .help = "Addresses of the operators' side: health, metrics, `POST /rpc`. Empty: none. Without "
              "`admin.token_file` only loopback addresses. An embedded server has none unless told."},
-    {"admin", "token_file", TEXT(admin_token_file), .def = "",
+    {"admin", "token_file", TEXT(admin_token_file), .def = "", .reload = true,
      .help = "File whose one line is the token that operators send as `Authorization: Bearer`; at "
-             "least 16 characters. Mode 0600. Read again at SIGHUP."},
+             "least 16 characters. Mode 0600. Read again at SIGHUP, which can also switch it on; off "
+             "it goes only by a new start."},
 
     {"store", "dsn", TEXT(store_dsn), .def = "sqlite:ringback.db", .check = rbk_check_store,
      .help = "Where jobs are kept: `sqlite:FILE`, or `memory:` for tests (nothing survives)."},
@@ -163,5 +164,42 @@ const rbk_option rbk_option_rule_table[] = {
      .reload = true,
      .help = "What a crash means for a job whose method was running: it runs again, or it is "
              "answered -32004. `at-most-once` costs one more commit a job."},
+    {"method", "forward_headers", TEXT(forward_headers), .def = "",
+     .check = rbk_check_method_forward, .reload = true,
+     .help = "Headers of the request that the method is told too, kept with the job; 4 KiB in all. "
+             "`Authorization` goes along only when it is named, and a warning says so."},
+    {"method", "upstream", TEXT(upstream), .def = "", .check = rbk_check_upstream, .reload = true,
+     .help = "JSON-RPC server that runs the methods: `http://127.0.0.1:8080/api`, `https://…`, or "
+             "`http+unix://%2Frun%2Fapp.sock/api`."},
+    {"method", "upstream_token_file", TEXT(upstream_token_file), .def = "", .reload = true,
+     .help = "File whose one line is sent to it as `Authorization: Bearer`. Mode 0600."},
+    {"method", "upstream_ca_file", TEXT(upstream_ca_file), .def = "", .reload = true,
+     .help = "PEM file of certificate authorities that it is trusted by, besides the system's."},
+    {"method", "upstream_connect_timeout", MS(upstream_connect_ms, 10, 300 * SECOND), .def = "5s",
+     .reload = true,
+     .help = "How long a connection to it may take to open, TLS included."},
+    {"method", "upstream_connections", INT(upstream_connections, 1, 65536), .def = "4096",
+     .reload = true,
+     .help = "Most connections to it, each with one call; further calls wait."},
+    {"method", "upstream_idle", MS(upstream_idle_ms, 10, HOUR), .def = "4s", .reload = true,
+     .help = "A connection is closed after this long unused; shorter than the upstream's own. A "
+             "`Keep-Alive: timeout=` of the upstream counts too."},
+    {"method", "worker", TEXT(worker), .def = "", .check = rbk_check_worker, .reload = true,
+     .help = "Program that runs the methods, and its arguments: see docs/workers.md."},
+    {"method", "workers", INT(workers, 1, 1024), .def = "1", .reload = true,
+     .help = "Processes of `worker`."},
+    {"method", "pipelining", INT(pipelining, 1, 1024), .def = "1", .reload = true,
+     .help = "Calls that one process of `worker` has at a time."},
+    {"method", "retries", INT(retries, 0, 100), .def = "1", .reload = true,
+     .help = "How often an at-least-once job is begun anew when the process of `worker` that ran it "
+             "died; then it is answered -32603."},
+    {"method", "worker_memory", SIZE(worker_memory, MIB, 1024 * TIB), .def = "", .none = true,
+     .reload = true, .help = "Address space that a process of `worker` may have. Empty: no limit."},
+    {"method", "worker_cpu", MS(worker_cpu_ms, SECOND, 3650 * DAY), .def = "", .none = true,
+     .reload = true,
+     .help = "Processor time that a process of `worker` may use in all, in whole seconds. Empty: no "
+             "limit."},
+    {"method", "worker_files", INT(worker_files, 16, 1000000), .def = "", .none = true,
+     .reload = true, .help = "Descriptors that a process of `worker` may have open. Empty: no limit."},
     {.name = NULL},
 };

@@ -265,7 +265,8 @@ void rbk_option_print(const rbk_option *opt, const void *base, rbk_buf *b)
         rbk_buf_z(b, names_of(opt)[*number]);
         return;
     case RBK_OPT_INT:
-        rbk_buf_addf(b, "%lld", (long long)*number);
+        if (*number != 0 || !opt->none)
+            rbk_buf_addf(b, "%lld", (long long)*number);
         return;
     case RBK_OPT_SIZE:
     case RBK_OPT_MS:

@@ -6,6 +6,7 @@
 #include "server/providers.h"
 
 #include "base/error.h"
+#include "core/dsn.h"
 #include "method/module.h"
 
 #include <stdlib.h>
@@ -68,7 +69,8 @@ static rbk_method_settings settings_of(const rbk_method_rule *rule)
 {
     return (rbk_method_settings){.timeout_ms = rule->timeout_ms,
                                  .concurrency = (unsigned)rule->concurrency,
-                                 .once = rule->once != 0};
+                                 .once = rule->once != 0,
+                                 .forward = rule->forward_headers};
 }
 
 int rbk_providers_use(rbk_providers *p, const rbk_options *o, rbk_error *err)
@@ -89,9 +91,21 @@ int rbk_providers_use(rbk_providers *p, const rbk_options *o, rbk_error *err)
     return r;
 }
 
+/* A header that lets whoever has it act as the caller. */
+static void warn_of_secrets(const rbk_providers *p, const rbk_method_rule *rule)
+{
+    rbk_str list = rbk_str_z(rule->forward_headers), name;
+    while (rbk_list_next(&list, &name))
+        if (rbk_str_ieqz(name, "authorization") || rbk_str_ieqz(name, "cookie"))
+            rbk_event(p->log, RBK_WARN, "server.forwards_secret", RBK_FZ("method", rule->pattern),
+                      RBK_FS("header", name));
+}
+
 void rbk_providers_log(const rbk_providers *p, const rbk_options *o)
 {
     size_t n = 0;
+    for (size_t i = 0; i < o->n_rules; i++)
+        warn_of_secrets(p, &o->rules[i]);
     for (size_t i = 0; i < rbk_methods_count(p->methods); i++) {
         const rbk_method_entry *e = rbk_methods_at(p->methods, i);
         if (rbk_methods_find(p->methods, e->name) != e)

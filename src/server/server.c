@@ -236,6 +236,7 @@ static int make_engine(rbk_server *s, rbk_error *err)
         .delivery_ms = o->delivery_ms,
         .in_flight = s->files.in_flight,
         .held = s->files.held,
+        .dial_sockets = s->files.dial_sockets,
         .per_receiver = (size_t)o->per_receiver,
         .per_address = (size_t)o->per_address,
         .breaker = (unsigned)o->breaker,

@@ -365,6 +365,7 @@ const rbk_store_ops rbk_store_memory = {
     .apply = memory_apply,
     .claim = rbk_memory_claim,
     .aged = rbk_memory_aged,
+    .expired = rbk_memory_expired,
     .lanes = rbk_memory_lanes,
     .recover = rbk_memory_recover,
     .stats = rbk_memory_stats,

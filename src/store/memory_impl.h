@@ -6,7 +6,7 @@
  * memory_idem.c  idempotency keys
  * memory_turn.c  order keys
  * memory_feed.c  jobs that wait for others of their batch
- * memory_read.c  claim(), aged(), lanes(), recover(), stats(), get(), list(), attempts(), sweep()
+ * memory_read.c  claim(), expired(), aged(), lanes(), recover(), stats(), get(), list(), attempts(), sweep()
  *
  * A row never changes but for its shelf: an operation puts a new version in its place, so
  * that a transaction which runs out of memory halfway can be taken back. */
@@ -20,11 +20,13 @@
 
 enum { RBK_ROW_LEVELS = 14 };
 
-/* By seq, over all shelves; by lane, due and seq, over the wait shelf; by shelf, end and seq,
- * over the dead and done shelves; by order key, over those that have one and have not ended. */
+/* By seq, over all shelves; by lane, due and seq, over the wait shelf; by deadline and seq, over
+ * those of the wait shelf that may expire; by shelf, end and seq, over the dead and done shelves;
+ * by order key, over those that have one and have not ended. */
 typedef enum rbk_row_list {
     RBK_ROWS_BY_SEQ,
     RBK_ROWS_BY_LANE,
+    RBK_ROWS_BY_DEADLINE,
     RBK_ROWS_BY_END,
     RBK_ROWS_BY_KEY,
     RBK_ROW_LISTS
@@ -131,6 +133,8 @@ void rbk_memory_free_keys(rbk_store *st);
 int rbk_memory_claim(rbk_store *st, rbk_str lane, rbk_wall_ms now, size_t max, rbk_job **ret_jobs,
                      rbk_wall_ms *ret_next, rbk_error *err);
 int rbk_memory_aged(rbk_store *st, rbk_aged *a, rbk_error *err);
+int rbk_memory_expired(rbk_store *st, rbk_wall_ms now, size_t max, rbk_job **ret_jobs,
+                       rbk_wall_ms *ret_next, rbk_error *err);
 int rbk_memory_lanes(rbk_store *st, rbk_str after, size_t max, rbk_lane_due *ret, rbk_error *err);
 int rbk_memory_recover(rbk_store *st, int64_t after, size_t max, rbk_job **ret_jobs,
                        rbk_error *err);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* store/memory_read.c - what is read from the store `memory:`, the claim, the look for
- * old jobs, and the sweep.
+/* store/memory_read.c - what is read from the store memory:, the claims, the look for old jobs,
+ * and the sweep.
  *
  * READER slots come from another thread; everything happens under the one lock, and what is
  * handed out is a copy. */
@@ -20,40 +20,65 @@ static void free_chain(rbk_job *job)
     }
 }
 
-static bool is_due(const rbk_row *r, rbk_str lane, rbk_wall_ms now)
+static bool is_due(const rbk_row *r, rbk_row_list list, const rbk_job *key)
 {
-    return rbk_str_eq(r->job->lane, lane) && r->job->due <= now;
+    if (list == RBK_ROWS_BY_DEADLINE)
+        return r->job->deadline <= key->deadline;
+    return rbk_str_eq(r->job->lane, key->lane) && r->job->due <= key->due;
 }
 
-/* The due jobs are copied first: only then, when nothing can fail, they move. */
-int rbk_memory_claim(rbk_store *st, rbk_str lane, rbk_wall_ms now, size_t max, rbk_job **ret_jobs,
-                     rbk_wall_ms *ret_next, rbk_error *err)
+/* Rows of `list` from `first` on, as far as `key` has them due. They are copied first: only
+ * then, when nothing can fail, they move. *ret_rest: the row behind them. */
+static int claim_rows(rbk_store *st, rbk_row_list list, rbk_row *first, const rbk_job *key,
+                      size_t max, rbk_job **ret_jobs, rbk_row **ret_rest)
 {
-    rbk_job key = {.seq = INT64_MIN, .due = INT64_MIN, .lane = lane};
     rbk_job *jobs = NULL, **tail = &jobs;
     int n = 0;
-    pthread_mutex_lock(&st->lock);
-    rbk_row *first = rbk_rows_seek(st, RBK_ROWS_BY_LANE, &(rbk_row){.job = &key});
-    for (rbk_row *r = first; r && (size_t)n < max && is_due(r, lane, now);
-         r = r->next[RBK_ROWS_BY_LANE][0]) {
+    for (rbk_row *r = first; r && (size_t)n < max && is_due(r, list, key); r = r->next[list][0]) {
         if ((*tail = rbk_job_copy(r->job)) == NULL) {
-            pthread_mutex_unlock(&st->lock);
             free_chain(jobs);
-            return rbk_fail(err, RBK_E_NOMEM, "a claimed job");
+            return RBK_E_NOMEM;
         }
         tail = &(*tail)->next;
         n++;
     }
     rbk_row *rest = first;
     for (int i = 0; i < n; i++) {
-        rbk_row *next = rest->next[RBK_ROWS_BY_LANE][0];
+        rbk_row *next = rest->next[list][0];
         rbk_rows_claim(st, rest);
         rest = next;
     }
-    *ret_next = rest && rbk_str_eq(rest->job->lane, lane) ? rest->job->due : INT64_MAX;
-    pthread_mutex_unlock(&st->lock);
+    *ret_rest = rest;
     *ret_jobs = jobs;
     return n;
+}
+
+int rbk_memory_claim(rbk_store *st, rbk_str lane, rbk_wall_ms now, size_t max, rbk_job **ret_jobs,
+                     rbk_wall_ms *ret_next, rbk_error *err)
+{
+    rbk_job from = {.seq = INT64_MIN, .due = INT64_MIN, .lane = lane}, until = {.due = now, .lane = lane};
+    rbk_row *rest = NULL;
+    pthread_mutex_lock(&st->lock);
+    rbk_row *first = rbk_rows_seek(st, RBK_ROWS_BY_LANE, &(rbk_row){.job = &from});
+    int n = claim_rows(st, RBK_ROWS_BY_LANE, first, &until, max, ret_jobs, &rest);
+    if (n >= 0)
+        *ret_next = rest && rbk_str_eq(rest->job->lane, lane) ? rest->job->due : INT64_MAX;
+    pthread_mutex_unlock(&st->lock);
+    return n < 0 ? rbk_fail(err, n, "a claimed job") : n;
+}
+
+int rbk_memory_expired(rbk_store *st, rbk_wall_ms now, size_t max, rbk_job **ret_jobs,
+                       rbk_wall_ms *ret_next, rbk_error *err)
+{
+    rbk_job until = {.deadline = now};
+    rbk_row *rest = NULL;
+    pthread_mutex_lock(&st->lock);
+    rbk_row *first = st->head.next[RBK_ROWS_BY_DEADLINE][0];
+    int n = claim_rows(st, RBK_ROWS_BY_DEADLINE, first, &until, max, ret_jobs, &rest);
+    if (n >= 0)
+        *ret_next = rest ? rest->job->deadline : INT64_MAX;
+    pthread_mutex_unlock(&st->lock);
+    return n < 0 ? rbk_fail(err, n, "an expired job") : n;
 }
 
 /* What aged() gives of a job. */

@@ -4,6 +4,7 @@
 #include "store/memory_impl.h"
 
 #include "base/str.h"
+#include "core/job_state.h"
 
 #include <stdlib.h>
 
@@ -25,6 +26,8 @@ static int compare(rbk_row_list list, const rbk_row *a, const rbk_row *b)
     if (list == RBK_ROWS_BY_LANE) {
         c = compare_str(a->job->lane, b->job->lane);
         c = c ? c : compare_num(a->job->due, b->job->due);
+    } else if (list == RBK_ROWS_BY_DEADLINE) {
+        c = compare_num(a->job->deadline, b->job->deadline);
     } else if (list == RBK_ROWS_BY_END) {
         c = compare_num(a->shelf, b->shelf);
         c = c ? c : compare_num(a->ended, b->ended);
@@ -78,17 +81,22 @@ static void unlink_list(rbk_store *st, rbk_row_list list, rbk_row *r)
         before[level]->next[list][level] = r->next[list][level];
 }
 
-/* The list besides BY_SEQ that a row stands in, or RBK_ROW_LISTS. */
-static rbk_row_list other_list(const rbk_row *r)
+static bool stands_in(const rbk_row *r, rbk_row_list list)
 {
-    if (r->shelf == RBK_SHELF_JOB)
-        return RBK_ROW_LISTS;
-    return r->shelf == RBK_SHELF_WAIT ? RBK_ROWS_BY_LANE : RBK_ROWS_BY_END;
-}
-
-static bool has_turn(const rbk_row *r)
-{
-    return r->turn.key.p && r->shelf <= RBK_SHELF_WAIT;
+    uint8_t state = r->job->state;
+    switch (list) {
+    case RBK_ROWS_BY_LANE:
+        return r->shelf == RBK_SHELF_WAIT;
+    case RBK_ROWS_BY_DEADLINE:
+        return r->shelf == RBK_SHELF_WAIT && r->job->deadline > 0 &&
+               (state == RBK_JOB_QUEUED || state == RBK_JOB_HELD);
+    case RBK_ROWS_BY_KEY:
+        return r->turn.key.p && r->shelf <= RBK_SHELF_WAIT;
+    case RBK_ROWS_BY_END:
+        return r->shelf == RBK_SHELF_DEAD || r->shelf == RBK_SHELF_DONE;
+    default:
+        return true;
+    }
 }
 
 static void count_row(rbk_store *st, const rbk_row *r, int sign)
@@ -108,27 +116,25 @@ static void count_row(rbk_store *st, const rbk_row *r, int sign)
 
 void rbk_rows_link(rbk_store *st, rbk_row *r)
 {
-    link_list(st, RBK_ROWS_BY_SEQ, r);
-    if (other_list(r) != RBK_ROW_LISTS)
-        link_list(st, other_list(r), r);
-    if (has_turn(r))
-        link_list(st, RBK_ROWS_BY_KEY, r);
+    for (int list = 0; list < RBK_ROW_LISTS; list++)
+        if (stands_in(r, (rbk_row_list)list))
+            link_list(st, (rbk_row_list)list, r);
     count_row(st, r, 1);
 }
 
 void rbk_rows_unlink(rbk_store *st, rbk_row *r)
 {
-    unlink_list(st, RBK_ROWS_BY_SEQ, r);
-    if (other_list(r) != RBK_ROW_LISTS)
-        unlink_list(st, other_list(r), r);
-    if (has_turn(r))
-        unlink_list(st, RBK_ROWS_BY_KEY, r);
+    for (int list = 0; list < RBK_ROW_LISTS; list++)
+        if (stands_in(r, (rbk_row_list)list))
+            unlink_list(st, (rbk_row_list)list, r);
     count_row(st, r, -1);
 }
 
 void rbk_rows_claim(rbk_store *st, rbk_row *r)
 {
     unlink_list(st, RBK_ROWS_BY_LANE, r);
+    if (stands_in(r, RBK_ROWS_BY_DEADLINE))
+        unlink_list(st, RBK_ROWS_BY_DEADLINE, r);
     r->shelf = RBK_SHELF_JOB;
 }
 

@@ -200,6 +200,7 @@ const rbk_store_ops rbk_store_sqlite = {
     .apply = rbk_sqlite_apply,
     .claim = rbk_sqlite_claim,
     .aged = rbk_sqlite_aged,
+    .expired = rbk_sqlite_expired,
     .lanes = rbk_sqlite_lanes,
     .recover = rbk_sqlite_recover,
     .stats = rbk_sqlite_stats,

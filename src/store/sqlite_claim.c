@@ -14,15 +14,11 @@
 
 enum { CLAIM_MAX = 1024 };
 
-static int find_due(rbk_store *st, rbk_str lane, rbk_wall_ms now, size_t max, int64_t *ret_seqs,
-                    size_t *ret_n)
+/* The rows that `s`, bound, answers. */
+static int find_seqs(sqlite3_stmt *s, size_t max, int64_t *ret_seqs, size_t *ret_n)
 {
-    sqlite3_stmt *s = st->sql[RBK_Q_CLAIM];
     size_t n = 0;
     int rc;
-    rbk_sqlite_bind_str(s, 1, lane);
-    sqlite3_bind_int64(s, 2, now);
-    sqlite3_bind_int64(s, 3, (int64_t)max);
     while ((rc = sqlite3_step(s)) == SQLITE_ROW && n < max)
         ret_seqs[n++] = sqlite3_column_int64(s, 0);
     int reset = sqlite3_reset(s);
@@ -30,14 +26,14 @@ static int find_due(rbk_store *st, rbk_str lane, rbk_wall_ms now, size_t max, in
     return rc == SQLITE_DONE ? SQLITE_OK : reset;
 }
 
-static int next_due(rbk_store *st, rbk_str lane, rbk_wall_ms *ret_next)
+/* The time that `s`, bound, answers. Without it it is enough to say "now": the caller will
+ * ask again. */
+static rbk_wall_ms next_time(sqlite3_stmt *s, rbk_wall_ms now)
 {
-    sqlite3_stmt *s = st->sql[RBK_Q_NEXT_DUE];
-    rbk_sqlite_bind_str(s, 1, lane);
     int rc = sqlite3_step(s);
-    *ret_next = rc == SQLITE_ROW ? sqlite3_column_int64(s, 0) : INT64_MAX;
-    int reset = sqlite3_reset(s);
-    return rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_OK : reset;
+    rbk_wall_ms next = rc == SQLITE_ROW ? sqlite3_column_int64(s, 0) : INT64_MAX;
+    sqlite3_reset(s);
+    return rc == SQLITE_ROW || rc == SQLITE_DONE ? next : now;
 }
 
 /* Load one row of the wait shelf and move it. *ret_job is NULL when it is gone. */
@@ -96,31 +92,53 @@ static int claim_rows(rbk_store *st, const int64_t *seqs, size_t n, rbk_job **re
     return r;
 }
 
-int rbk_sqlite_claim(rbk_store *st, rbk_str lane, rbk_wall_ms now, size_t max, rbk_job **ret_jobs,
-                     rbk_wall_ms *ret_next, rbk_error *err)
+/* What `find`, bound, answers moves; then `next`, bound, says when more is to be had. */
+static int claim_found(rbk_store *st, sqlite3_stmt *find, sqlite3_stmt *next, rbk_wall_ms now,
+                       size_t max, rbk_job **ret_jobs, rbk_wall_ms *ret_next, rbk_error *err)
 {
-    int r = rbk_sqlite_broken(st, err), got = 0;
-    if (r < 0)
-        return r;
     int64_t seqs[CLAIM_MAX];
     size_t n = 0;
     rbk_job *jobs = NULL;
-    rbk_wall_ms next = INT64_MAX;
-    int rc = find_due(st, lane, now, max < CLAIM_MAX ? max : CLAIM_MAX, seqs, &n);
+    int r = 0, got = 0, rc = find_seqs(find, max, seqs, &n);
     if (rc != SQLITE_OK)
         return rbk_sqlite_fail(st, st->db, rc, "claim", err);
     if (n)
         r = claim_rows(st, seqs, n, &jobs, &got, err);
-    /* without the time it is enough to say "now": the caller will ask again */
-    if (r == 0 && next_due(st, lane, &next) != SQLITE_OK)
-        next = now;
     if (r < 0) {
         rbk_sqlite_free_chain(jobs);
         return r;
     }
+    *ret_next = next_time(next, now);
     *ret_jobs = jobs;
-    *ret_next = next;
     return got;
+}
+
+int rbk_sqlite_claim(rbk_store *st, rbk_str lane, rbk_wall_ms now, size_t max, rbk_job **ret_jobs,
+                     rbk_wall_ms *ret_next, rbk_error *err)
+{
+    int r = rbk_sqlite_broken(st, err);
+    if (r < 0)
+        return r;
+    sqlite3_stmt *find = st->sql[RBK_Q_CLAIM], *next = st->sql[RBK_Q_NEXT_DUE];
+    max = max < CLAIM_MAX ? max : CLAIM_MAX;
+    rbk_sqlite_bind_str(find, 1, lane);
+    sqlite3_bind_int64(find, 2, now);
+    sqlite3_bind_int64(find, 3, (int64_t)max);
+    rbk_sqlite_bind_str(next, 1, lane);
+    return claim_found(st, find, next, now, max, ret_jobs, ret_next, err);
+}
+
+int rbk_sqlite_expired(rbk_store *st, rbk_wall_ms now, size_t max, rbk_job **ret_jobs,
+                       rbk_wall_ms *ret_next, rbk_error *err)
+{
+    int r = rbk_sqlite_broken(st, err);
+    if (r < 0)
+        return r;
+    sqlite3_stmt *find = st->sql[RBK_Q_EXPIRED];
+    max = max < CLAIM_MAX ? max : CLAIM_MAX;
+    sqlite3_bind_int64(find, 1, now);
+    sqlite3_bind_int64(find, 2, (int64_t)max);
+    return claim_found(st, find, st->sql[RBK_Q_NEXT_DEADLINE], now, max, ret_jobs, ret_next, err);
 }
 
 /* One row of the lane; `tail` is where the next old one goes. An SQLite result. */

@@ -10,7 +10,7 @@
  * sqlite_idem.c    idempotency keys
  * sqlite_turn.c    order keys
  * sqlite_feed.c    jobs that wait for others of their batch
- * sqlite_claim.c   claim(), aged(), lanes(), recover(), stats()
+ * sqlite_claim.c   claim(), expired(), aged(), lanes(), recover(), stats()
  * sqlite_hold.c    hold(), holds()
  * sqlite_read.c    get(), list(), attempts(): the reader thread, on a connection of its own
  * sqlite_backup.c  backup(): any thread, on connections of its own
@@ -166,6 +166,8 @@ int rbk_sqlite_apply(rbk_store *st, rbk_store_op *ops, size_t n, rbk_error *err)
 int rbk_sqlite_claim(rbk_store *st, rbk_str lane, rbk_wall_ms now, size_t max, rbk_job **ret_jobs,
                      rbk_wall_ms *ret_next, rbk_error *err);
 int rbk_sqlite_aged(rbk_store *st, rbk_aged *a, rbk_error *err);
+int rbk_sqlite_expired(rbk_store *st, rbk_wall_ms now, size_t max, rbk_job **ret_jobs,
+                       rbk_wall_ms *ret_next, rbk_error *err);
 int rbk_sqlite_lanes(rbk_store *st, rbk_str after, size_t max, rbk_lane_due *ret, rbk_error *err);
 int rbk_sqlite_recover(rbk_store *st, int64_t after, size_t max, rbk_job **ret_jobs,
                        rbk_error *err);

@@ -17,7 +17,8 @@ enum {
     SETTLE_BUSY_MS = 1000,
 };
 
-static const char *const steps[] = {RBK_SQL_STEP_1, RBK_SQL_STEP_2, RBK_SQL_STEP_3};
+static const char *const steps[] = {RBK_SQL_STEP_1, RBK_SQL_STEP_2, RBK_SQL_STEP_3,
+                                    RBK_SQL_STEP_4};
 enum { STEPS = sizeof steps / sizeof steps[0] };
 
 static int exec(rbk_store *st, sqlite3 *db, const char *sql, rbk_error *err)

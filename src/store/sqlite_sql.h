@@ -82,6 +82,10 @@
     "CREATE TABLE part(seq INTEGER NOT NULL,n INTEGER NOT NULL,body TEXT NOT NULL,"                \
     "PRIMARY KEY(seq,n)) WITHOUT ROWID;"
 
+/* Of those that have not run: QUEUED (1), HELD (8). */
+#define RBK_SQL_MAY_EXPIRE "deadline>0 AND state IN(1,8)"
+#define RBK_SQL_STEP_4 "CREATE INDEX wait_deadline ON wait(deadline) WHERE " RBK_SQL_MAY_EXPIRE ";"
+
 #define RBK_SQL_FIND(t) "SELECT rnd,state,size,rsize,big,lane<>'',first_attempt FROM " t " WHERE seq=?1"
 #define RBK_SQL_INSERT(t)                                                                          \
     "INSERT INTO " t "(" RBK_SQL_COLS ") VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,"   \
@@ -198,6 +202,10 @@
     X(AGED, "SELECT due,seq,rnd,state,attempts,last_status,first_attempt,reason FROM wait "         \
             "WHERE lane=?1 AND (due,seq)>(?2,?3) ORDER BY due,seq LIMIT ?4")                       \
     X(NEXT_DUE, "SELECT due FROM wait WHERE lane=?1 ORDER BY due LIMIT 1")                         \
+    X(EXPIRED, "SELECT seq FROM wait WHERE " RBK_SQL_MAY_EXPIRE                                    \
+               " AND deadline<=?1 ORDER BY deadline,seq LIMIT ?2")                                 \
+    X(NEXT_DEADLINE, "SELECT deadline FROM wait WHERE " RBK_SQL_MAY_EXPIRE                         \
+                     " ORDER BY deadline LIMIT 1")                                                 \
     X(NEXT_LANE, "SELECT lane,due FROM wait WHERE lane>?1 ORDER BY lane,due LIMIT 1")              \
     X(RECOVER, RBK_SQL_LOAD "job WHERE seq>?1 ORDER BY seq LIMIT ?2")
 

@@ -14,6 +14,7 @@ static int client_open(const rbk_transport_env *env, void **ret, rbk_error *err)
 {
     /* A quarter of the connections may be those that are over but for the peer. */
     rbk_ws_client_conf conf = {.tls = env->tls,
+                               .dial_sockets = env->dial_sockets,
                                .ending_max = env->connections ? env->connections / 4 + 1 : 0};
     rbk_ws_client *client = NULL;
     if (env->proxy)

@@ -333,6 +333,72 @@ static void test_claim(void **state)
     assert_int_equal(get_stats(k).pending, 6);
 }
 
+static void expect_expired(kit *k, rbk_wall_ms now, size_t max, const int64_t *seqs, int n,
+                           rbk_wall_ms next)
+{
+    rbk_job *jobs = NULL;
+    rbk_wall_ms got = -1;
+    assert_int_equal(k->ops->expired(k->st, now, max, &jobs, &got, &k->err), n);
+    assert_int_equal(got, next);
+    for (const rbk_job *job = n ? jobs : NULL; job; job = job->next)
+        assert_int_equal(shelf_of(k, job), RBK_SHELF_JOB);
+    expect_seqs(n ? jobs : NULL, n, seqs, n);
+}
+
+/* Jobs of any lane that wait, have not run, and have a deadline; whenever they are due. */
+static void test_expired(void **state)
+{
+    kit *k = *state;
+    static const struct {
+        int64_t seq;
+        uint8_t state;
+        rbk_shelf shelf;
+        const char *lane;
+        rbk_wall_ms due, deadline;
+    } rows[] = {
+        {1, QUEUED, RBK_SHELF_WAIT, "a", 900, 50},
+        {2, QUEUED, RBK_SHELF_WAIT, "b", 0, 40},
+        {3, QUEUED, RBK_SHELF_WAIT, "a", 0, 0},
+        {4, QUEUED, RBK_SHELF_JOB, "a", 0, 1},
+        {5, RBK_JOB_HELD, RBK_SHELF_WAIT, "k", 0, 50},
+        {6, DUE, RBK_SHELF_WAIT, "s", 0, 1},
+        {7, QUEUED, RBK_SHELF_WAIT, "c", 5, 70},
+    };
+    expect_expired(k, INT64_MAX, 10, NULL, 0, INT64_MAX);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        rbk_job a = make_job(rows[i].seq);
+        a.state = rows[i].state;
+        a.lane = rbk_str_z(rows[i].lane);
+        a.due = rows[i].due;
+        a.deadline = rows[i].deadline;
+        do_op(k, RBK_OP_PUT, 0, rows[i].shelf, &a);
+    }
+    rbk_store_stats before = get_stats(k);
+    expect_expired(k, 39, 10, NULL, 0, 40);
+    expect_expired(k, 60, 2, (int64_t[]){2, 1}, 2, 50);
+    /* the lanes lose them too */
+    expect_claim(k, "b", 1000, 10, NULL, 0, INT64_MAX);
+    expect_expired(k, 60, 10, (int64_t[]){5}, 1, 70);
+    /* with its result, or by a claim, a job has nothing more to do with it */
+    rbk_job seven = make_job(7);
+    seven.state = DUE;
+    seven.lane = RBK_STR("s");
+    seven.response = RBK_STR("{}");
+    assert_int_equal(do_op(k, RBK_OP_RESULT, QUEUED, RBK_SHELF_WAIT, &seven), RBK_OUTCOME_OK);
+    expect_expired(k, 1000, 10, NULL, 0, INT64_MAX);
+    rbk_job *jobs = NULL;
+    int64_t seqs[] = {1, 2, 4, 5};
+    int n = k->ops->recover(k->st, 0, 10, &jobs, &k->err);
+    expect_seqs(jobs, n, seqs, 4);
+    assert_int_equal(get_stats(k).pending, before.pending);
+    /* and comes back to it from the job shelf */
+    rbk_job four = make_job(4);
+    four.lane = RBK_STR("a");
+    assert_int_equal(do_op(k, RBK_OP_PARK, QUEUED, RBK_SHELF_WAIT, &four), RBK_OUTCOME_OK);
+    expect_expired(k, 0, 10, NULL, 0, 1);
+    expect_expired(k, 1, 10, (int64_t[]){4}, 1, INT64_MAX);
+}
+
 /* A job of the lane "a" whose first attempt was then; `state` is its stored one. */
 static rbk_job put_aging(kit *k, int64_t seq, rbk_wall_ms due, rbk_wall_ms first, uint8_t state)
 {
@@ -605,8 +671,8 @@ static void test_many(void **state)
 #define CASES(X)                                                                                   \
     X(test_put_and_get) X(test_strings) X(test_big_bodies) X(test_too_big) X(test_result)          \
     X(test_retry) X(test_park_and_runs) X(test_done_and_dead) X(test_dead_and_gone_are_stale)      \
-    X(test_state) X(test_one_transaction) X(test_claim) X(test_aged) X(test_lanes) X(test_recover_and_list)       \
-    X(test_stats) X(test_reader_thread) X(test_many)
+    X(test_state) X(test_one_transaction) X(test_claim) X(test_expired) X(test_aged) X(test_lanes) \
+    X(test_recover_and_list) X(test_stats) X(test_reader_thread) X(test_many)
 
 #define X(t) {#t, t, kit_set_up, kit_tear_down, NULL},
 KIT_MAIN("store", CASES(X))

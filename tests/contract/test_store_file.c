@@ -168,9 +168,9 @@ static void test_newer_schema(void **state)
     reopen(k);
     k->ops->close(k->st);
     k->st = NULL;
-    exec_file(k, "PRAGMA user_version=4");
+    exec_file(k, "PRAGMA user_version=5");
     expect_refused(k, RBK_E_SCHEMA, "newer ringback");
-    exec_file(k, "PRAGMA user_version=3");
+    exec_file(k, "PRAGMA user_version=4");
     reopen(k);
 }
 

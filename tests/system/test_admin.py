@@ -286,6 +286,40 @@ def test_token(make_server, tmp_path):
     assert TOKEN not in server.log() and "another-operators-token" not in server.log()
 
 
+def test_token_is_switched_on(make_server, tmp_path):
+    path, conf = tmp_path / "token", tmp_path / "more.conf"
+    conf.write_text("")
+    server = make_server(start=False)
+    argv = server.argv
+    server.argv = lambda: [*argv(), "-c", str(conf)]
+    server.start()
+    port = admin_port(server)
+    kept = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+
+    def kept_status():
+        kept.request("GET", "/metrics")
+        r = kept.getresponse()
+        r.read()
+        return r.status
+    assert kept_status() == 200
+    conf.write_text(f"[admin]\ntoken_file = {path}\n")
+    server.signal(1)
+    server.wait_log(r"admin\.token_refused\b.*token_file")
+    assert kept_status() == 200, "there is no such file"
+    path.write_text(TOKEN)
+    path.chmod(0o600)
+    server.signal(1)
+    until(lambda: ask(port, "/metrics")[0] == 401, 20, "it is asked for")
+    assert kept_status() == 401, "on connections that were open before, too"
+    kept.close()
+    good = {"Authorization": f"Bearer {TOKEN}"}
+    assert ask(port, "/metrics", headers=good)[0] == 200 and "needs_restart" not in server.log()
+    conf.write_text("")
+    server.signal(1)
+    server.wait_log(r"admin\.token_refused\b.*new start")
+    assert ask(port, "/metrics")[0] == 401 and ask(port, "/metrics", headers=good)[0] == 200
+
+
 @pytest.mark.parametrize("text,mode", [("sh0rt!", 0o600), (TOKEN, 0o644), ("two words of a long token", 0o600)])
 def test_bad_token_files(make_server, tmp_path, text, mode):
     path = tmp_path / "token"

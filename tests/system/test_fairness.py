@@ -1,18 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Receivers that hang do not slow the others: two servers, one of them with the trouble, their
 rates in turn, and the median of the ratios; a receiver that fails is paused, probed and
-caught up with; Retry-After is obeyed; setting the clock moves no schedule."""
+caught up with; Retry-After is obeyed."""
 import email.utils
-import glob
 import os
-import re
 import statistics
 import time
 
 import pytest
 
 from lib.receiver import HANG, Answer
-from lib.server import ringback
 from lib.wait import until
 from test_lanes import bodies, rate, send
 
@@ -113,67 +110,3 @@ def test_jobs_of_a_dead_receiver_die_in_time(make_server, make_receiver):
     [(attempts, untried)] = server.rows("select sum(attempts), sum(attempts = 0) from dead")
     assert attempts < 100 and untried > 900
     assert "job.expired" in server.log()
-
-
-def faketime():
-    found = glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")
-    return found[0] if found else None
-
-
-@pytest.fixture
-def clock(tmp_path):
-    """The wall clock of a server: `env` for it, and a way to set it."""
-    if faketime() is None:
-        pytest.skip("libfaketime is not installed")
-    if re.search(rb"__(asan|tsan)_init", ringback().read_bytes()):
-        pytest.skip("a sanitizer's runtime must be the first library")
-    file = tmp_path / "faketime"
-
-    class Clock:
-        env = {"LD_PRELOAD": faketime(), "FAKETIME_TIMESTAMP_FILE": str(file), "FAKETIME_NO_CACHE": "1",
-               "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1"}
-
-        @staticmethod
-        def set(offset):
-            part = file.with_suffix(".new")
-            part.write_text(offset)
-            part.rename(file)
-    Clock.set("+0")
-    return Clock
-
-
-def seconds_off(post):
-    return int(post.headers["webhook-timestamp"]) - post.ns / 1e9
-
-
-def test_clock_set_back(make_server, receiver, clock):
-    """More jobs than memory holds of a lane; then the clock goes back by hours, twice."""
-    clock.set("+6h")
-    server = make_server({"delivery.per_receiver": "1", "delivery.schedule": "2s"}, env=clock.env)
-    receiver.answer = Answer(200, delay=0.005)
-    send(server, bodies(1000, "get_data", {}, receiver.url(), 100), 1)
-    clock.set("+2h")
-    posts = receiver.wait(len(receiver.posts) + 100)
-    until(lambda: abs(seconds_off(receiver.posts[-1]) - 7200) < 60, 10, "the clock is set back")
-    server.kill()
-    clock.set("+0")
-    server.start()
-    assert len(posts) < 600, "there is a backlog at the restart"
-    until(lambda: server.pending() == 0, 30, lambda: f"all is delivered, {server.pending()} are left", poll=0.1)
-    assert len({p.webhook_id for p in receiver.posts}) == 1000
-    assert abs(seconds_off(receiver.posts[-1])) < 60, "the server's clock was set"
-
-
-def test_clock_set_forward(make_server, receiver, clock):
-    server = make_server({"delivery.schedule": "1s,1s", "delivery.jitter": "0", "delivery.max_age": "30m"},
-                         env=clock.env)
-    receiver.on("/cb", Answer(500), Answer(500), Answer(200))
-    with server.client() as c:
-        c.call("test.echo", {}, callback=receiver.url("/cb"))
-    receiver.wait(1, "/cb")
-    clock.set("+3h")
-    posts = receiver.wait(3, "/cb")
-    until(lambda: server.pending() == 0, 10, "the job is done")
-    assert server.dead() == set()
-    assert seconds_off(posts[2]) > 10000, "the server's clock was set"
-    assert min(gaps(posts)) > 0.9

@@ -26,12 +26,12 @@ class CA:
     """ca.pem, and server certificates signed by it as (cert_file, key_file)."""
     day = DAY
 
-    def __init__(self, folder):
+    def __init__(self, folder, life=DAY, start=None):
         self.folder = folder
         self.key = ec.generate_private_key(ec.SECP256R1())
         self.name = _name("ringback test CA")
         self.pem = folder / "ca.pem"
-        builder = self._builder(self.name, self.key.public_key(), DAY)
+        builder = self._builder(self.name, self.key.public_key(), life, start)
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         builder = builder.add_extension(x509.KeyUsage(False, False, False, False, False, True, True,
                                                       False, False), critical=True)

@@ -392,7 +392,6 @@ static void test_unknown(void **state)
         {"\"$rpc.wait\":1", "{\"$rpc.wait\":\"not supported by this version\"}"},
         {"\"$rpc\":{\"failureCallback\":\"x\"}",
          "{\"$rpc.failureCallback\":\"not supported by this version\"}"},
-        {"\"$rpc.deadline\":1", "{\"$rpc.deadline\":\"not supported by this version\"}"},
         {"\"$rpc.idempotencyKey\":\"k\"", "{\"$rpc.idempotencyKey\":\"needs $rpc.callback\"}"},
         {"\"$rpc.key\":\"k\"", "{\"$rpc.key\":\"not supported by this version\"}"},
         {"\"$rpc.events\":[]", "{\"$rpc.events\":\"not supported by this version\"}"},

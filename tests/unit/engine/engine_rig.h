@@ -58,8 +58,9 @@ static struct far_end {
     rbk_transport transport; /* one courier has one */
     atomic_int status;
     atomic_int attempts, delivered, in_flight, most_in_flight, closes;
-    pthread_mutex_t lock; /* of `seen` */
+    pthread_mutex_t lock; /* of what follows */
     seen seen[SEEN_MAX];
+    char body[512]; /* of the last attempt */
 } far_end = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static inline void link_attempt(rbk_transport *t, rbk_attempt *a)
@@ -130,6 +131,7 @@ static inline void far_send(rbk_transport *t, rbk_attempt *a)
     if (now > far_end.most_in_flight)
         far_end.most_in_flight = now;
     pthread_mutex_lock(&far_end.lock);
+    snprintf(far_end.body, sizeof far_end.body, "%.*s", (int)a->body.n, a->body.p);
     if (n < SEEN_MAX) {
         snprintf(far_end.seen[n].job, sizeof far_end.seen[n].job, "%.*s", (int)a->job.n, a->job.p);
         far_end.seen[n].number = a->number;

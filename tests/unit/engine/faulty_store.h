@@ -33,6 +33,7 @@ static struct disk {
     pthread_cond_t moved;
     rbk_store *inner;
     fault apply, claim, open, recover, hold, sweep, aged;
+    unsigned lone_stale; /* commits of one change of these kinds find the job elsewhere */
     unsigned gate; /* commits that hold one of these kinds wait */
     int at_gate;
     int get_gate;  /* get() waits: GET_BEFORE it looks, or GET_AFTER it */
@@ -125,6 +126,13 @@ static inline int faulty_apply(rbk_store *st, rbk_store_op *ops, size_t n, rbk_e
     pass_gate(kinds);
     int ms = disk.commit_ms;
     nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000L}, NULL);
+    pthread_mutex_lock(&disk.lock);
+    bool stale = n == 1 && (kinds & disk.lone_stale);
+    pthread_mutex_unlock(&disk.lock);
+    if (stale) {
+        ops[0].outcome = RBK_OUTCOME_STALE;
+        return 0;
+    }
     int r = meet(&disk.apply, kinds, &after);
     if (r == 0)
         return apply_inner(st, ops, n, err);
@@ -144,6 +152,16 @@ static inline int faulty_claim(rbk_store *st, rbk_str lane, rbk_wall_ms now, siz
     if (r < 0)
         return rbk_fail(err, r, "the disk has a bad day");
     return rbk_store_memory.claim(st, lane, now, max, ret_jobs, ret_next, err);
+}
+
+static inline int faulty_expired(rbk_store *st, rbk_wall_ms now, size_t max, rbk_job **ret_jobs,
+                                 rbk_wall_ms *ret_next, rbk_error *err)
+{
+    bool after = false;
+    int r = meet(&disk.claim, ANY_OP, &after);
+    if (r < 0)
+        return rbk_fail(err, r, "the disk has a bad day");
+    return rbk_store_memory.expired(st, now, max, ret_jobs, ret_next, err);
 }
 
 static inline int faulty_lanes(rbk_store *st, rbk_str after, size_t max, rbk_lane_due *ret,
@@ -245,6 +263,7 @@ static const rbk_store_ops faulty_store = {
     .apply = faulty_apply,
     .claim = faulty_claim,
     .aged = faulty_aged,
+    .expired = faulty_expired,
     .lanes = faulty_lanes,
     .recover = faulty_recover,
     .stats = faulty_stats,
@@ -333,8 +352,9 @@ static inline void disk_wipe(void)
     if (disk.handles == 0)
         rbk_store_memory.close(disk.inner);
     disk.inner = NULL;
-    disk.apply = disk.claim = disk.open = disk.recover = disk.hold = disk.sweep = disk.aged = (fault){0};
-    disk.gate = 0;
+    disk.apply = disk.claim = disk.open = disk.recover = disk.hold = disk.sweep = (fault){0};
+    disk.aged = (fault){0};
+    disk.gate = disk.lone_stale = 0;
     disk.at_gate = 0;
     disk.get_gate = disk.at_get_gate = 0;
     disk.stale = false;

@@ -346,6 +346,27 @@ static void test_a_sweep_is_tried_again(void **state)
     rbk_server_free(s);
 }
 
+/* The same of jobs that grow too old in the store: most of these never came into memory. */
+static void test_old_jobs_are_given_up_after_all(void **state)
+{
+    enum { JOBS = 1000 };
+    rbk_server *s = make_server();
+    (void)state;
+    set(s, "delivery.max_age", "1s");
+    disk_fail(&disk.aged, RBK_E_BUSY, 2, ANY_OP);
+    start(s);
+    hold_receiver(s, true);
+    assert_int_equal(ask_jobs(s, "quick", JOBS, false), 200);
+    WAIT_FOR(stats_of(s).dead == JOBS);
+    assert_int_equal(disk.aged.left, 0);
+    assert_int_equal(stats_of(s).pending, 0);
+    assert_int_equal(far_end.attempts, 0);
+    rbk_store_stats stats = disk_stats();
+    assert_int_equal(stats.dead, JOBS);
+    assert_int_equal(stats.pending, 0);
+    rbk_server_free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -363,6 +384,7 @@ int main(void)
         RIG_TEST(test_without_a_disk_nothing_is_changed),
         RIG_TEST(test_a_hold_that_is_not_durable_is_none),
         RIG_TEST(test_a_sweep_is_tried_again),
+        RIG_TEST(test_old_jobs_are_given_up_after_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -252,6 +252,36 @@ static void test_a_commit_in_doubt_that_was_not_made(void **state)
     doubt(false);
 }
 
+/* --- Numbers ----------------------------------------------------------------------------- */
+
+/* Whatever becomes of a job, the number of unfinished ones is that of the store. */
+static void test_pending_is_what_the_store_has(void **state)
+{
+    rbk_server *s = run_server();
+    rbk_error err = {0};
+    (void)state;
+    far_end.status = 410;
+    disk.lone_stale = OP_BIT(RBK_OP_DEAD);
+    int lines = log_lines;
+    assert_int_equal(ask_job(s, "quick", ""), 200);
+    WAIT_FOR(log_lines >= lines + 2); /* the outcome was odd, it says */
+    WAIT_FOR(stats_of(s).in_memory == 0);
+    assert_int_equal(disk_stats().pending, 1);
+    assert_int_equal(stats_of(s).pending, 1);
+    /* somebody else changes the store */
+    rbk_job *job = disk_first_job();
+    assert_non_null(job);
+    job->seq++;
+    job->lane = RBK_STR("send:elsewhere");
+    job->due = INT64_MAX / 2;
+    rbk_store_op op = {.kind = RBK_OP_PUT, .shelf = RBK_SHELF_WAIT, .job = job};
+    assert_int_equal(rbk_store_memory.apply(disk.inner, &op, 1, &err), 0);
+    rbk_job_free(job);
+    assert_int_equal(disk_stats().pending, 2);
+    WAIT_FOR(stats_of(s).pending == 2);
+    rbk_server_free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -265,6 +295,7 @@ int main(void)
         RIG_TEST(test_the_next_server_does_what_the_ill_one_left),
         RIG_TEST(test_a_commit_in_doubt_that_was_made),
         RIG_TEST(test_a_commit_in_doubt_that_was_not_made),
+        RIG_TEST(test_pending_is_what_the_store_has),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -27,6 +27,7 @@ typedef struct rig {
     uint32_t asked[32];  /* by allow(), in order */
     int n_asked;
     uint32_t refuse;     /* allow() says no to this one */
+    size_t sockets;      /* most at one time; 0: no bound */
     uint32_t peer;       /* what getpeername() says in its place; 0: the truth */
 } rig;
 
@@ -130,7 +131,7 @@ static void start(rig *r, const uint32_t *ips, size_t n, uint16_t port, uint16_t
     for (size_t i = 0; i < n; i++)
         addrs[i] = v4(ips[i]);
     rbk_dial_conf conf = {
-        .addrs = addrs, .n_addrs = n, .port = port, .name = "x.test",
+        .addrs = addrs, .n_addrs = n, .sockets = r->sockets, .port = port, .name = "x.test",
         .proxy = proxy ? &sa : NULL, .allow = on_allow, .allow_user = r,
         .done = on_dialled, .user = r,
     };
@@ -166,14 +167,25 @@ typedef struct deaf {
     uint16_t port;
 } deaf;
 
-static void deaf_start(deaf *d)
+/* At `ip`, and at `port` where it is not 0. */
+static void deaf_start_at(deaf *d, uint32_t ip, uint16_t port)
 {
-    d->fd = listen_on(0, &d->port);
-    struct sockaddr_storage sa = at(d->port);
+    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons(port),
+                             .sin_addr.s_addr = htonl(ip)};
+    socklen_t n = sizeof sa;
+    d->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    MUST(d->fd >= 0 && bind(d->fd, (struct sockaddr *)&sa, sizeof sa) == 0 &&
+         listen(d->fd, 0) == 0 && getsockname(d->fd, (struct sockaddr *)&sa, &n) == 0);
+    d->port = ntohs(sa.sin_port);
     for (int i = 0; i < 4; i++) {
         d->first[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-        connect(d->first[i], (struct sockaddr *)&sa, sizeof(struct sockaddr_in));
+        connect(d->first[i], (struct sockaddr *)&sa, sizeof sa);
     }
+}
+
+static void deaf_start(deaf *d)
+{
+    deaf_start_at(d, INADDR_LOOPBACK, 0);
 }
 
 static void deaf_stop(deaf *d)
@@ -209,6 +221,47 @@ static void test_a_silent_address_costs_250_ms(void **state)
     assert_int_equal(r->asked[1], 0x7f000002);
     close(other);
     deaf_stop(&d);
+}
+
+static size_t count_files(void)
+{
+    size_t n = 0;
+    for (int fd = 0; fd < 256; fd++)
+        n += fcntl(fd, F_GETFD) >= 0;
+    return n;
+}
+
+/* Of five silent addresses two at a time are tried, until the one that answers joins. */
+static void test_few_sockets(void **state)
+{
+    enum { SILENT = 5 };
+    rig *r = *state;
+    deaf d[SILENT];
+    uint32_t ips[SILENT + 1];
+    size_t most = 0;
+    uint16_t port = 0;
+    for (uint32_t i = 0; i < SILENT; i++) { /* one port, deaf on each of these addresses */
+        ips[i] = INADDR_LOOPBACK + i;
+        deaf_start_at(&d[i], ips[i], port);
+        port = d[i].port;
+    }
+    ips[SILENT] = INADDR_LOOPBACK + SILENT;
+    int other = listen_at(ips[SILENT], port);
+    r->sockets = 2;
+    start(r, ips, SILENT + 1, port, 0);
+    size_t before = count_files() - 1; /* the first runs */
+    while (!r->n_done && !r->late) {
+        uv_run(rbk_loop_uv(r->l), UV_RUN_ONCE);
+        size_t now = count_files() - before;
+        most = now > most ? now : most;
+    }
+    assert_int_equal(most, 2);
+    assert_int_equal(r->n_asked, SILENT + 1);
+    assert_int_equal(r->err, 0);
+    assert_int_equal(r->addr.ip[3], 1 + SILENT);
+    close(other);
+    for (int i = 0; i < SILENT; i++)
+        deaf_stop(&d[i]);
 }
 
 static void test_a_refusing_address_costs_nothing(void **state)
@@ -373,6 +426,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(a_silent_address_costs_250_ms),
+        TEST(few_sockets),
         TEST(a_refusing_address_costs_nothing),
         TEST(all_fail),
         TEST(a_forbidden_address),

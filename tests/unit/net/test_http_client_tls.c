@@ -141,10 +141,60 @@ static void test_tls(void **state)
     free_identity(&other);
 }
 
+/* A client that was not made for it sends nothing without TLS, and nothing to a Unix socket,
+ * whatever a post says: so it is for the client of deliveries. */
+static void test_tls_alone(void **state)
+{
+    rbk_tls_client_conf conf = {0};
+    rbk_tls *tls = NULL;
+    fixture f;
+    receiver r;
+    (void)state;
+    MUST(rbk_tls_client_new(&conf, &tls, NULL) == 0);
+    receiver_start(&r, NULL, serve_count, NULL);
+    fixture_start(&f, &(rbk_http_client_conf){.tls = tls});
+    for (int i = 0; i < 3; i++) {
+        shot s;
+        shot_init(&s, &f, r.port);
+        s.post.tls = i == 2;
+        s.post.path = i > 0 ? "/tmp/rbk-nothing-here" : NULL;
+        shoot(&s);
+        assert_int_equal(s.result.err, RBK_E_TLS);
+        assert_string_equal(s.detail, "not over TLS");
+        assert_false(s.result.any_sent);
+        assert_int_equal(s.asked, 0);
+    }
+    fixture_stop(&f);
+    assert_int_equal(r.accepts, 0);
+    receiver_stop(&r);
+    rbk_tls_free(tls);
+}
+
+/* Somebody who asks about addresses is asked about Unix sockets too. */
+static void test_socket_refused(void **state)
+{
+    fixture f;
+    shot s;
+    (void)state;
+    fixture_start(&f, NULL);
+    shot_init(&s, &f, 1);
+    s.post.path = "/tmp/rbk-nothing-here";
+    s.refuse = 1;
+    shoot(&s);
+    assert_int_equal(s.result.err, RBK_E_ADDRESS);
+    assert_int_equal(s.asked, 1);
+    s.refuse = 0;
+    shoot(&s);
+    assert_int_equal(s.result.err, RBK_E_CONNECT);
+    fixture_stop(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tls),
+        cmocka_unit_test(test_tls_alone),
+        cmocka_unit_test(test_socket_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
