@@ -175,6 +175,13 @@ static void end_silent(rbk_ticket *t, bool cancelled)
     t->from = from;
 }
 
+void rbk_job_collect(rbk_ticket *t)
+{
+    uint8_t from = t->from;
+    rbk_ticket_move(t, RBK_EV_COLLECT, RBK_OP_DONE);
+    t->from = from;
+}
+
 /* `text` is the response object; it goes to the store with the ticket, for `why`: RESULT or
  * EXPIRE. Who waits for a job that has not been answered wants it cancelled. */
 static void give_to_store(rbk_engine *e, rbk_ticket *t, const rbk_method_entry *method,
@@ -194,7 +201,10 @@ static void give_to_store(rbk_engine *e, rbk_ticket *t, const rbk_method_entry *
         rbk_ticket_move(t, t->waiter ? RBK_EV_CANCEL : why, RBK_OP_RESULT);
         t->job->response = rbk_buf_view(text);
         t->job->mem[1] = text->p;
-        rbk_signer_ahead(e, t);
+        if (t->job->flags & RBK_JOB_MEMBER)
+            rbk_job_collect(t);
+        else
+            rbk_signer_ahead(e, t);
     }
     rbk_store_push(e->store, t);
 }
@@ -324,10 +334,15 @@ void rbk_call_postpone(rbk_call *c)
 
 int rbk_job_answer_fault(rbk_engine *e, rbk_ticket *t, int err)
 {
+    return rbk_job_answer_data(e, t, err, RBK_STR_NONE);
+}
+
+int rbk_job_answer_data(rbk_engine *e, rbk_ticket *t, int err, rbk_str data)
+{
     rbk_job *answer = copy_for_answer(t->job);
     rbk_buf b = RBK_BUF(SIZE_MAX / 2);
     rbk_to to = {t->job->rpc_id, (t->job->flags & RBK_JOB_VERSIONED) != 0};
-    rbk_write_fault(&b, to, err, RBK_STR_NONE);
+    rbk_write_fault(&b, to, err, data);
     if (answer == NULL || b.err) {
         rbk_job_free(answer);
         rbk_buf_free(&b);

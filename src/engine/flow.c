@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/id.h"
+#include "core/chain.h"
 #include "engine/call.h"
 #include "engine/change.h"
 #include "engine/courier.h"
@@ -29,6 +30,7 @@
 #include "engine/pulls.h"
 #include "engine/runs.h"
 #include "engine/store_thread.h"
+#include "engine/watches.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,6 +54,7 @@ struct rbk_flow {
     rbk_expiry expiry;
     rbk_pulls pulls;
     rbk_aging *aging;
+    rbk_watches *watches;
     rbk_list in_memory; /* changes of jobs that are not in the store alone */
     rbk_lane_due found[SCAN_LANES];
     char after[RBK_LANE_MAX + 1]; /* the last lane that the scan saw */
@@ -61,6 +64,7 @@ int rbk_flow_new(rbk_engine *e, rbk_flow **ret, rbk_error *err)
 {
     rbk_flow *f = calloc(1, sizeof *f);
     if (f == NULL || (f->lanes = rbk_lanes_new()) == NULL ||
+        (f->watches = rbk_watches_new()) == NULL ||
         (f->aging = rbk_aging_new(rbk_retry_end(&e->conf.retry, 0))) == NULL) {
         rbk_flow_free(f);
         return rbk_fail(err, RBK_E_NOMEM, "lanes");
@@ -76,6 +80,7 @@ void rbk_flow_free(rbk_flow *f)
         return;
     rbk_lanes_free(f->lanes);
     rbk_aging_free(f->aging);
+    rbk_watches_free(f->watches);
     for (rbk_node *n; (n = rbk_list_pop(&f->in_memory));)
         rbk_ticket_free((rbk_ticket *)(void *)n);
     free(f);
@@ -85,6 +90,11 @@ void rbk_flow_begin(rbk_flow *f, int64_t max_seq)
 {
     rbk_id_gen_init(&f->ids, (uint64_t)max_seq);
     f->next_due = f->expiry.next = 0; /* the first look sees all that waits */
+}
+
+void rbk_flow_end(rbk_flow *f)
+{
+    rbk_watches_end(f->watches);
 }
 
 static void note_due(rbk_flow *f, rbk_wall_ms due)
@@ -160,6 +170,12 @@ static void wait_in_store(rbk_flow *f, const rbk_job *job)
         note_due(f, now + OVERFLOW_MS);
 }
 
+void rbk_flow_released(rbk_flow *f, rbk_str lane)
+{
+    if (!rbk_lanes_spilled(f->lanes, lane))
+        note_due(f, rbk_engine_now(f->e) + OVERFLOW_MS);
+}
+
 static void forget(rbk_flow *f, rbk_ticket *t)
 {
     leave_lane(f, t);
@@ -185,6 +201,15 @@ static void interrupted(rbk_flow *f, rbk_ticket *t)
     t->marked = true;
     if (rbk_job_answer_fault(f->e, t, RBK_E_INTERRUPTED) < 0)
         forget(f, t);
+}
+
+/* What its params name is not to be had. */
+static void cannot_run(rbk_flow *f, rbk_ticket *t, rbk_str fault)
+{
+    if (rbk_job_answer_data(f->e, t, RBK_E_PARAMS, fault) == 0)
+        return;
+    rbk_ticket_park(t, rbk_engine_now(f->e) + OVERFLOW_MS);
+    rbk_store_push(f->e->store, t);
 }
 
 /* The store has it as RUNNING, or no more. */
@@ -217,6 +242,11 @@ static void go_on(rbk_flow *f, rbk_ticket *t)
         wait_for_method(f, t);
         return;
     }
+    rbk_str fault = rbk_chain_fault(t->job->chain);
+    if (fault.p) {
+        cannot_run(f, t, fault);
+        return;
+    }
     if (t->lane)
         rbk_lanes_widen(f->lanes, t->lane, atomic_load(&t->method->concurrency));
     rbk_execute_job(f->e->execute, t);
@@ -230,6 +260,8 @@ static void settle_put(rbk_flow *f, rbk_ticket *t)
     atomic_fetch_sub(&e->arriving, 1);
     rbk_exchange *ex = t->ex;
     t->ex = NULL;
+    if (t->watched)
+        rbk_watches_add(f->watches, t->job, ex, t->item);
     rbk_exchange_ack(ex, t->item, t->job);
     rbk_exchange_unref(ex);
     if (t->lane) {
@@ -242,6 +274,7 @@ static void settle_put(rbk_flow *f, rbk_ticket *t)
 
 static void settle_result(rbk_flow *f, rbk_ticket *t)
 {
+    rbk_watches_tell(f->watches, t->job);
     leave_lane(f, t);
     rbk_runs_end(f->e->runs, t->run_slot);
     t->run_slot = RBK_NO_SLOT;
@@ -264,7 +297,7 @@ static void settle_end(rbk_flow *f, rbk_ticket *t)
         atomic_fetch_add(&e->dead, 1);
     else if (t->job->state == RBK_JOB_CANCELLED)
         atomic_fetch_add(&e->cancelled, 1);
-    else if (!(t->job->flags & RBK_JOB_NOTIFICATION))
+    else if (!(t->job->flags & (RBK_JOB_NOTIFICATION | RBK_JOB_MEMBER)))
         atomic_fetch_add(&e->delivered, 1);
     forget(f, t);
 }
@@ -283,6 +316,7 @@ static void settle_change(rbk_flow *f, rbk_ticket *t)
         rbk_couriers_hurry(e->couriers, t->job->lane);
         break;
     case RBK_OP_RESULT:
+        rbk_watches_tell(f->watches, t->job);
         wait_in_store(f, t->job);
         break;
     case RBK_OP_DONE:
@@ -327,7 +361,7 @@ void rbk_flow_settled(rbk_flow *f)
 static int verdict_of(const rbk_ticket *t)
 {
     if (t->op == RBK_OP_DONE)
-        return t->job->state == RBK_JOB_CANCELLED ? 0 : RBK_E_STATE;
+        return t->job->state == RBK_JOB_CANCELLED || t->job->state == RBK_JOB_COLLECTED ? 0 : RBK_E_STATE;
     return t->op == RBK_OP_RESULT ? 0 : RBK_E_BUSY;
 }
 

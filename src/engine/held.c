@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/map.h"
+#include "engine/links.h"
 #include "engine/names.h"
 
 #include <stdlib.h>
@@ -132,15 +133,38 @@ static void free_held(rbk_held *h)
     free(h);
 }
 
+/* The callback of the whole body is refused, and so is all of it. */
+static void refuse_body(rbk_held *h)
+{
+    char reason[160];
+    rbk_dsn_reason(RBK_DSN_NO_ADDRESS, rbk_links_callback(rbk_exchange_links(h->ex)),
+                   rbk_netpolicy_schemes(h->policy), reason);
+    rbk_exchange_refuse_body(h->ex, RBK_BATCH_HEADER, reason);
+    for (rbk_node *node; (node = rbk_list_pop(&h->jobs));) {
+        rbk_ticket *t = (rbk_ticket *)(void *)node;
+        if (!rbk_links_is_whole(rbk_exchange_links(h->ex), t))
+            rbk_exchange_silent(h->ex, t->item);
+        rbk_exchange_unref(t->ex);
+        rbk_ticket_free(t);
+    }
+}
+
 /* Those that are fine go on, in order. */
 static void judge_all(rbk_held *h)
 {
+    rbk_links *links = rbk_exchange_links(h->ex);
     rbk_list fine = {0};
     size_t i = 0;
     for (rbk_node *node; (node = rbk_list_pop(&h->jobs));) {
         rbk_ticket *t = (rbk_ticket *)(void *)node;
         const ask *a = i < h->n_asks && h->asks[i].t == t ? &h->asks[i++] : NULL;
-        if (a && judge(h->policy, &h->queries[a->query].answer, a->port) == RBK_NAME_REFUSED) {
+        bool refused =
+            a && judge(h->policy, &h->queries[a->query].answer, a->port) == RBK_NAME_REFUSED;
+        if (refused && links && rbk_links_is_whole(links, t)) {
+            rbk_exchange_unref(t->ex);
+            rbk_ticket_free(t);
+            refuse_body(h);
+        } else if (refused) {
             rbk_admit_refuse(h->ex, t->item, h->policy, RBK_DSN_NO_ADDRESS);
             rbk_exchange_unref(t->ex);
             rbk_ticket_free(t);
@@ -148,6 +172,8 @@ static void judge_all(rbk_held *h)
             rbk_list_push(&fine, &t->node);
         }
     }
+    if (links)
+        rbk_links_group(links, &fine);
     rbk_admit_hand_over(h->e, h->ex, &fine);
 }
 

@@ -15,6 +15,7 @@
 #include "base/id.h"
 #include "engine/courier.h"
 #include "engine/holds.h"
+#include "engine/links.h"
 #include "seam/stores.h"
 
 #include <stdlib.h>
@@ -36,13 +37,18 @@ enum {
 
 static void warn_line(void *user, const char *line)
 {
-    rbk_event(user, RBK_WARN, "store.warning", RBK_FZ("text", line));
+    rbk_event(RBK_LOG(((rbk_store_thread *)user)->e), RBK_WARN, "store.warning", RBK_FZ("text", line));
+}
+
+static void on_released(void *user, rbk_str lane)
+{
+    rbk_flow_released(((rbk_store_thread *)user)->flow, lane);
 }
 
 static int open_store(rbk_store_thread *s, rbk_error *err)
 {
-    rbk_store_conf conf = {.dsn = s->e->conf.store_dsn, .warn = warn_line};
-    memcpy(&conf.user, &s->e->conf.log, sizeof conf.user);
+    rbk_store_conf conf = {
+        .dsn = s->e->conf.store_dsn, .warn = warn_line, .released = on_released, .user = s};
     return s->ops->open(&conf, &s->st, err);
 }
 
@@ -175,10 +181,12 @@ static void sleep_for_work(rbk_store_thread *s, rbk_mono_ms until)
 /* To `quarters` of what one commit may hold, at least one. */
 static void move_some(rbk_list *from, rbk_list *to, size_t *bytes, size_t quarters)
 {
-    while (from->head && to->n < RBK_COMMIT_OPS / 4 * quarters &&
-           (*bytes < COMMIT_BYTES / 4 * quarters || to->n == 0)) {
+    bool more = false; /* a group goes as one, whatever its size */
+    while (from->head && (more || (to->n < RBK_COMMIT_OPS / 4 * quarters &&
+                                   (*bytes < COMMIT_BYTES / 4 * quarters || to->n == 0)))) {
         rbk_ticket *t = (rbk_ticket *)(void *)rbk_list_pop(from);
         *bytes += rbk_job_bytes(t->job);
+        more = t->more;
         rbk_list_push(to, &t->node);
     }
 }
@@ -265,9 +273,21 @@ static void get_ill(rbk_store_thread *s, const rbk_error *err)
         rbk_event(RBK_LOG(s->e), RBK_ERROR, "store.failed", RBK_FZ("detail", err->detail));
 }
 
+/* A group is whole: its jobs have their seqs. */
+static void end_group(const rbk_store_thread *s, size_t n, size_t *group)
+{
+    if (s->ticket[n]->more) {
+        ++*group;
+        return;
+    }
+    if (s->ticket[n]->op == RBK_OP_PUT && (*group || s->ticket[n]->job->chain.n))
+        rbk_links_resolve(&s->ticket[n - *group], *group + 1);
+    *group = 0;
+}
+
 static size_t fill_ops(rbk_store_thread *s, rbk_list *work)
 {
-    size_t n = 0;
+    size_t n = 0, group = 0;
     rbk_wall_ms now = rbk_engine_now(s->e);
     bool keep = s->keeps && !atomic_load(&s->e->full); /* without room jobs that end make some */
     for (rbk_node *node; (node = rbk_list_pop(work)); n++) {
@@ -289,6 +309,7 @@ static size_t fill_ops(rbk_store_thread *s, rbk_list *work)
             t->idem->until = now + s->e->conf.dedup_ms;
             s->op[n].idem = t->idem;
         }
+        end_group(s, n, &group);
     }
     return n;
 }
@@ -518,6 +539,7 @@ void rbk_store_thread_stop(rbk_store_thread *s)
     if (s->started)
         pthread_join(s->thread, NULL);
     s->started = false;
+    rbk_flow_end(s->flow);
 }
 
 static void free_tickets(rbk_list *l)
