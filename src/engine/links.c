@@ -129,8 +129,10 @@ int rbk_links_new(rbk_exchange *ex, rbk_rpc_doc *doc, rbk_str callback, rbk_link
     int r = rbk_plan_new(doc, &plan);
     if (r < 0)
         return r;
-    if (!doc->batch)
+    if (!doc->batch) { /* it names nobody, whatever its params say */
         plan->any = false;
+        plan->members[0] = (rbk_plan_member){0};
+    }
     if (!plan->any && callback.p == NULL) {
         rbk_plan_free(plan);
         return 0;
