@@ -35,7 +35,9 @@ typedef struct rbk_store rbk_store; /* a backend's own */
  *   - RESULT, or an end: the next that may run becomes QUEUED, the next that may be sent gets
  *     `now` for its first_attempt; each stands on the wait shelf in the lane that it was given,
  *     and rbk_store_conf.released is told.
- * Lanes that begin with "key:" are never claimed. A job that is redriven has no place in the order. */
+ * Lanes that begin with "key:" are never claimed, but expired() takes from them; where such a job goes
+ * back (PARK), it is blocked as before, or released. A job that is redriven has no place in the
+ * order. */
 
 #define RBK_JOB_VERSIONED 1u    /* the request carried "jsonrpc":"2.0" */
 #define RBK_JOB_NOTIFICATION 2u /* no id: nothing is delivered */
@@ -120,7 +122,8 @@ typedef enum rbk_op_outcome {
     RBK_OUTCOME_STALE,     /* the job is not there, or not in state `from` */
     RBK_OUTCOME_TOO_BIG,   /* the backend cannot hold it */
     RBK_OUTCOME_BLOCKED,   /* an order key's predecessor is not through. PUT, RESULT: done, and the job
-                              stands on the wait shelf until it is. PARK: nothing is done */
+                              stands on the wait shelf until it is. PARK: it stands there, its lane
+                              and due as they were */
     RBK_OUTCOME_IN_MEMORY  /* `waiting` was asked for, and the job stands on the job shelf */
 } rbk_op_outcome;
 

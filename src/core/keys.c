@@ -6,7 +6,7 @@
 
 #include <openssl/evp.h>
 
-/* --- The print ---------------------------------------------------------------------------- */
+/* --- Hashes ---------------------------------------------------------------------------- */
 
 /* Each text with its length before it, so that none runs into the next; an absent one has a
  * length that no text has. */
@@ -29,6 +29,24 @@ bool rbk_request_print(const rbk_job *job, uint8_t ret[32])
               add(ctx, job->method) && add(ctx, job->params) && add(ctx, job->callback) &&
               add(ctx, job->failure_callback) && EVP_DigestFinal_ex(ctx, ret, &n) == 1 && n == 32;
     EVP_MD_CTX_free(ctx);
+    return ok;
+}
+
+bool rbk_key_lane(rbk_str caller, rbk_str key, char ret[RBK_KEY_LANE_MAX + 1])
+{
+    static const char digits[] = "0123456789abcdef";
+    uint8_t hash[32];
+    unsigned n = 0;
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    bool ok = ctx && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) == 1 && add(ctx, caller) &&
+              add(ctx, key) && EVP_DigestFinal_ex(ctx, hash, &n) == 1 && n == sizeof hash;
+    EVP_MD_CTX_free(ctx);
+    memcpy(ret, "key:", 4);
+    for (size_t i = 0; ok && i < sizeof hash; i++) {
+        ret[4 + 2 * i] = digits[hash[i] >> 4];
+        ret[5 + 2 * i] = digits[hash[i] & 15];
+    }
+    ret[ok ? RBK_KEY_LANE_MAX : 0] = 0;
     return ok;
 }
 

@@ -14,6 +14,10 @@ enum { RBK_KEY_LANE_MAX = 4 + 64 };
  * memory is out. */
 bool rbk_request_print(const rbk_job *job, uint8_t ret[32]);
 
+/* "key:" and the SHA-256 of caller and key, NUL-terminated: a lane is bounded, whatever they are.
+ * False: memory is out. */
+bool rbk_key_lane(rbk_str caller, rbk_str key, char ret[RBK_KEY_LANE_MAX + 1]);
+
 /* The HTTP header `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header: a quoted string
  * of RFC 8941; a bare word will do) says what $rpc.idempotencyKey says, for a document of one
  * request. What it does not go with is refused: the member's `err` is RBK_E_PARAMS. 0, or

@@ -12,6 +12,7 @@
 #include "engine/exchange.h"
 #include "engine/execute.h"
 #include "engine/held.h"
+#include "engine/keys.h"
 #include "engine/links.h"
 #include "engine/store_thread.h"
 
@@ -144,6 +145,7 @@ static rbk_ticket *make_ticket(admission *a, uint32_t item, const rbk_rpc_item *
         .ray_id = it->svc.ray_id,
         .headers = headers.n ? rbk_buf_view(&headers) : RBK_STR_NONE,
         .idem_key = it->svc.idem_key,
+        .order_key = it->svc.order_key,
         .method_headers = told.n ? rbk_buf_view(&told) : RBK_STR_NONE,
     };
     if (a->links)
@@ -160,7 +162,7 @@ static rbk_ticket *make_ticket(admission *a, uint32_t item, const rbk_rpc_item *
     t->op = RBK_OP_PUT;
     t->method = method;
     t->item = item;
-    if (!rbk_dedup_prepare(t)) {
+    if (!rbk_dedup_prepare(t) || !rbk_keys_prepare(t)) {
         rbk_ticket_free(t);
         return NULL;
     }

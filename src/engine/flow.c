@@ -14,20 +14,17 @@
  * new jobs are accepted later than that, so a lane that spills all the time cannot keep it
  * waiting. A wall clock set forward while the server runs changes nothing; one set back
  * before a start makes retries wait longer, by as much as no job was accepted meanwhile. */
-#include "engine/flow.h"
+#include "engine/flow_impl.h"
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "base/id.h"
 #include "core/chain.h"
 #include "engine/call.h"
 #include "engine/change.h"
 #include "engine/courier.h"
 #include "engine/dedup.h"
 #include "engine/execute.h"
-#include "engine/expiry.h"
-#include "engine/lanes.h"
-#include "engine/pulls.h"
+#include "engine/keys.h"
 #include "engine/runs.h"
 #include "engine/store_thread.h"
 #include "engine/watches.h"
@@ -38,26 +35,9 @@
 enum {
     CLAIM_JOBS = 64,           /* in one claim */
     CLAIMS_A_TURN = 16,        /* so that acknowledgements never wait long */
-    SCAN_LANES = 256,          /* lanes looked at in one turn */
     SCAN_EVERY_MS = 20,
     OVERFLOW_MS = 200,         /* the same while more lanes have work than are remembered */
     MISSING_AGAIN_MS = 30000,  /* how often a job asks again for a method that is gone */
-};
-
-struct rbk_flow {
-    rbk_engine *e;
-    rbk_lanes *lanes;
-    rbk_id_gen ids;
-    rbk_wall_ms next_due;  /* of jobs that wait in the store, as far as known */
-    rbk_mono_ms next_scan; /* not before this */
-    bool scanning;
-    rbk_expiry expiry;
-    rbk_pulls pulls;
-    rbk_aging *aging;
-    rbk_watches *watches;
-    rbk_list in_memory; /* changes of jobs that are not in the store alone */
-    rbk_lane_due found[SCAN_LANES];
-    char after[RBK_LANE_MAX + 1]; /* the last lane that the scan saw */
 };
 
 int rbk_flow_new(rbk_engine *e, rbk_flow **ret, rbk_error *err)
@@ -157,20 +137,18 @@ static void leave_lane(rbk_flow *f, rbk_ticket *t)
     t->lane = NULL;
 }
 
-/* The store alone has the job now: its lane is filled again when it has room, or the scan
- * finds it. What the lane knew when the commit began may be no longer so: its other jobs
- * may have left, or the job may have come due. */
-static void wait_in_store(rbk_flow *f, const rbk_job *job)
+/* What the lane knew when the commit began may be no longer so: its other jobs may have left, or the
+ * job may have come due. */
+void rbk_flow_wait_in_store(rbk_flow *f, const rbk_job *job)
 {
-    rbk_wall_ms now = rbk_engine_now(f->e);
     rbk_expiry_note(&f->expiry, job);
-    if (job->due > now)
+    if (job->due > rbk_engine_now(f->e))
         note_due(f, job->due);
-    else if (!rbk_lanes_spilled(f->lanes, job->lane))
-        note_due(f, now + OVERFLOW_MS);
+    else
+        rbk_flow_lane_waits(f, job->lane);
 }
 
-void rbk_flow_released(rbk_flow *f, rbk_str lane)
+void rbk_flow_lane_waits(rbk_flow *f, rbk_str lane)
 {
     if (!rbk_lanes_spilled(f->lanes, lane))
         note_due(f, rbk_engine_now(f->e) + OVERFLOW_MS);
@@ -236,6 +214,11 @@ static void go_on(rbk_flow *f, rbk_ticket *t)
         interrupted(f, t);
         return;
     }
+    if (t->job->state == RBK_JOB_HELD) { /* a death found it on its way to be answered */
+        rbk_ticket_park(t, ready_since(t->job));
+        rbk_store_push(f->e->store, t);
+        return;
+    }
     if (t->method == NULL)
         t->method = rbk_methods_find(f->e->conf.methods, t->job->method);
     if (t->method == NULL) {
@@ -250,6 +233,27 @@ static void go_on(rbk_flow *f, rbk_ticket *t)
     if (t->lane)
         rbk_lanes_widen(f->lanes, t->lane, atomic_load(&t->method->concurrency));
     rbk_execute_job(f->e->execute, t);
+}
+
+/* One that is blocked comes back when the store releases it, or for its deadline. */
+static void leave_to_store(rbk_flow *f, rbk_ticket *t)
+{
+    if (t->blocked)
+        rbk_expiry_note(&f->expiry, t->job);
+    else
+        rbk_flow_wait_in_store(f, t->job);
+    rbk_ticket_free(t);
+}
+
+/* It is done, and the job is the store's: the places that it took in memory are free. */
+static void settle_blocked(rbk_flow *f, rbk_ticket *t)
+{
+    t->blocked = true;
+    if (t->next_lane)
+        rbk_lanes_leave(f->lanes, t->next_lane, rbk_job_bytes(t->job));
+    t->next_lane = NULL;
+    if (t->op == RBK_OP_PUT)
+        leave_lane(f, t);
 }
 
 static void settle_put(rbk_flow *f, rbk_ticket *t)
@@ -268,8 +272,7 @@ static void settle_put(rbk_flow *f, rbk_ticket *t)
         go_on(f, t);
         return;
     }
-    wait_in_store(f, t->job);
-    rbk_ticket_free(t);
+    leave_to_store(f, t);
 }
 
 static void settle_result(rbk_flow *f, rbk_ticket *t)
@@ -284,8 +287,7 @@ static void settle_result(rbk_flow *f, rbk_ticket *t)
         t->lane_bytes = rbk_job_bytes(t->job);
         go_on(f, t);
     } else {
-        wait_in_store(f, t->job);
-        rbk_ticket_free(t);
+        leave_to_store(f, t);
     }
 }
 
@@ -302,61 +304,6 @@ static void settle_end(rbk_flow *f, rbk_ticket *t)
     forget(f, t);
 }
 
-/* --- Operators' changes ----------------------------------------------------------------- */
-
-/* It is made, of a job in the store alone. */
-static void settle_change(rbk_flow *f, rbk_ticket *t)
-{
-    rbk_engine *e = f->e;
-    switch (t->op) {
-    case RBK_OP_REDRIVE:
-    case RBK_OP_PARK:
-        atomic_fetch_add(&e->stored, t->op == RBK_OP_REDRIVE);
-        wait_in_store(f, t->job);
-        rbk_couriers_hurry(e->couriers, t->job->lane);
-        break;
-    case RBK_OP_RESULT:
-        rbk_watches_tell(f->watches, t->job);
-        wait_in_store(f, t->job);
-        break;
-    case RBK_OP_DONE:
-        atomic_fetch_sub(&e->stored, 1);
-        atomic_fetch_add(&e->cancelled, 1);
-        break;
-    default:
-        break;
-    }
-    rbk_changing *c = rbk_changing_of(t);
-    t->waiter = NULL;
-    rbk_ticket_free(t);
-    rbk_changing_tell(c, 0);
-}
-
-static void settle_waiting(rbk_flow *f, rbk_ticket *t, rbk_op_outcome outcome)
-{
-    if (outcome == RBK_OUTCOME_OK)
-        settle_change(f, t);
-    else if (outcome == RBK_OUTCOME_IN_MEMORY)
-        rbk_list_push(&f->in_memory, &t->node);
-    else if (outcome == RBK_OUTCOME_STALE)
-        rbk_change_again(t);
-    else
-        rbk_ticket_free(t);
-}
-
-void rbk_flow_settled(rbk_flow *f)
-{
-    rbk_list calls = {0};
-    for (rbk_node *n; (n = rbk_list_pop(&f->in_memory));) {
-        rbk_ticket *t = (rbk_ticket *)(void *)n;
-        if (t->from == RBK_JOB_DUE)
-            rbk_couriers_change(f->e->couriers, t);
-        else
-            rbk_list_push(&calls, n);
-    }
-    rbk_execute_cancel(f->e->execute, &calls);
-}
-
 /* What has become of the job that a waiter wanted cancelled. */
 static int verdict_of(const rbk_ticket *t)
 {
@@ -364,8 +311,6 @@ static int verdict_of(const rbk_ticket *t)
         return t->job->state == RBK_JOB_CANCELLED || t->job->state == RBK_JOB_COLLECTED ? 0 : RBK_E_STATE;
     return t->op == RBK_OP_RESULT ? 0 : RBK_E_BUSY;
 }
-
-/* --- Each ------------------------------------------------------------------------------- */
 
 static void settle_ok(rbk_flow *f, rbk_ticket *t)
 {
@@ -408,13 +353,17 @@ static void settle_ok(rbk_flow *f, rbk_ticket *t)
 void rbk_flow_settle(rbk_flow *f, rbk_ticket *t, rbk_op_outcome outcome)
 {
     if (t->waiting) {
-        settle_waiting(f, t, outcome);
+        rbk_flow_settle_change(f, t, outcome);
         return;
     }
     if (outcome == RBK_OUTCOME_DUPLICATE) {
         leave_lane(f, t);
         rbk_dedup_settle(f->e, t);
         return;
+    }
+    if (outcome == RBK_OUTCOME_BLOCKED) {
+        settle_blocked(f, t);
+        outcome = RBK_OUTCOME_OK;
     }
     if (outcome != RBK_OUTCOME_OK) {
         rbk_runs_end(f->e->runs, t->run_slot);
@@ -589,11 +538,11 @@ static int scan_some(rbk_flow *f, const rbk_store_ops *ops, rbk_store *st, rbk_w
 {
     if (!f->scanning) {
         f->scanning = true;
-        f->after[0] = 0;
+        memcpy(f->after, RBK_BEHIND_KEYS, sizeof RBK_BEHIND_KEYS);
         f->next_due = INT64_MAX;
         rbk_lanes_scanned(f->lanes);
     }
-    int n = ops->lanes(st, rbk_str_z(f->after), SCAN_LANES, f->found, err);
+    int n = ops->lanes(st, rbk_str_z(f->after), RBK_FLOW_SCAN, f->found, err);
     if (n < 0) {
         f->scanning = false;
         note_due(f, now);
@@ -605,7 +554,7 @@ static int scan_some(rbk_flow *f, const rbk_store_ops *ops, rbk_store *st, rbk_w
         else if (!rbk_lanes_spilled(f->lanes, rbk_str_z(f->found[i].lane)))
             note_due(f, now + OVERFLOW_MS);
     }
-    if (n == SCAN_LANES) {
+    if (n == RBK_FLOW_SCAN) {
         memcpy(f->after, f->found[n - 1].lane, sizeof f->after);
         return 0;
     }

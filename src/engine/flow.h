@@ -21,8 +21,6 @@ void rbk_flow_settled(rbk_flow *f);
 /* The commit failed for good: a new job is refused, another leaves memory. Takes it. */
 void rbk_flow_fail(rbk_flow *f, rbk_ticket *t);
 
-/* The store says, within a commit, that a job which waited for others stands in this lane now. */
-void rbk_flow_released(rbk_flow *f, rbk_str lane);
 /* There will be no more commits: whoever waits for a job's response is told. Any thread. */
 void rbk_flow_end(rbk_flow *f);
 

@@ -15,6 +15,7 @@
 #include "base/id.h"
 #include "engine/courier.h"
 #include "engine/holds.h"
+#include "engine/keys.h"
 #include "engine/links.h"
 #include "seam/stores.h"
 
@@ -42,7 +43,7 @@ static void warn_line(void *user, const char *line)
 
 static void on_released(void *user, rbk_str lane)
 {
-    rbk_flow_released(((rbk_store_thread *)user)->flow, lane);
+    rbk_keys_released(((rbk_store_thread *)user)->flow, lane);
 }
 
 static int open_store(rbk_store_thread *s, rbk_error *err)
@@ -305,6 +306,8 @@ static size_t fill_ops(rbk_store_thread *s, rbk_list *work)
                                   .job = t->job};
         if (t->note)
             s->op[n].note = *t->note;
+        if (t->op == RBK_OP_PUT && t->key)
+            s->op[n].key = rbk_str_z(t->key);
         if (t->op == RBK_OP_PUT && t->idem) {
             t->idem->until = now + s->e->conf.dedup_ms;
             s->op[n].idem = t->idem;

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/id.h"
 #include "core/dsn.h"
+#include "engine/keys.h"
 
 enum {
     STATS_MS = 1000,
@@ -36,6 +37,7 @@ void rbk_store_publish(rbk_store_thread *s, const rbk_store_stats *stats)
     publish(s->e, stats);
     atomic_store(&s->e->store_due, INT64_MAX);
     s->lane_oldest = INT64_MAX;
+    memcpy(s->lane_after, RBK_BEHIND_KEYS, sizeof RBK_BEHIND_KEYS);
 }
 
 /* Since when the first job in the store is due: of some lanes each time, so that many of them
@@ -53,7 +55,7 @@ static void look_at_lanes(rbk_store_thread *s)
         return;
     }
     atomic_store(&s->e->store_due, s->lane_oldest);
-    s->lane_after[0] = 0;
+    memcpy(s->lane_after, RBK_BEHIND_KEYS, sizeof RBK_BEHIND_KEYS);
     s->lane_oldest = INT64_MAX;
 }
 

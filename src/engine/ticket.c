@@ -26,6 +26,7 @@ void rbk_ticket_free(rbk_ticket *t)
     free(t->signature);
     free(t->note);
     free(t->idem);
+    free(t->key);
     free(t);
 }
 

@@ -45,6 +45,8 @@ typedef struct rbk_ticket {
     bool more;         /* PUT: the next ticket goes into the same commit (engine/links.h) */
     bool watched;      /* PUT: members in memory wait for its response (engine/watches.h) */
     uint32_t run_slot; /* its row in the table of running methods */
+    char *key;         /* PUT: the lane of its order key, malloc'ed; or NULL */
+    bool blocked;      /* `op` is done, and the job waits for others of its key */
     rbk_idem *idem;    /* PUT: the idempotency key that it takes, malloc'ed; or NULL */
     rbk_attempt_note *note; /* RETRY, DEAD: the attempt that failed, malloc'ed; or NULL */
     const rbk_method_entry *method; /* NULL: not known (any more) */

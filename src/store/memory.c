@@ -141,12 +141,12 @@ static int write_op(rbk_store *st, rbk_store_op *op, rbk_row *old, change *c)
                                       op->kind == RBK_OP_PARK);
     if (is_blocked) {
         op->outcome = RBK_OUTCOME_BLOCKED;
-        if (op->kind == RBK_OP_PARK)
+        if (op->kind == RBK_OP_PARK && old->shelf == RBK_SHELF_WAIT)
             return 0;
         rbk_store_block(op, turn.key, &blocked, &job);
     }
     r = write_row(st, is_blocked ? &blocked : op, old, &turn, &c->rows[0]);
-    if (r == 0 && old && old->turn.key.p && passes_turn(op))
+    if (r == 0 && old && old->turn.key.p && (passes_turn(op) || is_blocked))
         r = rbk_memory_pass_turn(st, op, old->turn.key, &c->rows[1]);
     if (r == 0 && rbk_store_feeds(op))
         r = rbk_memory_feed(st, op, &c->fed, &c->n_fed);

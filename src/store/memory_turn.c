@@ -63,7 +63,8 @@ int rbk_memory_pass_turn(rbk_store *st, const rbk_store_op *op, rbk_str key, rbk
         job.first_attempt = op->now;
         r = release(st, sent, &job, &c[0]);
     }
-    if (r == 0 && run && run->turn.lane.p &&
+    /* One that was taken from the wait shelf, for its deadline, has its result soon. */
+    if (r == 0 && run && run->turn.lane.p && run->shelf == RBK_SHELF_WAIT &&
         rbk_job_next(RBK_JOB_HELD, RBK_EV_RELEASE, &queued) == 0) {
         rbk_job job = *run->job;
         job.lane = run->turn.lane;

@@ -228,7 +228,7 @@ static int write_op(rbk_store *st, rbk_store_op *op, const rbk_sqlite_row *f, rb
     rc = rbk_sqlite_take_turn(st, op, f, &turn);
     if (rc == SQLITE_OK && turn.blocked) {
         op->outcome = RBK_OUTCOME_BLOCKED;
-        if (op->kind == RBK_OP_PARK)
+        if (op->kind == RBK_OP_PARK && f->row.shelf == RBK_SHELF_WAIT)
             return SQLITE_OK;
         rbk_store_block(op, (rbk_str){turn.key.text, turn.key.n}, &blocked, &job);
         rc = write_kind(st, &blocked, f, t);

@@ -130,8 +130,9 @@ int rbk_sqlite_take_turn(rbk_store *st, const rbk_store_op *op, const rbk_sqlite
 
 /* --- Behind ------------------------------------------------------------------------------- */
 
-/* A row of the wait shelf goes to its lane; `value` is what is new besides. */
-static int release(rbk_store *st, enum rbk_sql q, const first *next, int64_t value)
+/* A row of the wait shelf goes to its lane; `value` is what is new besides. One that was taken from
+ * there, for its deadline, has its result soon, which finds its own way. */
+static int release(rbk_store *st, enum rbk_sql q, const first *next, int64_t value, bool *ret_done)
 {
     sqlite3_stmt *s = st->sql[q];
     sqlite3_bind_int64(s, 1, next->seq);
@@ -139,7 +140,8 @@ static int release(rbk_store *st, enum rbk_sql q, const first *next, int64_t val
     sqlite3_bind_int64(s, 3, value);
     int rc = rbk_sqlite_run(s);
     sqlite3_clear_bindings(s);
-    if (rc != SQLITE_OK)
+    *ret_done = rc == SQLITE_OK && sqlite3_changes(st->db) == 1;
+    if (!*ret_done)
         return rc;
     sqlite3_bind_int64(st->sql[RBK_Q_TURN_GO], 1, next->seq);
     rc = rbk_sqlite_run(st->sql[RBK_Q_TURN_GO]);
@@ -151,18 +153,19 @@ static int release(rbk_store *st, enum rbk_sql q, const first *next, int64_t val
 static int release_next(rbk_store *st, rbk_str key, rbk_wall_ms now, rbk_store_stats *t)
 {
     first run, sent = {0};
+    bool done = false;
     rbk_job_state queued = RBK_JOB_QUEUED;
     int rc = find_first(st, RBK_Q_TURN_TO_RUN, key, &run);
     if (rc == SQLITE_OK)
         rc = find_first(st, RBK_Q_TURN_TO_SEND, key, &sent);
     if (rc == SQLITE_OK && run.blocked && rbk_job_next(RBK_JOB_HELD, RBK_EV_RELEASE, &queued) == 0) {
-        rc = release(st, RBK_Q_RELEASE_RUN, &run, queued);
-        --*rbk_store_counter(t, RBK_JOB_HELD);
-        ++*rbk_store_counter(t, (uint8_t)queued);
+        rc = release(st, RBK_Q_RELEASE_RUN, &run, queued, &done);
+        *rbk_store_counter(t, RBK_JOB_HELD) -= done;
+        *rbk_store_counter(t, (uint8_t)queued) += done;
     }
     bool first_of_all = sent.seq && (run.seq == 0 || sent.seq < run.seq);
     if (rc == SQLITE_OK && first_of_all && sent.blocked)
-        rc = release(st, RBK_Q_RELEASE_SEND, &sent, now);
+        rc = release(st, RBK_Q_RELEASE_SEND, &sent, now, &done);
     return rc;
 }
 
@@ -171,11 +174,11 @@ int rbk_sqlite_pass_turn(rbk_store *st, const rbk_store_op *op, const rbk_sqlite
 {
     rbk_sqlite_lane key;
     bool blocked, found = false;
-    bool ends = op->kind == RBK_OP_DONE || op->kind == RBK_OP_DEAD;
-    if (!(f->big & RBK_SQLITE_HAS_TURN) || (op->kind != RBK_OP_RESULT && !ends))
+    bool ends = op->kind == RBK_OP_DONE || op->kind == RBK_OP_DEAD, parks = op->kind == RBK_OP_PARK;
+    if (!(f->big & RBK_SQLITE_HAS_TURN) || (op->kind != RBK_OP_RESULT && !parks && !ends))
         return SQLITE_OK;
     int rc = find_turn(st, op->job->seq, &key, &blocked, &found);
-    if (rc != SQLITE_OK || !found)
+    if (rc != SQLITE_OK || !found || (parks && !blocked))
         return rc;
     if (ends) {
         sqlite3_bind_int64(st->sql[RBK_Q_TURN_DELETE], 1, op->job->seq);

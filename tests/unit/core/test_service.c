@@ -393,7 +393,7 @@ static void test_unknown(void **state)
         {"\"$rpc\":{\"failureCallback\":\"x\"}",
          "{\"$rpc.failureCallback\":\"not supported by this version\"}"},
         {"\"$rpc.idempotencyKey\":\"k\"", "{\"$rpc.idempotencyKey\":\"needs $rpc.callback\"}"},
-        {"\"$rpc.key\":\"k\"", "{\"$rpc.key\":\"not supported by this version\"}"},
+        {"\"$rpc.key\":\"k\"", "{\"$rpc.key\":\"needs $rpc.callback\"}"},
         {"\"$rpc.events\":[]", "{\"$rpc.events\":\"not supported by this version\"}"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)

@@ -72,15 +72,32 @@ static inline void pass_gate(unsigned kinds)
     pthread_mutex_unlock(&disk.lock);
 }
 
+/* The disk tells whoever has the handle of the day. */
+static rbk_store_conf disk_conf;
+
+static inline void tell_warning(void *user, const char *line)
+{
+    (void)user;
+    if (disk_conf.warn)
+        disk_conf.warn(disk_conf.user, line);
+}
+
+static inline void tell_released(void *user, rbk_str lane)
+{
+    (void)user;
+    if (disk_conf.released)
+        disk_conf.released(disk_conf.user, lane);
+}
+
 static inline int faulty_open(const rbk_store_conf *conf, rbk_store **ret, rbk_error *err)
 {
     bool after = false;
     int r = meet(&disk.open, ANY_OP, &after);
-    rbk_store_conf inner = *conf;
+    rbk_store_conf inner = {.dsn = "memory:", .warn = tell_warning, .released = tell_released};
     disk.opens++;
     if (r < 0)
         return rbk_fail(err, r, "the disk is gone");
-    inner.dsn = "memory:";
+    disk_conf = *conf;
     if (disk.inner == NULL && (r = rbk_store_memory.open(&inner, &disk.inner, err)) < 0)
         return r;
     disk.handles++;
