@@ -187,7 +187,7 @@ static void move_some(rbk_list *from, rbk_list *to, size_t *bytes, size_t quarte
                                    (*bytes < COMMIT_BYTES / 4 * quarters || to->n == 0)))) {
         rbk_ticket *t = (rbk_ticket *)(void *)rbk_list_pop(from);
         *bytes += rbk_job_bytes(t->job);
-        more = t->more;
+        more = t->op == RBK_OP_PUT && t->more;
         rbk_list_push(to, &t->node);
     }
 }
@@ -277,11 +277,14 @@ static void get_ill(rbk_store_thread *s, const rbk_error *err)
 /* A group is whole: its jobs have their seqs. */
 static void end_group(const rbk_store_thread *s, size_t n, size_t *group)
 {
-    if (s->ticket[n]->more) {
+    const rbk_ticket *t = s->ticket[n];
+    if (t->op != RBK_OP_PUT)
+        return;
+    if (t->more) {
         ++*group;
         return;
     }
-    if (s->ticket[n]->op == RBK_OP_PUT && (*group || s->ticket[n]->job->chain.n))
+    if (*group || t->job->chain.n)
         rbk_links_resolve(&s->ticket[n - *group], *group + 1);
     *group = 0;
 }

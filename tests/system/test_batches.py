@@ -286,9 +286,14 @@ def test_kill9(make_server, receiver):
         server.kill()
         server.start()
 
+    def left():
+        rows = server.rows("select 'job', state, lane, rpc_id, chain from job union all "
+                           "select 'wait', state, lane, rpc_id, chain from wait limit 20")
+        return f"{len(missing())} of {len(expected) + len(wholes)}: {rows}"
+
     def missing():
         return (set(expected) | set(wholes)) - {p.webhook_id for p in list(receiver.posts)}
-    until(lambda: not missing(), 60, lambda: f"{len(missing())} of {len(expected) + len(wholes)}", poll=0.2)
+    until(lambda: not missing(), 60, left, poll=0.2)
     until(lambda: server.pending() == 0, 60, "nothing is left", poll=0.2)
     assert server.rows("select count(*) from part")[0][0] == 0
 
