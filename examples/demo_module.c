@@ -94,7 +94,12 @@ int ringback_module_init(rbk_module *module)
 {
     static const rbk_method methods[] = {
         {.name = "OrderService.processOrder", .fn = process_order,
-         .description = "Processes an order and says what it cost."},
+         .description = "Processes an order and says what it cost.",
+         .params_schema = "{\"type\":\"object\",\"required\":[\"orderId\"],\"properties\":{\"orderId\":"
+                          "{\"type\":\"string\",\"description\":\"Which order.\"}}}",
+         .result_schema = "{\"type\":\"object\",\"properties\":{\"orderId\":{\"type\":\"string\"},"
+                          "\"status\":{\"type\":\"string\"},\"totalAmount\":{\"type\":\"number\"},"
+                          "\"message\":{\"type\":\"string\"}}}"},
         {.name = "demo.echo", .fn = echo, .flags = RBK_METHOD_INLINE,
          .description = "Gives its params back."},
         {.name = "demo.sleep", .fn = sleep_some, .description = "Answers after `seconds`."},

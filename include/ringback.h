@@ -143,10 +143,14 @@ typedef struct rbk_method {
     void *user;
     unsigned flags;
     const char *description; /* for people; may be NULL */
+    /* JSON Schemas as text, each may be NULL; rpc.discover shows them. Of that of params, names and
+     * types of the members at the top are checked before a call is taken: docs/builtin.md. */
+    const char *params_schema;
+    const char *result_schema;
 } rbk_method;
 
 /* Add a method; strings are copied. RBK_E_INVAL for a reserved or empty name, RBK_E_STATE
- * when the name is taken or the server has started. */
+ * when the name is taken or the server has started, RBK_E_CONFIG for a malformed schema. */
 RBK_API int rbk_server_method(rbk_server *s, const rbk_method *m);
 
 /* --- Calls: any thread that holds a reference --------------------------------- */
@@ -238,7 +242,9 @@ typedef struct rbk_reply {
 } rbk_reply;
 
 /* Exactly once for each request, on any thread of the server or of a method, perhaps
- * before rbk_server_handle() returns. `reply` is valid in the call alone. */
+ * before rbk_server_handle() returns. `reply` is valid in the call alone. Where it holds the
+ * response of a job that its caller waited for ($rpc.wait), the job counts as delivered when the
+ * function returns; a crash before that sends it to its callback. */
 typedef void (*rbk_reply_fn)(void *user, const rbk_reply *reply);
 
 /* Handle a request as the HTTP front does. What `rq` points to may go when this returns.
@@ -267,7 +273,7 @@ RBK_API int rbk_webhook_verify(const rbk_webhook *w, rbk_error *err);
 
 /* --- Modules ------------------------------------------------------------------- */
 
-#define RBK_MODULE_ABI 1
+#define RBK_MODULE_ABI 2 /* 2: rbk_method has schemas */
 
 typedef struct rbk_module rbk_module;
 
@@ -275,8 +281,14 @@ typedef struct rbk_module rbk_module;
  * rbk_module_method() and returns 0, or a negative number to refuse. Runs once, before
  * the server starts, on the thread that starts it. */
 #define RBK_MODULE_INIT ringback_module_init
+/* 0, or negative: the server does not start, and says why. `abi` is RBK_MODULE_ABI; one of another
+ * ABI is refused. */
+RBK_API int rbk_module_add(rbk_module *m, const rbk_method *method, unsigned abi);
+/* What modules of ABI 1 call; it refuses them. Source that says rbk_module_method() is right once
+ * it is compiled again. */
 RBK_API int rbk_module_method(rbk_module *m, const rbk_method *method);
-/* RBK_MODULE_ABI that the library was built with, to compare in the init function. */
+#define rbk_module_method(module, method) rbk_module_add((module), (method), RBK_MODULE_ABI)
+/* RBK_MODULE_ABI that the library was built with. */
 RBK_API unsigned rbk_module_abi(const rbk_module *m);
 typedef int (*rbk_module_init_fn)(rbk_module *m);
 

@@ -96,7 +96,8 @@ typedef enum rbk_shelf {
 
 typedef enum rbk_op_kind {
     RBK_OP_PUT = 1, /* a new job; `from` is 0. Idempotent by seq and rnd */
-    RBK_OP_RESULT,  /* `response`, state and first_attempt are new, perhaps lane, due, shelf */
+    RBK_OP_RESULT,  /* `response`, state and first_attempt are new, perhaps lane, due, shelf; with
+                       `divert` also callback */
     RBK_OP_RETRY,   /* attempts, last_status, reason, first_attempt, due are new */
     RBK_OP_PARK,    /* to the wait shelf with lane and due; nothing else is new */
     RBK_OP_RUNS,    /* `runs` is new (an absolute number) */
@@ -161,6 +162,7 @@ typedef struct rbk_store_op {
     uint8_t from;
     rbk_shelf shelf; /* where the job stands afterwards (PUT, RESULT, RETRY) */
     bool keep;       /* DONE: onto the done shelf */
+    bool divert;     /* RESULT: an error, which goes to another callback than a result */
     bool waiting;    /* only if the job does not stand on the job shelf, nor is to; not for PUT */
     bool again;      /* it may be made already: apply() could not say. `waiting` without it: what
                       * the row shows is somebody else's doing, and counts for him */

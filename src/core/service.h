@@ -26,7 +26,7 @@
 /* Names of the contract that this version does not offer: refused by name, so that
  * nobody takes silence for support. */
 #define RBK_SVC_LATER_MAP(X)                                                                       \
-    X(failureCallback) X(wait) X(events)
+    X(events)
 
 typedef struct rbk_service {
     uint32_t set;         /* bits of RBK_SVC_MAP */

@@ -184,10 +184,10 @@ static void tell_detail(rbk_question *q)
 static void tell_change_job(rbk_question *q)
 {
     job_question *j = (job_question *)(void *)q;
-    if (j->job)
+    if (j->job && rbk_changing_sees(j->change, j->job))
         change_job(j->change, j->job);
     else
-        j->change->sum.err = j->err; /* nobody else has it yet */
+        j->change->sum.err = j->job ? RBK_E_NOTFOUND : j->err; /* nobody else has it yet */
     rbk_changing_leave(j->change);
     rbk_job_free(j->job);
     free(j);

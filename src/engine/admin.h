@@ -41,6 +41,8 @@ typedef struct rbk_change {
     int64_t after;                /* where to go on with a filter */
     size_t max;                   /* jobs looked at, at most RBK_ADMIN_PAGE_MAX */
     rbk_str to;                   /* RETRY: another callback; absent: the job's own */
+    bool owned;                   /* a caller asks: another's job is RBK_E_NOTFOUND. With an id alone */
+    rbk_str owner;                /* which one; copied; absent: anonymous */
 } rbk_change;
 
 /* A cancel that meets an attempt under way is answered when that has ended: changed, unless it
@@ -53,10 +55,12 @@ typedef struct rbk_change {
 typedef struct rbk_changed {
     int err;
     size_t changed, skipped;
+    uint8_t state; /* with an id, changed: what the job is now */
     int64_t next;
 } rbk_changed;
 typedef void (*rbk_changed_fn)(void *user, const rbk_changed *changed);
-/* As rbk_engine_list(); at most 16 requests at one time, then RBK_E_BUSY. RBK_E_INVAL: no job id,
+/* As rbk_engine_list(); at most 16 requests at one time, and 256 of
+ * callers, then RBK_E_BUSY. RBK_E_INVAL: no job id,
  * or `to` with another change than RETRY. RBK_E_PARAMS with err->text = the reason when `to` is
  * refused by the callback policy: it is checked like any callback. */
 int rbk_engine_change(rbk_engine *e, const rbk_change *change, rbk_changed_fn fn, void *user,

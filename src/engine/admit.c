@@ -7,6 +7,7 @@
  * the store has it (rbk_flow_settle). The jobs of one body go to the store together; where
  * the addresses of a host are not known yet, they wait for them first (engine/held.c). */
 #include "base/clock.h"
+#include "engine/builtin.h"
 #include "engine/call.h"
 #include "engine/dedup.h"
 #include "engine/exchange.h"
@@ -141,12 +142,13 @@ static rbk_ticket *make_ticket(admission *a, uint32_t item, const rbk_rpc_item *
         .rpc_id = it->notification ? RBK_STR_NONE : it->id,
         .params = it->params,
         .callback = it->svc.callback,
+        .failure_callback = it->svc.failure_callback,
         .caller = a->rq->caller,
         .ray_id = it->svc.ray_id,
         .headers = headers.n ? rbk_buf_view(&headers) : RBK_STR_NONE,
         .idem_key = it->svc.idem_key,
-        .order_key = it->svc.order_key,
         .method_headers = told.n ? rbk_buf_view(&told) : RBK_STR_NONE,
+        .order_key = it->svc.order_key,
     };
     if (a->links)
         rbk_links_describe(a->links, item, &view, &chain);
@@ -178,27 +180,42 @@ static bool has_room(rbk_engine *e)
 }
 
 void rbk_admit_refuse(rbk_exchange *ex, uint32_t item, const rbk_netpolicy *policy,
-                      rbk_dsn_fault fault)
+                      const rbk_admit_fault *f)
 {
     char reason[160];
-    rbk_dsn_reason(fault, rbk_exchange_item(ex, item)->svc.callback, rbk_netpolicy_schemes(policy),
-                   reason);
-    rbk_exchange_refuse(ex, item, "$rpc.callback", reason);
+    const rbk_service *svc = &rbk_exchange_item(ex, item)->svc;
+    rbk_dsn_reason(f->fault, f->failure ? svc->failure_callback : svc->callback,
+                   rbk_netpolicy_schemes(policy), reason);
+    rbk_exchange_refuse(ex, item, f->failure ? "$rpc.failureCallback" : "$rpc.callback", reason);
+}
+
+/* One of the two addresses that a job may go to. */
+typedef struct address {
+    rbk_dsn dsn;
+    rbk_name_verdict verdict;
+} address;
+
+static rbk_dsn_fault check_address(admission *a, rbk_str text, address *ret)
+{
+    rbk_dsn_fault fault = rbk_netpolicy_check(a->policy, text, &ret->dsn);
+    ret->verdict = fault ? RBK_NAME_FINE : rbk_held_look(a->e, a->policy, &ret->dsn);
+    return ret->verdict == RBK_NAME_REFUSED ? RBK_DSN_NO_ADDRESS : fault;
 }
 
 static void admit_job(admission *a, uint32_t item, const rbk_rpc_item *it,
                       const rbk_method_entry *method)
 {
-    rbk_dsn dsn;
+    address to[2] = {{.verdict = RBK_NAME_FINE}, {.verdict = RBK_NAME_FINE}};
     if (a->policy == NULL)
         a->policy = rbk_engine_policy(a->e);
-    rbk_dsn_fault fault = rbk_netpolicy_check(a->policy, it->svc.callback, &dsn);
-    rbk_name_verdict verdict = fault ? RBK_NAME_FINE : rbk_held_look(a->e, a->policy, &dsn);
-    if (verdict == RBK_NAME_REFUSED)
-        fault = RBK_DSN_NO_ADDRESS;
-    if (fault != RBK_DSN_OK) {
+    rbk_admit_fault f = {.fault = check_address(a, it->svc.callback, &to[0])};
+    if (f.fault == RBK_DSN_OK && it->svc.failure_callback.p) {
+        f.failure = true;
+        f.fault = check_address(a, it->svc.failure_callback, &to[1]);
+    }
+    if (f.fault != RBK_DSN_OK) {
         atomic_fetch_add_explicit(&a->e->refused, 1, memory_order_relaxed);
-        rbk_admit_refuse(a->ex, item, a->policy, fault);
+        rbk_admit_refuse(a->ex, item, a->policy, &f);
         return;
     }
     rbk_ticket *t = has_room(a->e) ? make_ticket(a, item, it, method) : NULL;
@@ -210,8 +227,9 @@ static void admit_job(admission *a, uint32_t item, const rbk_rpc_item *it,
     if (a->links && rbk_links_keep_job(a->links, item, t))
         return; /* the check is made again at every attempt */
     rbk_list_push(&a->jobs, &t->node);
-    if (verdict == RBK_NAME_ASK)
-        rbk_held_add(&a->held, &dsn, t);
+    for (int i = 0; i < 2; i++)
+        if (to[i].verdict == RBK_NAME_ASK)
+            rbk_held_add(&a->held, &(rbk_held_name){&to[i].dsn, i == 1}, t);
 }
 
 /* --- Each member ----------------------------------------------------------------------------- */
@@ -257,12 +275,19 @@ void rbk_admit_log_refused(rbk_engine *e, const rbk_rpc_item *it, int err)
 
 static void admit_item(admission *a, uint32_t i, const rbk_rpc_item *it)
 {
-    const rbk_method_entry *method = it->err ? NULL : rbk_methods_find(a->e->conf.methods, it->method);
+    rbk_schema_fault wrong;
     rbk_str fault = it->err || !a->links ? it->err_data : rbk_links_fault(a->links, i);
+    if (!it->err && !fault.p && rbk_builtin(a->e, a->ex, i, a->rq->caller))
+        return;
+    const rbk_method_entry *method = it->err ? NULL : rbk_methods_find(a->e->conf.methods, it->method);
     if (it->err || method == NULL || fault.p) {
         int err = it->err ? it->err : fault.p ? RBK_E_PARAMS : RBK_E_METHOD;
         rbk_admit_log_refused(a->e, it, err);
         rbk_exchange_fault(a->ex, i, err, fault);
+    } else if (!(a->links && rbk_links_names(a->links, i)) &&
+               !rbk_methods_fit(a->e->conf.methods, it->method, it->params, &wrong)) {
+        rbk_admit_log_refused(a->e, it, RBK_E_PARAMS);
+        rbk_exchange_refuse(a->ex, i, wrong.name, wrong.reason);
     } else if (it->svc.set & RBK_SVC_BIT(callback)) {
         admit_job(a, i, it, method);
     } else {
@@ -337,7 +362,7 @@ static bool admit_whole(admission *a)
     }
     rbk_list_push(&a->jobs, &t->node);
     if (verdict == RBK_NAME_ASK)
-        rbk_held_add(&a->held, &dsn, t);
+        rbk_held_add(&a->held, &(rbk_held_name){&dsn, false}, t);
     return true;
 }
 

@@ -55,8 +55,8 @@ rbk_call *rbk_call_new_sync(rbk_engine *e, rbk_exchange *ex, uint32_t item,
     return c;
 }
 
-/* What is needed to deliver the answer: all of the job but its params, with the lane
- * of its receiver. */
+/* What is needed to deliver the answer: all of the job but its params, with the lane of its
+ * receiver. The lane of the receiver of errors, where that is another, lies in mem[2]. */
 static rbk_job *copy_for_answer(const rbk_job *job)
 {
     char lane[RBK_LANE_MAX + 1];
@@ -64,7 +64,25 @@ static rbk_job *copy_for_answer(const rbk_job *job)
     rbk_job view = *job;
     view.params = RBK_STR_NONE;
     view.lane = rbk_str_z(lane);
-    return rbk_job_copy(&view);
+    rbk_job *copy = rbk_job_copy(&view);
+    if (copy == NULL || job->failure_callback.p == NULL)
+        return copy;
+    rbk_send_lane(job->failure_callback, lane);
+    copy->mem[2] = strdup(lane);
+    if (copy->mem[2])
+        return copy;
+    rbk_job_free(copy);
+    return NULL;
+}
+
+/* The response is an error: another receiver may be meant for it. */
+static void divert(rbk_ticket *t)
+{
+    if (t->job->failure_callback.p == NULL)
+        return;
+    t->job->callback = t->job->failure_callback;
+    t->job->lane = rbk_str_z(t->job->mem[2]);
+    t->divert = true;
 }
 
 rbk_call *rbk_call_new_job(rbk_engine *e, rbk_ticket *t)
@@ -182,11 +200,19 @@ void rbk_job_collect(rbk_ticket *t)
     t->from = from;
 }
 
-/* `text` is the response object; it goes to the store with the ticket, for `why`: RESULT or
- * EXPIRE. Who waits for a job that has not been answered wants it cancelled. */
+/* A response object: a result, or an error with what made it, RESULT or EXPIRE. */
+typedef struct response {
+    rbk_buf text;
+    bool failed;
+    rbk_job_event why;
+} response;
+
+/* It goes to the store with the ticket. Who waits for a job that has not been answered wants it
+ * cancelled. */
 static void give_to_store(rbk_engine *e, rbk_ticket *t, const rbk_method_entry *method,
-                          rbk_job_event why, rbk_buf *text)
+                          response *r)
 {
+    rbk_buf *text = &r->text;
     bool silent = (t->job->flags & RBK_JOB_NOTIFICATION) != 0;
     if (silent) {
         rbk_buf_free(text);
@@ -198,7 +224,9 @@ static void give_to_store(rbk_engine *e, rbk_ticket *t, const rbk_method_entry *
         else
             park_to_run_again(e, t, method);
     } else {
-        rbk_ticket_move(t, t->waiter ? RBK_EV_CANCEL : why, RBK_OP_RESULT);
+        rbk_ticket_move(t, t->waiter ? RBK_EV_CANCEL : r->why, RBK_OP_RESULT);
+        if (r->failed)
+            divert(t);
         t->job->response = rbk_buf_view(text);
         t->job->mem[1] = text->p;
         if (t->job->flags & RBK_JOB_MEMBER)
@@ -209,7 +237,7 @@ static void give_to_store(rbk_engine *e, rbk_ticket *t, const rbk_method_entry *
     rbk_store_push(e->store, t);
 }
 
-static void finish(rbk_call *c, rbk_buf *text)
+static void finish(rbk_call *c, rbk_buf *text, bool failed)
 {
     rbk_reaper_disarm(c->e->reaper, c);
     if (c->ex && rbk_exchange_item(c->ex, c->item)->notification) {
@@ -220,8 +248,9 @@ static void finish(rbk_call *c, rbk_buf *text)
     } else {
         rbk_ticket *t = c->ticket;
         c->ticket = NULL;
-        give_to_store(c->e, t, c->method,
-                      atomic_load(&c->state) == EXPIRED ? RBK_EV_EXPIRE : RBK_EV_RESULT, text);
+        bool expired = atomic_load(&c->state) == EXPIRED;
+        response r = {*text, failed, expired ? RBK_EV_EXPIRE : RBK_EV_RESULT};
+        give_to_store(c->e, t, c->method, &r);
     }
 }
 
@@ -236,7 +265,7 @@ static void finish_fault(rbk_call *c, int err)
 {
     rbk_buf b = make_buf(c, 0);
     rbk_write_fault(&b, to_whom(c), err, RBK_STR_NONE);
-    finish(c, &b);
+    finish(c, &b, true);
 }
 
 bool rbk_call_fail(rbk_call *c, int err)
@@ -340,20 +369,21 @@ int rbk_job_answer_fault(rbk_engine *e, rbk_ticket *t, int err)
 int rbk_job_answer_data(rbk_engine *e, rbk_ticket *t, int err, rbk_str data)
 {
     rbk_job *answer = copy_for_answer(t->job);
-    rbk_buf b = RBK_BUF(SIZE_MAX / 2);
+    response r = {RBK_BUF(SIZE_MAX / 2), true,
+                  err == RBK_E_TIMEOUT ? RBK_EV_EXPIRE : RBK_EV_RESULT};
     rbk_to to = {t->job->rpc_id, (t->job->flags & RBK_JOB_VERSIONED) != 0};
-    rbk_write_fault(&b, to, err, data);
-    if (answer == NULL || b.err) {
+    rbk_write_fault(&r.text, to, err, data);
+    if (answer == NULL || r.text.err) {
         rbk_job_free(answer);
-        rbk_buf_free(&b);
+        rbk_buf_free(&r.text);
         return RBK_E_NOMEM;
     }
     rbk_job_free(t->job);
     t->job = answer;
-    bool expired = err == RBK_E_TIMEOUT, silent = (answer->flags & RBK_JOB_NOTIFICATION) != 0;
-    if (answer->state == RBK_JOB_QUEUED && (!expired || silent))
+    bool silent = (answer->flags & RBK_JOB_NOTIFICATION) != 0;
+    if (answer->state == RBK_JOB_QUEUED && (r.why == RBK_EV_RESULT || silent))
         rbk_ticket_move(t, RBK_EV_CLAIM, t->op);
-    give_to_store(e, t, t->method, expired ? RBK_EV_EXPIRE : RBK_EV_RESULT, &b);
+    give_to_store(e, t, t->method, &r);
     return 0;
 }
 
@@ -432,7 +462,7 @@ int rbk_call_answer_text(rbk_call *c, rbk_str json, bool checked)
         return RBK_E_STATE;
     rbk_buf b = make_buf(c, json.n);
     rbk_write_result(&b, to_whom(c), json);
-    finish(c, &b);
+    finish(c, &b, false);
     return 0;
 }
 
@@ -452,7 +482,7 @@ int rbk_call_error(rbk_call *c, int64_t code, const char *message, const char *d
         return RBK_E_STATE;
     rbk_buf b = make_buf(c, d.n + m.n);
     rbk_write_error(&b, to_whom(c), code, m, d);
-    finish(c, &b);
+    finish(c, &b, true);
     return 0;
 }
 

@@ -7,6 +7,7 @@
 #include "engine/call.h"
 #include "engine/lanes.h"
 #include "engine/store_thread.h"
+#include "engine/watch.h"
 
 #include <stdlib.h>
 
@@ -24,7 +25,10 @@ int rbk_changing_new(rbk_engine *e, const rbk_change *change, rbk_changed_fn fn,
 {
     rbk_changing *c = calloc(1, sizeof *c);
     char *to = change->to.p ? strndup(change->to.p, change->to.n) : NULL;
-    int r = c == NULL || (change->to.p && to == NULL) ? RBK_E_NOMEM : 0;
+    char *owner = change->owner.n ? strndup(change->owner.p, change->owner.n) : NULL;
+    bool made = c && !(change->to.p && to == NULL) && !(change->owner.n && owner == NULL);
+    size_t *n = change->owned ? &e->n_owned_changes : &e->n_changes;
+    int r = made ? 0 : RBK_E_NOMEM;
     if (r == 0) {
         *c = (rbk_changing){.waiter = {dropped},
                             .e = e,
@@ -32,21 +36,24 @@ int rbk_changing_new(rbk_engine *e, const rbk_change *change, rbk_changed_fn fn,
                             .one = change->id.p != NULL,
                             .states = change->id.p || !change->filter ? 0 : change->filter->states,
                             .to = to,
+                            .owned = change->owned,
+                            .owner = owner,
                             .fn = fn,
                             .user = user,
                             .left = 1};
         rbk_link_init(&c->link);
         pthread_mutex_lock(&e->changes_lock);
-        if (e->n_changes >= RBK_CHANGES_MAX) {
+        if (*n >= (change->owned ? RBK_OWNED_CHANGES_MAX : RBK_CHANGES_MAX)) {
             r = RBK_E_BUSY;
         } else {
             rbk_link_append(&e->changes, &c->link);
-            e->n_changes++;
+            ++*n;
         }
         pthread_mutex_unlock(&e->changes_lock);
     }
     if (r < 0) {
         free(to);
+        free(owner);
         free(c);
         return r;
     }
@@ -75,17 +82,18 @@ static void leave(rbk_changing *c)
     bool last = --c->left == 0;
     if (last) {
         rbk_link_remove(&c->link);
-        e->n_changes--;
+        --*(c->owned ? &e->n_owned_changes : &e->n_changes);
     }
     pthread_mutex_unlock(&e->changes_lock);
     if (!last)
         return;
-    if (c->sum.changed)
+    if (c->sum.changed && !c->owned)
         rbk_event(RBK_LOG(e), RBK_INFO, "jobs.changed", RBK_FZ("change", name_of(c->kind)),
                   RBK_F("jobs", c->sum.changed));
     if (!c->told)
         c->fn(c->user, &c->sum);
     free(c->to);
+    free(c->owner);
     free(c);
 }
 
@@ -102,6 +110,19 @@ void rbk_changing_tell(rbk_changing *c, int err)
     leave(c);
 }
 
+void rbk_changing_done(rbk_changing *c, uint8_t state)
+{
+    pthread_mutex_lock(&c->e->changes_lock);
+    c->sum.changed++;
+    c->sum.state = state;
+    leave(c);
+}
+
+bool rbk_changing_sees(const rbk_changing *c, const rbk_job *job)
+{
+    return !c->owned || rbk_job_is_of(job, c->owner ? rbk_str_z(c->owner) : RBK_STR_NONE);
+}
+
 void rbk_changing_leave(rbk_changing *c)
 {
     pthread_mutex_lock(&c->e->changes_lock);
@@ -115,21 +136,27 @@ void rbk_changing_forget(rbk_changing *c)
     leave(c);
 }
 
-void rbk_changes_end(rbk_engine *e)
+/* One that is not told yet; it is marked, and copied. */
+static bool next_untold(rbk_engine *e, rbk_changing *ret)
 {
-    rbk_changing all[RBK_CHANGES_MAX];
-    size_t n = 0;
+    bool found = false;
     pthread_mutex_lock(&e->changes_lock);
-    for (rbk_link *l = e->changes.next; l != &e->changes; l = l->next) {
+    for (rbk_link *l = e->changes.next; !found && l != &e->changes; l = l->next) {
         rbk_changing *c = RBK_OF_LINK(l, rbk_changing, link);
-        if (!c->told && n < RBK_CHANGES_MAX)
-            all[n++] = *c;
+        found = !c->told;
+        if (found)
+            *ret = *c;
         c->told = true;
     }
     pthread_mutex_unlock(&e->changes_lock);
-    for (size_t i = 0; i < n; i++) {
-        all[i].sum.err = RBK_E_BUSY;
-        all[i].fn(all[i].user, &all[i].sum);
+    return found;
+}
+
+void rbk_changes_end(rbk_engine *e)
+{
+    for (rbk_changing c; next_untold(e, &c);) {
+        c.sum.err = RBK_E_BUSY;
+        c.fn(c.user, &c.sum);
     }
 }
 
@@ -211,18 +238,27 @@ static int prepare(rbk_ticket *t, const rbk_job *stored)
     return RBK_E_STATE;
 }
 
+/* A cancel before there is a response makes one, which is an error. */
+static bool is_diverted(const rbk_changing *c, const rbk_job *job)
+{
+    return c->kind == RBK_CHANGE_CANCEL && job->failure_callback.p &&
+           (job->state == RBK_JOB_QUEUED || job->state == RBK_JOB_HELD);
+}
+
 /* Of the job, what the change needs: a page of large jobs stays small. */
 static rbk_job *copy_for_change(const rbk_changing *c, const rbk_job *job)
 {
     char lane[RBK_LANE_MAX + 1];
     rbk_wall_ms now = rbk_engine_now(c->e);
-    rbk_str callback = c->to ? rbk_str_z(c->to) : job->callback;
+    bool diverted = is_diverted(c, job);
+    rbk_str callback = c->to ? rbk_str_z(c->to) : diverted ? job->failure_callback : job->callback;
     rbk_send_lane(callback, lane);
     rbk_job view = {.seq = job->seq, .rnd = job->rnd, .state = job->state, .flags = job->flags,
                     .attempts = job->attempts, .last_status = job->last_status,
                     .created = job->created, .due = now, .first_attempt = now,
                     .lane = rbk_str_z(lane), .rpc_id = job->rpc_id,
-                    .callback = c->to ? callback : RBK_STR_NONE, .chain = job->chain};
+                    .callback = c->to || diverted ? callback : RBK_STR_NONE,
+                    .chain = job->chain};
     return rbk_job_copy(&view);
 }
 
@@ -236,6 +272,7 @@ int rbk_change_ticket(rbk_changing *c, const rbk_job *job, rbk_ticket **ret)
     }
     t->waiter = &c->waiter;
     t->waiting = true;
+    t->divert = is_diverted(c, job);
     t->shelf = RBK_SHELF_WAIT;
     int r = prepare(t, job);
     if (r < 0) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* engine/change.h - changes of stored jobs that an operator wants: retry, cancel, purge.
+/* engine/change.h - changes of stored jobs that an operator wants: retry, cancel, purge; and
+ * cancels that callers want of their own.
  *
  * A request (rbk_changing) begins with a look-up on the reader thread. Each job that was found
  * becomes a ticket that owes the request one answer, with a change that is made only if the job
@@ -15,7 +16,7 @@
 #include "engine/engine_impl.h"
 #include "engine/reader.h"
 
-enum { RBK_CHANGES_MAX = 16 }; /* requests at one time */
+enum { RBK_CHANGES_MAX = 16, RBK_OWNED_CHANGES_MAX = 256 }; /* requests at one time */
 
 typedef struct rbk_changing {
     rbk_waiter waiter; /* first */
@@ -26,6 +27,8 @@ typedef struct rbk_changing {
     bool one;      /* by id: an error is the answer */
     uint32_t states; /* of many: those that the filter names, 0 for all */
     char *to;      /* RETRY: another callback, or NULL */
+    bool owned;    /* of a caller, whose name is `owner`; NULL: anonymous */
+    char *owner;
     rbk_changed_fn fn;
     void *user;
     size_t left;   /* answers that are owed */
@@ -51,12 +54,17 @@ void rbk_changing_owe(rbk_changing *c);
 /* One that was owed: 0, the job is changed; or why not. After the last one the request is
  * answered and gone. Any thread. */
 void rbk_changing_tell(rbk_changing *c, int err);
+/* The same of a request for one job: it is changed, and in this state now. */
+void rbk_changing_done(rbk_changing *c, uint8_t state);
 /* The maker's own answer: nothing but that it is done. */
 void rbk_changing_leave(rbk_changing *c);
 /* Nothing came of it, and nobody was told: the maker tells. */
 void rbk_changing_forget(rbk_changing *c);
 /* All that are left are answered RBK_E_BUSY: the engine has ended. */
 void rbk_changes_end(rbk_engine *e);
+
+/* May the request see this job? */
+bool rbk_changing_sees(const rbk_changing *c, const rbk_job *job);
 
 /* A ticket that changes `job`, as it was read, and owes an answer to `c`. RBK_E_STATE: this job
  * cannot be changed so; RBK_E_NOMEM. The job stays the caller's. */

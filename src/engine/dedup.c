@@ -40,7 +40,7 @@ void rbk_dedup_settle(rbk_engine *e, rbk_ticket *t)
     atomic_fetch_sub(&e->arriving, 1);
     if (t->idem->same) {
         atomic_fetch_add_explicit(&e->duplicates, 1, memory_order_relaxed);
-        rbk_exchange_ack(ex, t->item, &(rbk_job){.seq = t->idem->seq, .rnd = t->idem->rnd});
+        rbk_exchange_ack(ex, t->item, (rbk_id){(uint64_t)t->idem->seq, (uint64_t)t->idem->rnd});
     } else {
         atomic_fetch_add_explicit(&e->refused, 1, memory_order_relaxed);
         rbk_admit_log_refused(e, rbk_exchange_item(ex, t->item), RBK_E_PARAMS);

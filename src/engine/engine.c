@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/id.h"
+#include "engine/builtin.h"
 #include "engine/change.h"
 #include "engine/courier.h"
 #include "engine/execute.h"
@@ -14,6 +15,7 @@
 #include "engine/reaper.h"
 #include "engine/runs.h"
 #include "engine/store_thread.h"
+#include "engine/watch.h"
 
 #include <stdlib.h>
 #include <time.h>
@@ -36,6 +38,8 @@ int rbk_engine_new(const rbk_engine_conf *conf, rbk_engine **ret, rbk_error *err
         (r = rbk_reaper_new(&e->reaper, err)) < 0 ||
         (r = rbk_execute_new(e, &e->execute, err)) < 0 ||
         (r = rbk_reader_new(e, &e->reader, err)) < 0 ||
+        (r = rbk_watches_new(e, &e->watches, err)) < 0 ||
+        (r = (e->discover = rbk_builtin_discover()) ? 0 : rbk_fail(err, RBK_E_NOMEM, "engine")) < 0 ||
         (r = rbk_names_new(e->conf.name_servers, &e->names, err)) < 0 ||
         (r = rbk_couriers_new(e, &e->couriers, err)) < 0) {
         rbk_engine_free(e);
@@ -52,7 +56,8 @@ int rbk_engine_start(rbk_engine *e, rbk_error *err)
         (r = rbk_reaper_start(e->reaper, err)) < 0 ||
         (r = rbk_execute_start(e->execute, err)) < 0 ||
         (r = rbk_names_start(e->names, err)) < 0 ||
-        (r = rbk_reader_start(e->reader, err)) < 0)
+        (r = rbk_reader_start(e->reader, err)) < 0 ||
+        (r = rbk_watches_start(e->watches, err)) < 0)
         return r;
     return rbk_store_thread_start(e->store, err);
 }
@@ -87,7 +92,9 @@ int rbk_engine_stop(rbk_engine *e, int64_t drain_ms)
     rbk_couriers_end(e->couriers);
     size_t stuck = rbk_execute_stop(e->execute);
     size_t cut = rbk_reaper_stop(e->reaper);
+    rbk_watches_stop(e->watches);
     rbk_reader_stop(e->reader);
+    rbk_watches_end(e->watches);
     rbk_store_thread_close(e->store);
     rbk_couriers_stop(e->couriers);
     rbk_changes_end(e);
@@ -103,6 +110,9 @@ bool rbk_engine_free(rbk_engine *e)
         return true;
     if (!e->stopped && e->couriers) /* made, and perhaps half started */
         rbk_engine_stop(e, 0);
+    rbk_watches_free(e->watches);
+    rbk_discover_free(e->discover);
+    e->discover = NULL;
     rbk_reader_free(e->reader);
     rbk_names_free(e->names);
     e->names = NULL;

@@ -88,6 +88,11 @@ void rbk_exchange_submit(rbk_exchange *ex, const rbk_request *rq);
 void rbk_exchange_gone(rbk_exchange *ex);
 /* The answer, once done: valid until the unref. */
 void rbk_exchange_reply(rbk_exchange *ex, rbk_reply *ret);
+/* Does the answer hold responses of jobs, in place of their acknowledgements? Then who sends it
+ * says once, after rbk_exchange_reply() and before the unref, whether all of it was written: then
+ * these jobs are delivered, else they go to their callbacks. Any thread. */
+bool rbk_exchange_has_jobs(const rbk_exchange *ex);
+void rbk_exchange_written(rbk_exchange *ex, bool all);
 void rbk_exchange_unref(rbk_exchange *ex);
 
 #endif

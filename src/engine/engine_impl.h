@@ -21,6 +21,8 @@ typedef struct rbk_store_thread rbk_store_thread;
 typedef struct rbk_reader rbk_reader;
 typedef struct rbk_runs rbk_runs;
 typedef struct rbk_names rbk_names;
+typedef struct rbk_watches rbk_watches;
+typedef struct rbk_discover rbk_discover;
 
 struct rbk_engine {
     rbk_engine_conf conf;
@@ -32,12 +34,14 @@ struct rbk_engine {
     rbk_reader *reader;
     rbk_runs *runs;
     rbk_names *names;
+    rbk_watches *watches;
+    rbk_discover *discover;
     pthread_mutex_t keys_lock; /* of the two that may be replaced */
     rbk_sign_keys *keys;   /* that attempts are signed with now */
     rbk_netpolicy *policy; /* that callbacks are judged by now */
     pthread_mutex_t changes_lock;
     rbk_link changes; /* requests for changes that are not answered yet */
-    size_t n_changes;
+    size_t n_changes, n_owned_changes; /* operators', callers' */
     atomic_bool refusing; /* draining: nothing is accepted */
     atomic_bool full;     /* the store has no room: nothing is accepted */
     atomic_int health;    /* 0, or RBK_E_IO */
@@ -46,6 +50,7 @@ struct rbk_engine {
     bool stopped;
     bool stuck;           /* methods did not end in time at the stop */
     atomic_size_t answer_bytes; /* of all exchanges that are not yet given to their fronts */
+    atomic_size_t answered_jobs; /* whose response is under way as the answer of the request */
     atomic_size_t held_bytes;   /* of jobs that wait for the addresses of their hosts */
     atomic_int_fast64_t arriving; /* jobs on their way to the store */
     atomic_int_fast64_t stored;   /* unfinished jobs of the store; the store thread's */

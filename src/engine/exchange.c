@@ -10,20 +10,30 @@
 #include "core/envelope.h"
 #include "engine/dedup.h"
 #include "engine/links.h"
+#include "engine/store_thread.h"
 
 #include <stdlib.h>
 
-enum { JOBS_IN_HEADER = 64, RESULTS_OF_BATCH = 16, SMALL_ANSWER = 65536 };
+enum { JOBS_IN_HEADER = 64, RESULTS_OF_BATCH = 16, SMALL_ANSWER = 65536,
+       NAME_SHOWN_MAX = 128 };
 #define ANSWERS_MAX ((size_t)256 << 20)
 
-typedef enum slot_kind { SLOT_OPEN, SLOT_SILENT, SLOT_TEXT, SLOT_FAULT, SLOT_ACK } slot_kind;
+typedef enum slot_kind {
+    SLOT_OPEN,
+    SLOT_SILENT,
+    SLOT_TEXT,
+    SLOT_FAULT,
+    SLOT_ACK,
+    SLOT_JOB /* the job's response in place of the acknowledgement */
+} slot_kind;
 
 typedef struct slot {
     slot_kind kind;
     int err;
     rbk_buf text; /* TEXT: the response; FAULT: its data, when it is ours */
     rbk_str data; /* FAULT */
-    rbk_id job;   /* ACK */
+    rbk_id job;   /* ACK, JOB */
+    rbk_ticket *ticket; /* JOB: until it is known whether the answer was written */
 } slot;
 
 struct rbk_exchange {
@@ -33,6 +43,7 @@ struct rbk_exchange {
     atomic_uint refs;
     atomic_uint open;
     atomic_bool gone;
+    atomic_bool has_jobs; /* among the answers: who sends them must say what came of it */
     atomic_size_t bytes;   /* of all answers */
     atomic_size_t counted; /* of these, in the engine's sum */
     rbk_rpc_doc *doc;
@@ -44,6 +55,7 @@ struct rbk_exchange {
     slot *slots;
     rbk_buf out, jobs;
     char batch_job[RBK_ID_TEXT + 1]; /* of the whole; empty: there is none */
+    bool waited; /* an acknowledgement in place of the result that was waited for */
     rbk_header headers[4];
 };
 
@@ -76,8 +88,10 @@ void rbk_exchange_unref(rbk_exchange *ex)
         return;
     rbk_links_free(ex->links);
     rbk_buf_free(&ex->err_data);
-    for (size_t i = 0; ex->doc && i < ex->doc->n; i++)
+    for (size_t i = 0; ex->doc && i < ex->doc->n; i++) {
         rbk_buf_free(&ex->slots[i].text);
+        rbk_ticket_free(ex->slots[i].ticket);
+    }
     if (ex->slots != &ex->first)
         free(ex->slots);
     rbk_buf_free(&ex->out);
@@ -166,11 +180,11 @@ void rbk_exchange_fault(rbk_exchange *ex, uint32_t item, int err, rbk_str data)
     close_one(ex);
 }
 
-static void write_reason(rbk_buf *b, const char *name, const char *reason)
+static void write_reason(rbk_buf *b, rbk_str name, const char *reason)
 {
     *b = RBK_BUF(4096);
     rbk_buf_c(b, '{');
-    rbk_buf_json_str(b, rbk_str_z(name));
+    rbk_buf_json_str(b, name);
     rbk_buf_c(b, ':');
     rbk_buf_json_str(b, rbk_str_z(reason));
     rbk_buf_c(b, '}');
@@ -178,6 +192,14 @@ static void write_reason(rbk_buf *b, const char *name, const char *reason)
 
 void rbk_exchange_refuse(rbk_exchange *ex, uint32_t item, const char *name, const char *reason)
 {
+    rbk_exchange_refuse_member(ex, item, rbk_str_z(name), reason);
+}
+
+void rbk_exchange_refuse_member(rbk_exchange *ex, uint32_t item, rbk_str name, const char *reason)
+{
+    if (name.n > NAME_SHOWN_MAX)
+        for (name.n = NAME_SHOWN_MAX; name.n && (name.p[name.n] & 0xc0) == 0x80;)
+            name.n--;
     rbk_buf *b = &ex->slots[item].text;
     write_reason(b, name, reason);
     rbk_exchange_fault(ex, item, RBK_E_PARAMS, b->err ? RBK_STR_NONE : rbk_buf_view(b));
@@ -186,7 +208,7 @@ void rbk_exchange_refuse(rbk_exchange *ex, uint32_t item, const char *name, cons
 void rbk_exchange_refuse_body(rbk_exchange *ex, const char *name, const char *reason)
 {
     ex->err = RBK_E_PARAMS;
-    write_reason(&ex->err_data, name, reason);
+    write_reason(&ex->err_data, rbk_str_z(name), reason);
 }
 
 void rbk_exchange_write_fault(const rbk_exchange *ex, uint32_t item, rbk_buf *b)
@@ -196,16 +218,51 @@ void rbk_exchange_write_fault(const rbk_exchange *ex, uint32_t item, rbk_buf *b)
     rbk_write_fault(b, (rbk_to){it->id, it->versioned}, s->err ? s->err : RBK_E_BUSY, s->data);
 }
 
-void rbk_exchange_ack(rbk_exchange *ex, uint32_t item, const rbk_job *job)
+void rbk_exchange_ack(rbk_exchange *ex, uint32_t item, rbk_id job)
 {
     slot *s = &ex->slots[item];
     if (item >= ex->doc->n) {
-        rbk_id_format((rbk_id){(uint64_t)job->seq, (uint64_t)job->rnd}, ex->batch_job);
+        rbk_id_format(job, ex->batch_job);
         return;
     }
-    s->job = (rbk_id){(uint64_t)job->seq, (uint64_t)job->rnd};
+    s->job = job;
     s->kind = SLOT_ACK;
     close_one(ex);
+}
+
+bool rbk_exchange_take(rbk_exchange *ex, uint32_t item, rbk_ticket *t)
+{
+    slot *s = &ex->slots[item];
+    if (take_room(ex, t->job->response.n) < 0)
+        return false;
+    s->job = (rbk_id){(uint64_t)t->job->seq, (uint64_t)t->job->rnd};
+    s->ticket = t;
+    s->kind = SLOT_JOB;
+    atomic_fetch_add(&ex->e->answered_jobs, 1);
+    atomic_store(&ex->has_jobs, true);
+    close_one(ex);
+    return true;
+}
+
+bool rbk_exchange_has_jobs(const rbk_exchange *ex)
+{
+    return atomic_load(&ex->has_jobs);
+}
+
+void rbk_exchange_written(rbk_exchange *ex, bool all)
+{
+    for (size_t i = 0; rbk_exchange_has_jobs(ex) && i < ex->doc->n; i++) {
+        rbk_ticket *t = ex->slots[i].ticket;
+        if (t == NULL)
+            continue;
+        ex->slots[i].ticket = NULL;
+        if (all)
+            rbk_ticket_move(t, RBK_EV_ANSWERED, RBK_OP_DONE);
+        else
+            rbk_ticket_park(t, rbk_engine_now(ex->e)); /* from there it goes to its callback */
+        rbk_store_push(ex->e->store, t);
+        atomic_fetch_sub(&ex->e->answered_jobs, 1);
+    }
 }
 
 void rbk_exchange_silent(rbk_exchange *ex, uint32_t item)
@@ -274,6 +331,7 @@ static void write_ack(rbk_exchange *ex, const rbk_rpc_item *it, const slot *s)
 {
     char job[RBK_ID_TEXT + 1];
     rbk_id_format(s->job, job);
+    ex->waited |= (it->svc.set & RBK_SVC_BIT(wait)) != 0;
     rbk_write_ack(&ex->out, (rbk_to){it->id, it->versioned}, it->svc.callback,
                   it->svc.receipt ? (rbk_str){job, RBK_ID_TEXT} : RBK_STR_NONE);
 }
@@ -294,7 +352,7 @@ static bool write_slot(rbk_exchange *ex, size_t i, bool first)
 {
     const rbk_rpc_item *it = &ex->doc->items[i];
     slot *s = &ex->slots[i];
-    if (s->kind == SLOT_ACK)
+    if (s->kind == SLOT_ACK || s->kind == SLOT_JOB)
         name_job(ex, s);
     if (s->kind == SLOT_SILENT || it->notification)
         return false;
@@ -302,6 +360,8 @@ static bool write_slot(rbk_exchange *ex, size_t i, bool first)
         rbk_buf_c(&ex->out, ',');
     if (s->kind == SLOT_TEXT)
         rbk_buf_str(&ex->out, rbk_buf_view(&s->text));
+    else if (s->kind == SLOT_JOB)
+        rbk_buf_str(&ex->out, s->ticket->job->response);
     else if (s->kind == SLOT_ACK)
         write_ack(ex, it, s);
     else
@@ -361,6 +421,8 @@ void rbk_exchange_reply(rbk_exchange *ex, rbk_reply *ret)
         ex->headers[n++] = (rbk_header){RBK_STR("Ringback-Batch-Job"), rbk_str_z(ex->batch_job)};
     if (ret->status == 503)
         ex->headers[n++] = (rbk_header){RBK_STR("Retry-After"), RBK_STR("1")};
+    if (ex->waited)
+        ex->headers[n++] = (rbk_header){RBK_STR("Preference-Applied"), RBK_STR("respond-async")};
     ret->headers = ex->headers;
     ret->n_headers = n;
     ret->body = rbk_buf_view(&ex->out);

@@ -7,6 +7,7 @@
 #define RBK_ENGINE_EXCHANGE_H
 
 #include "base/buf.h"
+#include "base/id.h"
 #include "engine/engine_impl.h"
 
 rbk_engine *rbk_exchange_engine(const rbk_exchange *ex);
@@ -27,8 +28,13 @@ void rbk_exchange_refuse(rbk_exchange *ex, uint32_t item, const char *name, cons
 void rbk_exchange_refuse_body(rbk_exchange *ex, const char *name, const char *reason);
 /* The error that was the member's answer, as a response object, appended. */
 void rbk_exchange_write_fault(const rbk_exchange *ex, uint32_t item, rbk_buf *b);
+/* The same for a name that the caller chose: a long one is cut. */
+void rbk_exchange_refuse_member(rbk_exchange *ex, uint32_t item, rbk_str name, const char *reason);
 /* The member is acknowledged: its job is in the store under this id. */
-void rbk_exchange_ack(rbk_exchange *ex, uint32_t item, const rbk_job *job);
+void rbk_exchange_ack(rbk_exchange *ex, uint32_t item, rbk_id job);
+/* The member's answer is the response of its own job, which is DUE in the store; takes the ticket,
+ * until rbk_exchange_written(). False: there is no room for the answer, and nothing happened. */
+bool rbk_exchange_take(rbk_exchange *ex, uint32_t item, rbk_ticket *t);
 /* The member is through and has no answer (a notification). */
 void rbk_exchange_silent(rbk_exchange *ex, uint32_t item);
 

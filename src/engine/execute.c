@@ -190,6 +190,7 @@ void rbk_execute_left(rbk_execute *x, size_t at)
 static void run_call(rbk_execute *x, rbk_call *c)
 {
     bool late = c->awaited && !rbk_reaper_disarm(x->e->reaper, c);
+    c->awaited = false;
     if (late || (c->request && !rbk_call_in_time(c))) {
         rbk_call_expire(c);
         rbk_call_unref(c);

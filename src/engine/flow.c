@@ -24,10 +24,13 @@
 #include "engine/courier.h"
 #include "engine/dedup.h"
 #include "engine/execute.h"
+#include "engine/expiry.h"
+#include "engine/follows.h"
 #include "engine/keys.h"
 #include "engine/runs.h"
 #include "engine/store_thread.h"
-#include "engine/watches.h"
+#include "engine/waits.h"
+#include "engine/watch.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,8 +46,8 @@ enum {
 int rbk_flow_new(rbk_engine *e, rbk_flow **ret, rbk_error *err)
 {
     rbk_flow *f = calloc(1, sizeof *f);
-    if (f == NULL || (f->lanes = rbk_lanes_new()) == NULL ||
-        (f->watches = rbk_watches_new()) == NULL ||
+    if (f == NULL || (f->follows = rbk_follows_new()) == NULL ||
+        (f->lanes = rbk_lanes_new()) == NULL || (f->waits = rbk_waits_new()) == NULL ||
         (f->aging = rbk_aging_new(rbk_retry_end(&e->conf.retry, 0))) == NULL) {
         rbk_flow_free(f);
         return rbk_fail(err, RBK_E_NOMEM, "lanes");
@@ -60,7 +63,8 @@ void rbk_flow_free(rbk_flow *f)
         return;
     rbk_lanes_free(f->lanes);
     rbk_aging_free(f->aging);
-    rbk_watches_free(f->watches);
+    rbk_follows_free(f->follows);
+    rbk_waits_free(f->waits);
     for (rbk_node *n; (n = rbk_list_pop(&f->in_memory));)
         rbk_ticket_free((rbk_ticket *)(void *)n);
     free(f);
@@ -74,7 +78,7 @@ void rbk_flow_begin(rbk_flow *f, int64_t max_seq)
 
 void rbk_flow_end(rbk_flow *f)
 {
-    rbk_watches_end(f->watches);
+    rbk_follows_end(f->follows);
 }
 
 static void note_due(rbk_flow *f, rbk_wall_ms due)
@@ -111,6 +115,11 @@ static void prepare_result(rbk_flow *f, rbk_ticket *t, rbk_wall_ms now)
 {
     t->job->due = ready_since(t->job);
     t->job->first_attempt = now;
+    t->waited = rbk_waits_has(f->waits, t->job->seq);
+    if (t->waited) { /* its answer is its delivery, most likely */
+        t->shelf = RBK_SHELF_JOB;
+        return;
+    }
     t->next_lane = rbk_lanes_enter(f->lanes, t->job->lane, rbk_job_bytes(t->job));
     t->shelf = t->next_lane ? RBK_SHELF_JOB : RBK_SHELF_WAIT;
 }
@@ -262,12 +271,13 @@ static void settle_put(rbk_flow *f, rbk_ticket *t)
     atomic_fetch_add(&e->accepted, 1);
     atomic_fetch_add(&e->stored, 1);
     atomic_fetch_sub(&e->arriving, 1);
-    rbk_exchange *ex = t->ex;
-    t->ex = NULL;
+    rbk_id id = {(uint64_t)t->job->seq, (uint64_t)t->job->rnd};
     if (t->watched)
-        rbk_watches_add(f->watches, t->job, ex, t->item);
-    rbk_exchange_ack(ex, t->item, t->job);
-    rbk_exchange_unref(ex);
+        rbk_follows_add(f->follows, t->job, t->ex, t->item);
+    if ((t->job->flags & RBK_JOB_BATCH) || atomic_load(&e->refusing) || !rbk_waits_add(f->waits, t))
+        rbk_exchange_ack(t->ex, t->item, id);
+    rbk_exchange_unref(t->ex);
+    t->ex = NULL;
     if (t->lane) {
         go_on(f, t);
         return;
@@ -277,13 +287,17 @@ static void settle_put(rbk_flow *f, rbk_ticket *t)
 
 static void settle_result(rbk_flow *f, rbk_ticket *t)
 {
-    rbk_watches_tell(f->watches, t->job);
+    rbk_follows_tell(f->follows, t->job);
     leave_lane(f, t);
     rbk_runs_end(f->e->runs, t->run_slot);
     t->run_slot = RBK_NO_SLOT;
     t->lane = t->next_lane;
     t->next_lane = NULL;
-    if (t->lane) {
+    if (t->waited) {
+        t->prepared = t->waited = false;
+        if (!rbk_waits_answer(f->waits, t))
+            go_on(f, t);
+    } else if (t->lane) {
         t->lane_bytes = rbk_job_bytes(t->job);
         go_on(f, t);
     } else {
@@ -314,6 +328,8 @@ static int verdict_of(const rbk_ticket *t)
 
 static void settle_ok(rbk_flow *f, rbk_ticket *t)
 {
+    if (t->op == RBK_OP_RESULT || t->op == RBK_OP_DONE || t->op == RBK_OP_DEAD)
+        rbk_watches_wake(f->e->watches, t->job->seq);
     if (t->op == RBK_OP_RESULT || t->op == RBK_OP_DONE || t->op == RBK_OP_RETRY)
         atomic_store_explicit(&f->e->moved_at, rbk_engine_now(f->e), memory_order_relaxed);
     switch (t->op) {
@@ -374,9 +390,12 @@ void rbk_flow_settle(rbk_flow *f, rbk_ticket *t, rbk_op_outcome outcome)
     }
     rbk_changing *waiting = rbk_changing_of(t);
     int verdict = verdict_of(t);
+    uint8_t state = t->job->state;
     t->waiter = NULL;
     settle_ok(f, t);
-    if (waiting)
+    if (waiting && verdict == 0)
+        rbk_changing_done(waiting, state);
+    else if (waiting)
         rbk_changing_tell(waiting, verdict);
 }
 
@@ -563,6 +582,11 @@ static int scan_some(rbk_flow *f, const rbk_store_ops *ops, rbk_store *st, rbk_w
     return 0;
 }
 
+void rbk_flow_answer(rbk_flow *f, bool all)
+{
+    rbk_waits_turn(f->waits, all);
+}
+
 int rbk_flow_turn(rbk_flow *f, const rbk_store_ops *ops, rbk_store *st, rbk_error *err)
 {
     rbk_wall_ms now = rbk_engine_now(f->e);
@@ -581,8 +605,9 @@ int64_t rbk_flow_wait_ms(const rbk_flow *f)
         return 0;
     rbk_mono_ms now = rbk_mono_now(), wake = rbk_pulls_wake(&f->pulls);
     int64_t pull = wake == INT64_MAX ? INT64_MAX : wake > now ? wake - now : 0;
-    int64_t wait = rbk_expiry_wait_ms(&f->expiry);
+    int64_t wait = rbk_expiry_wait_ms(&f->expiry), answer = rbk_waits_wait_ms(f->waits);
     wait = wait < pull ? wait : pull;
+    wait = wait < answer ? wait : answer;
     if (f->next_due == INT64_MAX)
         return wait;
     rbk_wall_ms due = f->next_due - rbk_engine_now(f->e);

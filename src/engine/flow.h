@@ -30,6 +30,8 @@ void rbk_flow_begin(rbk_flow *f, int64_t max_seq);
  * Takes the ticket. */
 void rbk_flow_recover(rbk_flow *f, rbk_ticket *t);
 
+/* Acknowledge jobs whose caller has waited for the result long enough; with `all` every one. */
+void rbk_flow_answer(rbk_flow *f, bool all);
 /* Page in some of what has room and is due. 0, or an error of the store's slots. */
 int rbk_flow_turn(rbk_flow *f, const rbk_store_ops *ops, rbk_store *st, rbk_error *err);
 /* A claimed job that memory has no room for; takes it. */

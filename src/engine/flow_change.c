@@ -6,7 +6,8 @@
 #include "engine/change.h"
 #include "engine/courier.h"
 #include "engine/execute.h"
-#include "engine/watches.h"
+#include "engine/follows.h"
+#include "engine/watch.h"
 
 /* Takes the ticket. */
 static void tell(rbk_ticket *t, int err)
@@ -15,6 +16,16 @@ static void tell(rbk_ticket *t, int err)
     t->waiter = NULL;
     rbk_ticket_free(t);
     rbk_changing_tell(c, err);
+}
+
+static void done(rbk_engine *e, rbk_ticket *t)
+{
+    rbk_changing *c = rbk_changing_of(t);
+    uint8_t state = t->job->state;
+    rbk_watches_wake(e->watches, t->job->seq);
+    t->waiter = NULL;
+    rbk_ticket_free(t);
+    rbk_changing_done(c, state);
 }
 
 /* It is made, of a job in the store alone. */
@@ -29,7 +40,7 @@ static void settle_change(rbk_flow *f, rbk_ticket *t)
         rbk_couriers_hurry(e->couriers, t->job->lane);
         break;
     case RBK_OP_RESULT:
-        rbk_watches_tell(f->watches, t->job);
+        rbk_follows_tell(f->follows, t->job);
         rbk_flow_wait_in_store(f, t->job);
         break;
     case RBK_OP_DONE:
@@ -39,7 +50,7 @@ static void settle_change(rbk_flow *f, rbk_ticket *t)
     default:
         break;
     }
-    tell(t, 0);
+    done(e, t);
 }
 
 void rbk_flow_settle_change(rbk_flow *f, rbk_ticket *t, rbk_op_outcome outcome)
@@ -50,10 +61,14 @@ void rbk_flow_settle_change(rbk_flow *f, rbk_ticket *t, rbk_op_outcome outcome)
         rbk_list_push(&f->in_memory, &t->node);
     else if (outcome == RBK_OUTCOME_STALE)
         rbk_change_again(t);
-    else if (outcome == RBK_OUTCOME_BLOCKED)
-        tell(t, t->op == RBK_OP_RESULT ? 0 : RBK_E_STATE); /* its response waits for its turn */
-    else
+    else if (outcome == RBK_OUTCOME_BLOCKED) {
+        if (t->op == RBK_OP_RESULT)
+            done(f->e, t); /* its response waits for its turn */
+        else
+            tell(t, RBK_E_STATE);
+    } else {
         rbk_ticket_free(t);
+    }
 }
 
 void rbk_flow_settled(rbk_flow *f)

@@ -14,6 +14,7 @@
 #include "engine/flow.h"
 #include "engine/lanes.h"
 #include "engine/pulls.h"
+#include "engine/waits.h"
 
 enum { RBK_FLOW_SCAN = 256 }; /* lanes looked at in one turn */
 
@@ -25,9 +26,10 @@ struct rbk_flow {
     rbk_mono_ms next_scan; /* not before this */
     bool scanning;
     rbk_expiry expiry;
+    rbk_waits *waits;
     rbk_pulls pulls;
     rbk_aging *aging;
-    struct rbk_watches *watches;
+    struct rbk_follows *follows;
     rbk_list in_memory; /* changes of jobs that are not in the store alone */
     rbk_lane_due found[RBK_FLOW_SCAN];
     char after[RBK_LANE_MAX + 1]; /* the last lane that the scan saw */

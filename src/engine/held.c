@@ -22,6 +22,7 @@ typedef struct ask {
     const rbk_ticket *t;
     size_t query;
     uint16_t port;
+    bool failure;
 } ask;
 
 struct rbk_held {
@@ -104,13 +105,14 @@ static bool add_query(rbk_held *h, rbk_str host, size_t *ret)
     return true;
 }
 
-void rbk_held_add(rbk_held **held, const rbk_dsn *dsn, const rbk_ticket *t)
+void rbk_held_add(rbk_held **held, const rbk_held_name *name, const rbk_ticket *t)
 {
+    const rbk_dsn *dsn = name->dsn;
     rbk_held *h = *held ? *held : calloc(1, sizeof *h);
     if (h == NULL)
         return;
     *held = h;
-    ask one = {.t = t, .port = dsn->port};
+    ask one = {.t = t, .port = dsn->port, .failure = name->failure};
     void *list = h->asks;
     bool ok = h->n_asks < ASKS_MAX && grow(&list, &h->room_asks, h->n_asks, sizeof *h->asks);
     h->asks = list;
@@ -149,6 +151,19 @@ static void refuse_body(rbk_held *h)
     }
 }
 
+/* The first host of the ticket that is refused; NULL: none. *i goes on to the next ticket's. */
+static const ask *find_refused(const rbk_held *h, const rbk_ticket *t, size_t *i)
+{
+    const ask *refused = NULL;
+    for (; *i < h->n_asks && h->asks[*i].t == t; ++*i) {
+        const ask *a = &h->asks[*i];
+        if (!refused &&
+            judge(h->policy, &h->queries[a->query].answer, a->port) == RBK_NAME_REFUSED)
+            refused = a;
+    }
+    return refused;
+}
+
 /* Those that are fine go on, in order. */
 static void judge_all(rbk_held *h)
 {
@@ -157,15 +172,14 @@ static void judge_all(rbk_held *h)
     size_t i = 0;
     for (rbk_node *node; (node = rbk_list_pop(&h->jobs));) {
         rbk_ticket *t = (rbk_ticket *)(void *)node;
-        const ask *a = i < h->n_asks && h->asks[i].t == t ? &h->asks[i++] : NULL;
-        bool refused =
-            a && judge(h->policy, &h->queries[a->query].answer, a->port) == RBK_NAME_REFUSED;
-        if (refused && links && rbk_links_is_whole(links, t)) {
+        const ask *a = find_refused(h, t, &i);
+        if (a && links && rbk_links_is_whole(links, t)) {
             rbk_exchange_unref(t->ex);
             rbk_ticket_free(t);
             refuse_body(h);
-        } else if (refused) {
-            rbk_admit_refuse(h->ex, t->item, h->policy, RBK_DSN_NO_ADDRESS);
+        } else if (a) {
+            rbk_admit_refuse(h->ex, t->item, h->policy,
+                             &(rbk_admit_fault){RBK_DSN_NO_ADDRESS, a->failure});
             rbk_exchange_unref(t->ex);
             rbk_ticket_free(t);
         } else {

@@ -18,9 +18,15 @@ typedef enum rbk_name_verdict { RBK_NAME_FINE, RBK_NAME_REFUSED, RBK_NAME_ASK } 
 /* What is known now; ASK: nothing is. Any thread. */
 rbk_name_verdict rbk_held_look(rbk_engine *e, const rbk_netpolicy *policy, const rbk_dsn *dsn);
 
-/* `t` waits for the host of `dsn`; `*h` is made for the first. In the order of the tickets.
- * Without memory or room it does not wait. */
-void rbk_held_add(rbk_held **h, const rbk_dsn *dsn, const rbk_ticket *t);
+/* The host of a job's callback, or of the one for errors. */
+typedef struct rbk_held_name {
+    const rbk_dsn *dsn;
+    bool failure;
+} rbk_held_name;
+
+/* `t` waits for the host; `*h` is made for the first. In the order of the tickets. Without memory
+ * or room it does not wait. */
+void rbk_held_add(rbk_held **h, const rbk_held_name *name, const rbk_ticket *t);
 
 /* Ask, judge, and hand the jobs over by rbk_admit_hand_over(); all of it later and on another
  * thread, or at once where nobody can be asked. Takes `h` and the tickets, which hold
@@ -36,8 +42,13 @@ void rbk_held_ask(rbk_held *h, const rbk_held_call *call);
 
 /* engine/admit.c: jobs of one body go to the store's inbox as one, or are refused. */
 void rbk_admit_hand_over(rbk_engine *e, rbk_exchange *ex, rbk_list *jobs);
-/* engine/admit.c: the reason for `fault` is the member's answer. */
+/* What is wrong with a job's callback, or with the one for errors. */
+typedef struct rbk_admit_fault {
+    rbk_dsn_fault fault;
+    bool failure;
+} rbk_admit_fault;
+/* engine/admit.c: the reason for `f` is the member's answer. */
 void rbk_admit_refuse(rbk_exchange *ex, uint32_t item, const rbk_netpolicy *policy,
-                      rbk_dsn_fault fault);
+                      const rbk_admit_fault *f);
 
 #endif

@@ -180,6 +180,13 @@ rbk_str rbk_links_fault(const rbk_links *l, uint32_t item)
     const rbk_plan_member *m = plan_of(l, item);
     if (m->fault.p)
         return m->fault;
+    if ((m->n_parents || l->nodes[item].member) &&
+        rbk_str_starts(l->doc->items[item].method, RBK_STR("rpc.")))
+        return RBK_STR("{\"method\":\"takes no results of others, and has no callback\"}");
+    if (is_linked(l, item) && (svc->set & RBK_SVC_BIT(wait)))
+        return RBK_STR("{\"$rpc.wait\":\"not where members share a callback or results\"}");
+    if (l->nodes[item].member && (svc->set & RBK_SVC_BIT(failureCallback)))
+        return RBK_STR("{\"$rpc.failureCallback\":\"not where members share a callback\"}");
     if (is_linked(l, item) && (svc->set & RBK_SVC_BIT(idempotencyKey)))
         return RBK_STR("{\"$rpc.idempotencyKey\":\"not where members share a callback or results\"}");
     if (m->n_parents && (svc->set & RBK_SVC_BIT(key)))
@@ -187,6 +194,11 @@ rbk_str rbk_links_fault(const rbk_links *l, uint32_t item)
     if (m->n_parents && (svc->set & RBK_SVC_BIT(delay)))
         return RBK_STR("{\"$rpc.delay\":\"not where params name other members\"}");
     return RBK_STR_NONE;
+}
+
+bool rbk_links_names(const rbk_links *l, uint32_t item)
+{
+    return plan_of(l, item)->n_parents > 0;
 }
 
 void rbk_links_describe(const rbk_links *l, uint32_t item, rbk_job *view, rbk_buf *chain)

@@ -30,6 +30,8 @@ void rbk_links_free(rbk_links *l);
 
 /* JSON text for the data of RBK_E_PARAMS when the member is refused; absent: it is not. */
 rbk_str rbk_links_fault(const rbk_links *l, uint32_t item);
+/* Do its params name others? They are not whole before these have their results. */
+bool rbk_links_names(const rbk_links *l, uint32_t item);
 /* What the new job of this member has to say of others. `chain` must outlive the use of `view`. */
 void rbk_links_describe(const rbk_links *l, uint32_t item, rbk_job *view, rbk_buf *chain);
 /* Does the member wait here? Then `t` or `c` is taken. */

@@ -32,6 +32,8 @@ enum {
     LOOK_MS = 100,          /* between looks at the free space */
     UNKNOWN_TRIES = 10,
     UNKNOWN_WAIT_MS = 100,
+    OWED_MS = 1000,         /* at the stop, for news of answers that are being written */
+    OWED_LOOK_MS = 5,
 };
 #define COMMIT_BYTES ((size_t)4 << 20)
 #define ADMIT_BYTES ((size_t)32 << 20)
@@ -238,8 +240,9 @@ static bool take_work(rbk_store_thread *s, rbk_list *work)
     rbk_mono_ms now = rbk_mono_now(), until = sleep_end(s, now);
     bool holding = s->held.head != NULL && now < s->hold_until;
     pthread_mutex_lock(&s->lock);
-    if (!has_work(s, holding) && !s->stopping)
-        sleep_for_work(s, until);
+    bool owed = s->stopping && atomic_load(&s->e->answered_jobs) && now < s->owed_until;
+    if (!has_work(s, holding) && (owed || !s->stopping))
+        sleep_for_work(s, owed ? now + OWED_LOOK_MS : until);
     move_changes(s, work, &bytes);
     if (!holding || s->stopping) {
         size_t quarters = s->admissions.head ? 3 : 4;
@@ -249,7 +252,7 @@ static bool take_work(rbk_store_thread *s, rbk_list *work)
     size_t before = bytes;
     move_some(&s->admissions, work, &bytes, 4);
     s->admit_bytes = s->admissions.head ? s->admit_bytes - (bytes - before) : 0;
-    bool more = !s->stopping || work->head;
+    bool more = !s->stopping || work->head || owed;
     rbk_list_join(&behind, &s->behind);
     rbk_list_join(&pulls, &s->pulls);
     rbk_list_join(&orders, &s->orders);
@@ -304,6 +307,7 @@ static size_t fill_ops(rbk_store_thread *s, rbk_list *work)
                                   .from = t->from,
                                   .shelf = t->shelf,
                                   .keep = keep,
+                                  .divert = t->divert,
                                   .waiting = t->waiting,
                                   .now = same ? t->job->first_attempt + 1 : now,
                                   .job = t->job};
@@ -505,6 +509,7 @@ static void *run_store(void *arg)
         look_at_space(s, now);
         bool others = work.head != NULL;
         commit(s, &work);
+        rbk_flow_answer(s->flow, atomic_load(&s->e->refusing));
         page_in(s);
         rbk_store_sweep(s, now);
         rbk_store_expire(s, now, others);
@@ -512,6 +517,7 @@ static void *run_store(void *arg)
         if (s->st && s->ops->idle && atomic_load(&s->e->health) == 0)
             s->ops->idle(s->st);
     }
+    rbk_flow_answer(s->flow, true);
     return NULL;
 }
 
@@ -540,6 +546,7 @@ void rbk_store_thread_stop(rbk_store_thread *s)
 {
     pthread_mutex_lock(&s->lock);
     s->stopping = true;
+    s->owed_until = rbk_mono_now() + OWED_MS;
     pthread_cond_signal(&s->wake);
     pthread_mutex_unlock(&s->lock);
     if (s->started)

@@ -28,6 +28,7 @@ struct rbk_store_thread {
     size_t admit_bytes;
     bool asleep;
     atomic_bool stopping;
+    rbk_mono_ms owed_until; /* once it is stopping */
 
     /* The thread's own. */
     rbk_list held; /* progress that the disk had no room for */

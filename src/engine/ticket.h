@@ -31,6 +31,8 @@ typedef struct rbk_ticket {
     rbk_op_kind op; /* the change that the store is asked for */
     uint8_t from;   /* stored state that it starts from */
     rbk_shelf shelf;
+    bool waited;       /* RESULT: somebody waits for it; it takes no place in a lane */
+    bool divert;       /* RESULT: an error, and the job's callback is now the one for errors */
     bool waiting;      /* of an operator: only if the job is in the store alone */
     uint8_t tries;     /* the same: how often it was not where it had been read */
     bool prepared;     /* shelf and lane are chosen for `op` */
@@ -43,7 +45,7 @@ typedef struct rbk_ticket {
     struct rbk_exchange *ex; /* PUT: whom to acknowledge; a reference */
     uint32_t item;     /* PUT: which member of the exchange; their number: the whole batch */
     bool more;         /* PUT: the next ticket goes into the same commit (engine/links.h) */
-    bool watched;      /* PUT: members in memory wait for its response (engine/watches.h) */
+    bool watched;      /* PUT: members in memory wait for its response (engine/follows.h) */
     uint32_t run_slot; /* its row in the table of running methods */
     char *key;         /* PUT: the lane of its order key, malloc'ed; or NULL */
     bool blocked;      /* `op` is done, and the job waits for others of its key */

@@ -69,6 +69,7 @@ void rbk_admin_write_job(rbk_buf *b, const rbk_job *job, bool whole)
     if (whole) {
         add_text(b, "ray_id", job->ray_id);
         add_text(b, "lane", job->lane);
+        add_text(b, "failure_callback", job->failure_callback);
         add_number(b, "timeout_ms", job->timeout_ms);
         add_time(b, "deadline", job->deadline);
         add_value(b, "params", job->params);

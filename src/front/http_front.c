@@ -21,7 +21,8 @@ typedef struct front_loop {
     bool started;
 } front_loop;
 
-/* A request under way: which HTTP request waits for which exchange. */
+/* A request under way: which HTTP request waits for which exchange; then, where the answer
+ * delivers jobs, until it is written. */
 typedef struct pending {
     rbk_task task; /* first */
     front_loop *l;
@@ -78,6 +79,14 @@ static int on_head(rbk_http_request *rq, void *user)
     return 0;
 }
 
+static void on_written(bool all, void *user)
+{
+    pending *p = user;
+    rbk_exchange_written(p->ex, all);
+    rbk_exchange_unref(p->ex);
+    free(p);
+}
+
 static void reply(pending *p)
 {
     rbk_reply out;
@@ -86,12 +95,17 @@ static void reply(pending *p)
     size_t n = out.n_headers < 4 ? out.n_headers : 4;
     for (size_t i = 0; i < n; i++)
         h[i] = (rbk_http_header){out.headers[i].name, out.headers[i].value};
+    bool watched = rbk_exchange_has_jobs(p->ex);
     rbk_http_reply_send(p->rq, &(rbk_http_reply){
                                    .status = out.status,
                                    .headers = h,
                                    .n_headers = n,
                                    .body = out.body,
+                                   .written = watched ? on_written : NULL,
+                                   .user = p,
                                });
+    if (watched)
+        return;
     rbk_exchange_unref(p->ex);
     free(p);
 }

@@ -58,19 +58,35 @@ static void note_offer(rbk_module *m, const char *name)
         snprintf(m->offered + n, sizeof m->offered - n, "%s...", n ? ", " : "");
 }
 
+static int refuse_abi(rbk_module *m, unsigned abi)
+{
+    return m->fault = rbk_fail(m->err, RBK_E_CONFIG,
+                               "module %s: it was built for module ABI %u, this is ringback with %d: "
+                               "build it again", m->path, abi, RBK_MODULE_ABI);
+}
+
+#undef rbk_module_method
 int rbk_module_method(rbk_module *m, const rbk_method *method)
 {
+    (void)method;
+    return refuse_abi(m, 1);
+}
+
+int rbk_module_add(rbk_module *m, const rbk_method *method, unsigned abi)
+{
+    if (abi != RBK_MODULE_ABI)
+        return refuse_abi(m, abi);
     if (method == NULL || method->name == NULL)
         return m->fault = rbk_fail(m->err, RBK_E_CONFIG, "module %s: a method without a name", m->path);
     if (!m->all->want(m->all->user, m->path, rbk_str_z(method->name))) {
         note_offer(m, method->name);
         return 0;
     }
-    int r = rbk_methods_add(m->all->into, method, m->path);
+    rbk_error why = {0};
+    int r = rbk_methods_add(m->all->into, method, m->path, &why);
     if (r < 0)
         return m->fault = rbk_fail(m->err, r == RBK_E_NOMEM ? r : RBK_E_CONFIG, "module %s: method %s: %s",
-                                   m->path, method->name,
-                                   r == RBK_E_STATE ? "another one has this name" : rbk_strerror(r));
+                                   m->path, method->name, why.detail);
     m->added++;
     return 0;
 }

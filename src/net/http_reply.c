@@ -137,6 +137,8 @@ static void write_waiting(rbk_http_conn *c)
         rbk_str all = rbk_buf_view(&r->out);
         write_answer(c, r, (rbk_str){all.p, r->out_head},
                      (rbk_str){all.p + r->out_head, all.n - r->out_head});
+        rbk_http_watch_add(c, r->watch);
+        r->watch = (rbk_http_watch){0};
         pop_first(c);
     }
 }
@@ -150,6 +152,7 @@ static void keep_for_later(rbk_http_rq *r, const rbk_http_reply *rp)
     if (has_body(r, rp->status))
         rbk_buf_str(&r->out, rp->body);
     r->answered = true;
+    r->watch = (rbk_http_watch){rp->written, rp->user};
     r->conn->waiting += r->out.n;
     if (rbk_buf_err(&r->out))
         rbk_http_conn_abort(r->conn);
@@ -172,6 +175,7 @@ static void answer(rbk_http_rq *r, const rbk_http_reply *rp)
         rbk_http_conn_abort(c);
     c->busy++;
     write_answer(c, r, rbk_buf_view(b), has_body(r, rp->status) ? rp->body : RBK_STR_NONE);
+    rbk_http_watch_add(c, (rbk_http_watch){rp->written, rp->user});
     pop_first(c);
     write_waiting(c);
     c->busy--;
@@ -183,6 +187,8 @@ void rbk_http_reply_send(rbk_http_request *rq, const rbk_http_reply *reply)
     rbk_http_conn *c = r->conn;
     if (c == NULL) {
         rbk_http_rq_free(r);
+        if (reply->written)
+            reply->written(false, reply->user);
         return;
     }
     answer(r, reply);

@@ -81,6 +81,11 @@ typedef struct rbk_http_reply {
     size_t n_headers;
     const char *content_type; /* NULL: application/json when there is a body */
     rbk_str body;             /* copied */
+    /* Told once, perhaps within rbk_http_reply_send(): `all` when the kernel has taken the whole
+     * answer and the peer had not closed its end by then; false when the connection closed
+     * before. May be NULL. */
+    void (*written)(bool all, void *user);
+    void *user;
 } rbk_http_reply;
 
 /* `fd` is a listening socket of rbk_http_listen(), which is the server's from now on; it is closed

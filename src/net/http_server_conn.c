@@ -405,6 +405,7 @@ static void on_drained(rbk_stream *st, void *user)
     (void)st;
     rbk_http_conn *c = user;
     c->write_by = 0;
+    rbk_http_watches_drained(c);
     if (c->stage != RBK_HTTP_CLOSING)
         rbk_http_conn_settle(c);
 }
@@ -419,6 +420,7 @@ void rbk_http_conn_orphan(rbk_http_conn *c)
     while (r) {
         rbk_http_rq *next = r->next;
         r->conn = NULL;
+        rbk_http_watch_tell(&r->watch, false);
         if (!r->handed)
             rbk_http_rq_free(r);
         else if (h->on_gone)
@@ -444,6 +446,7 @@ static void on_closed(rbk_stream *st, int err, const char *detail, void *user)
     c->st = NULL;
     c->stage = RBK_HTTP_CLOSING;
     rbk_http_uncharge(c);
+    rbk_http_watches_closed(c);
     rbk_http_conn_orphan(c);
     rbk_http_tunnel_end(c);
     uv_close((uv_handle_t *)&c->timer, on_timer_closed);

@@ -4,6 +4,7 @@
  *   http_server.c       the listener, the list of connections, drain and close
  *   http_server_conn.c  a connection: bytes in, requests out, deadlines
  *   http_reply.c        answers: composed, put in order, written
+ *   http_written.c      who wants to know that an answer has gone
  *   http_upgrade.c      a connection that was handed to another protocol
  *   http_budget.c       bytes held for peers, counted against the budget of all
  *
@@ -19,6 +20,12 @@
 typedef struct rbk_http_conn rbk_http_conn;
 typedef struct rbk_http_tunneled rbk_http_tunneled;
 
+/* Somebody who wants to know what became of an answer; no `fn`: nobody does. */
+typedef struct rbk_http_watch {
+    void (*fn)(bool all, void *user);
+    void *user;
+} rbk_http_watch;
+
 typedef struct rbk_http_rq {
     rbk_http_request pub; /* first */
     struct rbk_http_rq *next;
@@ -29,6 +36,7 @@ typedef struct rbk_http_rq {
     size_t out_head; /* bytes of `out` that are head lines */
     bool handed;     /* the handler owes the reply */
     bool answered;
+    rbk_http_watch watch; /* of an answer that waits for its turn */
     char peer[80];
 } rbk_http_rq;
 
@@ -65,6 +73,9 @@ struct rbk_http_conn {
     rbk_buf rest; /* bytes that came while no request could be taken */
     size_t rest_at;
     size_t discarded;
+
+    rbk_http_watch *watches; /* of answers that were written and are not all taken yet */
+    size_t n_watches, room_watches;
 
     /* One timer. A deadline that moves away does not touch it: it fires too early once,
      * looks, and is set again. 0: no deadline. */
@@ -115,6 +126,16 @@ void rbk_http_refuse(rbk_http_rq *r, int status, const char *why);
 void rbk_http_conn_write(rbk_http_conn *c, rbk_str bytes);
 /* What a server over its limit says. */
 void rbk_http_write_busy(rbk_http_conn *c);
+
+/* http_written.c */
+
+/* An answer that was just written is watched. */
+void rbk_http_watch_add(rbk_http_conn *c, rbk_http_watch w);
+/* The kernel has taken all that was written. */
+void rbk_http_watches_drained(rbk_http_conn *c);
+/* The connection is closed: what is still watched did not go out. */
+void rbk_http_watches_closed(rbk_http_conn *c);
+void rbk_http_watch_tell(rbk_http_watch *w, bool all); /* once */
 
 /* http_upgrade.c */
 void rbk_http_tunnel_feed(rbk_http_conn *c, rbk_str bytes);

@@ -6,6 +6,7 @@
  * takes alone. */
 #include "seam/methods.h"
 
+#include "base/error.h"
 #include "base/map.h"
 
 #include <pthread.h>
@@ -18,6 +19,9 @@ struct rbk_methods {
     size_t n;
     rbk_method_entry **globs; /* in force, the first that fits counts */
     size_t n_globs;
+    rbk_map *described; /* what files say of methods; or NULL */
+    atomic_size_t n_schemas; /* of params; 0: nothing is to be checked */
+    atomic_uint_fast64_t version;
     struct text *texts; /* of settings; they stay, as entries do, since calls read them */
 };
 
@@ -66,8 +70,22 @@ static void free_entry(rbk_method_entry *e)
         return;
     rbk_handler_unref(e->own);
     rbk_handler_unref(e->provider);
-    free(e->description);
+    rbk_about_unref(e->about);
     free(e);
+}
+
+static void let_go(rbk_str key, void *value, void *user)
+{
+    (void)key;
+    (void)user;
+    rbk_about_unref(value);
+}
+
+static void free_described(rbk_map *described)
+{
+    if (described)
+        rbk_map_each(described, let_go, NULL);
+    rbk_map_free(described);
 }
 
 void rbk_methods_free(rbk_methods *m)
@@ -83,6 +101,7 @@ void rbk_methods_free(rbk_methods *m)
     }
     free(m->list);
     free(m->globs);
+    free_described(m->described);
     rbk_map_free(m->by_name);
     pthread_rwlock_destroy(&m->lock);
     free(m);
@@ -122,31 +141,55 @@ static int keep_entry(rbk_methods *m, rbk_method_entry *e)
     return 0;
 }
 
-static int add_function(rbk_methods *m, const rbk_method *method, rbk_str name, const char *module)
+static rbk_str text_of(const char *z)
+{
+    return z ? rbk_str_z(z) : RBK_STR_NONE;
+}
+
+static int describe_function(rbk_methods *m, rbk_method_entry *e, const rbk_method *method,
+                             rbk_error *err)
+{
+    rbk_about_spec spec = {.name = e->name,
+                           .description = text_of(method->description),
+                           .params = text_of(method->params_schema),
+                           .result = text_of(method->result_schema)};
+    if (!spec.description.p && !spec.params.p && !spec.result.p)
+        return 0;
+    int r = rbk_about_new(&spec, &e->about, err);
+    if (r == 0 && e->about->params)
+        atomic_fetch_add(&m->n_schemas, 1);
+    return r;
+}
+
+static int add_function(rbk_methods *m, const rbk_method *method, rbk_str name, const char *module,
+                        rbk_error *err)
 {
     rbk_method_entry *e = make_entry(name);
     if (e == NULL)
-        return RBK_E_NOMEM;
+        return rbk_fail(err, RBK_E_NOMEM, "no memory");
     e->module = module;
     e->flags = method->flags;
     e->own = rbk_handler_new(method->fn, method->user);
-    e->description = method->description ? strdup(method->description) : NULL;
-    if (e->own == NULL || (method->description && e->description == NULL)) {
+    int r = e->own ? describe_function(m, e, method, err) : rbk_fail(err, RBK_E_NOMEM, "no memory");
+    if (r < 0) {
         free_entry(e);
-        return RBK_E_NOMEM;
+        return r;
     }
-    return keep_entry(m, e);
+    atomic_fetch_add(&m->version, 1);
+    return keep_entry(m, e) < 0 ? rbk_fail(err, RBK_E_NOMEM, "no memory") : 0;
 }
 
-int rbk_methods_add(rbk_methods *m, const rbk_method *method, const char *module)
+int rbk_methods_add(rbk_methods *m, const rbk_method *method, const char *module, rbk_error *err)
 {
     if (method == NULL || method->name == NULL || method->fn == NULL)
-        return RBK_E_INVAL;
+        return rbk_fail(err, RBK_E_INVAL, "it has no name, or no function");
     rbk_str name = rbk_str_z(method->name);
     if (name.n == 0 || name.n > RBK_METHOD_NAME_MAX || rbk_str_starts(name, RBK_STR("rpc.")))
-        return RBK_E_INVAL;
+        return rbk_fail(err, RBK_E_INVAL, "its name is empty, reserved or too long");
     pthread_rwlock_wrlock(&m->lock);
-    int r = rbk_map_get(m->by_name, name) ? RBK_E_STATE : add_function(m, method, name, module);
+    int r = rbk_map_get(m->by_name, name)
+                ? rbk_fail(err, RBK_E_STATE, "another one has this name")
+                : add_function(m, method, name, module, err);
     pthread_rwlock_unlock(&m->lock);
     return r;
 }
@@ -155,6 +198,7 @@ void rbk_methods_hide(rbk_methods *m, size_t i, bool hide)
 {
     pthread_rwlock_wrlock(&m->lock);
     m->list[i]->hidden = hide;
+    atomic_fetch_add(&m->version, 1);
     pthread_rwlock_unlock(&m->lock);
 }
 
@@ -297,6 +341,7 @@ int rbk_methods_use(rbk_methods *m, const rbk_method_setup *rules, size_t n, siz
         for (size_t i = 0; i < n; i++)
             put_rule(m, &rules[i]);
         settle_functions(m);
+        atomic_fetch_add(&m->version, 1);
     }
     pthread_rwlock_unlock(&m->lock);
     return r;
@@ -358,4 +403,99 @@ const rbk_method_entry *rbk_methods_at(rbk_methods *m, size_t i)
     const rbk_method_entry *e = i < m->n ? m->list[i] : NULL;
     pthread_rwlock_unlock(&m->lock);
     return e;
+}
+
+/* --- Descriptions ------------------------------------------------------------------------- */
+
+static void count_schema(rbk_str key, void *value, void *user)
+{
+    (void)key;
+    size_t *n = user;
+    *n += ((const rbk_about *)value)->params != NULL;
+}
+
+int rbk_methods_describe(rbk_methods *m, rbk_about *const *list, size_t n)
+{
+    rbk_map *fresh = rbk_map_new(), *old = fresh;
+    int r = fresh ? 0 : RBK_E_NOMEM;
+    for (size_t i = 0; r == 0 && i < n; i++) {
+        rbk_about *before = rbk_map_get(fresh, list[i]->name);
+        r = rbk_map_put(fresh, list[i]->name, list[i], NULL);
+        if (r == 0) {
+            rbk_about_ref(list[i]);
+            rbk_about_unref(before);
+        }
+    }
+    if (r == 0) {
+        pthread_rwlock_wrlock(&m->lock);
+        size_t schemas = 0;
+        for (size_t i = 0; i < m->n; i++)
+            schemas += m->list[i]->about && m->list[i]->about->params;
+        rbk_map_each(fresh, count_schema, &schemas);
+        old = m->described;
+        m->described = fresh;
+        atomic_store(&m->n_schemas, schemas);
+        atomic_fetch_add(&m->version, 1);
+        pthread_rwlock_unlock(&m->lock);
+    }
+    free_described(old);
+    return r;
+}
+
+/* With the lock held. A function's own words count where it runs, unless a file has others. */
+static const rbk_about *about(const rbk_methods *m, rbk_str name)
+{
+    const rbk_about *said = m->described ? rbk_map_get(m->described, name) : NULL;
+    const rbk_method_entry *e = said ? NULL : rbk_map_get(m->by_name, name);
+    return said ? said : e && e->own && !e->hidden ? e->about : NULL;
+}
+
+bool rbk_methods_fit(rbk_methods *m, rbk_str name, rbk_str params, rbk_schema_fault *ret)
+{
+    if (atomic_load_explicit(&m->n_schemas, memory_order_relaxed) == 0)
+        return true;
+    pthread_rwlock_rdlock(&m->lock);
+    const rbk_about *a = about(m, name);
+    bool fits = a == NULL || a->params == NULL || rbk_schema_fits(a->params, params, ret);
+    pthread_rwlock_unlock(&m->lock);
+    return fits;
+}
+
+typedef struct showing {
+    const rbk_methods *m;
+    rbk_shown_fn fn;
+    void *user;
+} showing;
+
+static void show_described(rbk_str key, void *value, void *user)
+{
+    const showing *s = user;
+    rbk_handler *h;
+    if (look(s->m, key, &h))
+        s->fn(s->user, key, value, false);
+}
+
+void rbk_methods_show(rbk_methods *m, rbk_shown_fn fn, void *user)
+{
+    rbk_handler *h;
+    showing s = {m, fn, user};
+    pthread_rwlock_rdlock(&m->lock);
+    if (m->described)
+        rbk_map_each(m->described, show_described, &s);
+    for (size_t i = 0; i < m->n; i++) {
+        const rbk_method_entry *e = m->list[i];
+        bool named = m->described && rbk_map_get(m->described, e->name);
+        if (e->glob && !e->own) {
+            if (e->ruled && e->provider)
+                fn(user, e->name, NULL, true);
+        } else if (!named && look(m, e->name, &h)) {
+            fn(user, e->name, e->own && !e->hidden ? e->about : NULL, false);
+        }
+    }
+    pthread_rwlock_unlock(&m->lock);
+}
+
+uint64_t rbk_methods_version(const rbk_methods *m)
+{
+    return atomic_load(&m->version);
 }

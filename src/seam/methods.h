@@ -12,6 +12,7 @@
 
 #include "base/str.h"
 #include "ringback.h"
+#include "seam/about.h"
 
 typedef struct rbk_methods rbk_methods;
 
@@ -42,7 +43,7 @@ typedef struct rbk_method_entry {
     size_t index;  /* 0, 1, 2 … in order of adding */
     rbk_str lane;  /* "run:<name>": its jobs wait there */
     unsigned flags;
-    char *description;
+    rbk_about *about; /* what a C function says of itself; or NULL */
     rbk_handler *own;   /* of a C function, which never changes; or NULL */
     const char *module; /* that it comes from; NULL: the program itself */
     atomic_int_fast64_t timeout_ms;
@@ -68,8 +69,9 @@ void rbk_methods_free(rbk_methods *m);
 
 /* A C function, before the server starts. Strings are copied. RBK_E_INVAL for a name that is
  * empty, reserved ("rpc." in front) or longer than RBK_METHOD_NAME_MAX; RBK_E_STATE when it is
- * taken; RBK_E_NOMEM. `module` outlives the registry. */
-int rbk_methods_add(rbk_methods *m, const rbk_method *method, const char *module);
+ * taken; RBK_E_CONFIG for a malformed schema; RBK_E_NOMEM: err->detail says it without the name.
+ * `module` outlives the registry. */
+int rbk_methods_add(rbk_methods *m, const rbk_method *method, const char *module, rbk_error *err);
 /* The function of the i-th entry is found, or not. */
 void rbk_methods_hide(rbk_methods *m, size_t i, bool hide);
 /* These are the rules from now on. RBK_E_STATE: a rule with a provider has the name of a C
@@ -82,6 +84,21 @@ int rbk_methods_use(rbk_methods *m, const rbk_method_setup *rules, size_t n, siz
 const rbk_method_entry *rbk_methods_find(rbk_methods *m, rbk_str name);
 /* What runs a call of this name now, a reference; NULL: nothing. */
 rbk_handler *rbk_methods_handler(rbk_methods *m, rbk_str name);
+
+/* These are the descriptions of methods that do not describe themselves, or are described better,
+ * from now on; the registry takes references. Of two with one name the last counts. RBK_E_NOMEM: all
+ * is as it was. */
+int rbk_methods_describe(rbk_methods *m, rbk_about *const *list, size_t n);
+/* Do the params of a call of this name fit what is known of them? On false `ret` says why not. */
+bool rbk_methods_fit(rbk_methods *m, rbk_str name, rbk_str params, rbk_schema_fault *ret);
+
+/* What the registry would show to a caller: a method that is run, with what is known of it (or
+ * NULL); or a pattern (`glob`) whose names are run. In no order, each name once. With the registry's
+ * lock held: `fn` must not ask it anything. */
+typedef void (*rbk_shown_fn)(void *user, rbk_str name, const rbk_about *about, bool glob);
+void rbk_methods_show(rbk_methods *m, rbk_shown_fn fn, void *user);
+/* Rises whenever that may have changed. */
+uint64_t rbk_methods_version(const rbk_methods *m);
 
 size_t rbk_methods_count(rbk_methods *m); /* entries, those without a rule too */
 const rbk_method_entry *rbk_methods_at(rbk_methods *m, size_t i);

@@ -305,6 +305,10 @@ int rbk_options_check(const rbk_options *o, rbk_error *err)
             return rbk_fail(err, RBK_E_CONFIG,
                             "method.\"%s\".timeout: is greater than method.max_timeout",
                             rule->pattern);
+        if ((rule->module != NULL) + (rule->upstream != NULL) + (rule->worker != NULL) > 1)
+            return rbk_fail(err, RBK_E_CONFIG,
+                            "method.\"%s\": module, upstream and worker: one of them runs it",
+                            rule->pattern);
         if (rule->upstream_token_file && names_authorization(rule->forward_headers))
             return rbk_fail(err, RBK_E_CONFIG,
                             "method.\"%s\".forward_headers: Authorization is what "
@@ -331,6 +335,7 @@ static int check_rule_files(const rbk_method_rule *rule, rbk_error *err)
         const char *key, *path;
     } files[] = {
         {"module", rule->module && strchr(rule->module, '/') ? rule->module : NULL},
+        {"describe", rule->describe},
         {"upstream_token_file", rule->upstream_token_file},
         {"upstream_ca_file", rule->upstream_ca_file},
     };
@@ -364,13 +369,15 @@ int rbk_options_check_files(const rbk_options *o, rbk_error *err)
     return r;
 }
 
-const rbk_method_rule *rbk_options_rule(const rbk_options *o, rbk_str method)
+static const rbk_method_rule *find_rule(const rbk_options *o, rbk_str method, bool provider)
 {
     const rbk_method_rule *best = NULL;
     size_t best_n = 0;
     for (size_t i = 0; i < o->n_rules; i++) {
         const rbk_method_rule *rule = &o->rules[i];
         size_t n = strcspn(rule->pattern, "*");
+        if (provider && rule->worker == NULL && rule->upstream == NULL)
+            continue;
         if (rule->pattern[n] == 0 && rbk_str_eqz(method, rule->pattern))
             return rule;
         if (rbk_method_fits(rule->pattern, method) && (best == NULL || n > best_n)) {
@@ -379,4 +386,14 @@ const rbk_method_rule *rbk_options_rule(const rbk_options *o, rbk_str method)
         }
     }
     return best;
+}
+
+const rbk_method_rule *rbk_options_rule(const rbk_options *o, rbk_str method)
+{
+    return find_rule(o, method, false);
+}
+
+const rbk_method_rule *rbk_options_provider(const rbk_options *o, rbk_str method)
+{
+    return find_rule(o, method, true);
 }

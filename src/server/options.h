@@ -14,6 +14,7 @@
 typedef struct rbk_method_rule {
     char *pattern; /* a glob: "OrderService.*" */
     char *module;  /* path, NULL: none */
+    char *describe; /* file of descriptions, NULL: none */
     int64_t timeout_ms; /* 0: method.timeout */
     int64_t concurrency; /* 0: what its kind takes */
     int64_t once;        /* at-most-once */
@@ -90,5 +91,7 @@ void rbk_options_doc(rbk_buf *b, bool markdown);
 bool rbk_options_same_rule(const rbk_method_rule *a, const rbk_method_rule *b);
 /* The rule for a method name, or NULL. */
 const rbk_method_rule *rbk_options_rule(const rbk_options *o, rbk_str method);
+/* The first such rule that has a worker or an upstream, or NULL. */
+const rbk_method_rule *rbk_options_provider(const rbk_options *o, rbk_str method);
 
 #endif

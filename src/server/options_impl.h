@@ -40,6 +40,7 @@ typedef struct rbk_option {
     int64_t min, max; /* numbers; an empty text is legal when min is 0 */
     bool none;        /* an empty text is legal, and means 0 */
     bool reload;      /* a new value takes effect while the server runs */
+    bool provider;    /* of a rule: another value needs another worker, another upstream */
     rbk_option_check_fn check;
     const char *help;
 } rbk_option;

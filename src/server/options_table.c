@@ -152,10 +152,15 @@ const rbk_option rbk_option_table[] = {
 
 #undef AT
 #define AT(field) .offset = offsetof(rbk_method_rule, field)
+/* Part of what runs the calls: another value means another worker, another upstream. */
+#define RUNS .reload = true, .provider = true
 
 const rbk_option rbk_option_rule_table[] = {
     {"method", "module", TEXT(module), .def = "",
      .help = "Shared object that has the methods.", .reload = true},
+    {"method", "describe", TEXT(describe), .def = "", .reload = true,
+     .help = "JSON file that describes the methods, their params and results, for `rpc.discover` and "
+             "for the check of params before a call is taken."},
     {"method", "timeout", MS(timeout_ms, 100, 7 * DAY), .def = "", .none = true,
      .help = "How long one run may take. Empty: `method.timeout`.", .reload = true},
     {"method", "concurrency", INT(concurrency, 0, 100000), .def = "0", .reload = true,
@@ -168,38 +173,38 @@ const rbk_option rbk_option_rule_table[] = {
      .check = rbk_check_method_forward, .reload = true,
      .help = "Headers of the request that the method is told too, kept with the job; 4 KiB in all. "
              "`Authorization` goes along only when it is named, and a warning says so."},
-    {"method", "upstream", TEXT(upstream), .def = "", .check = rbk_check_upstream, .reload = true,
+    {"method", "upstream", TEXT(upstream), .def = "", .check = rbk_check_upstream, RUNS,
      .help = "JSON-RPC server that runs the methods: `http://127.0.0.1:8080/api`, `https://…`, or "
              "`http+unix://%2Frun%2Fapp.sock/api`."},
-    {"method", "upstream_token_file", TEXT(upstream_token_file), .def = "", .reload = true,
+    {"method", "upstream_token_file", TEXT(upstream_token_file), .def = "", RUNS,
      .help = "File whose one line is sent to it as `Authorization: Bearer`. Mode 0600."},
-    {"method", "upstream_ca_file", TEXT(upstream_ca_file), .def = "", .reload = true,
+    {"method", "upstream_ca_file", TEXT(upstream_ca_file), .def = "", RUNS,
      .help = "PEM file of certificate authorities that it is trusted by, besides the system's."},
     {"method", "upstream_connect_timeout", MS(upstream_connect_ms, 10, 300 * SECOND), .def = "5s",
-     .reload = true,
+     RUNS,
      .help = "How long a connection to it may take to open, TLS included."},
     {"method", "upstream_connections", INT(upstream_connections, 1, 65536), .def = "4096",
-     .reload = true,
+     RUNS,
      .help = "Most connections to it, each with one call; further calls wait."},
-    {"method", "upstream_idle", MS(upstream_idle_ms, 10, HOUR), .def = "4s", .reload = true,
+    {"method", "upstream_idle", MS(upstream_idle_ms, 10, HOUR), .def = "4s", RUNS,
      .help = "A connection is closed after this long unused; shorter than the upstream's own. A "
              "`Keep-Alive: timeout=` of the upstream counts too."},
-    {"method", "worker", TEXT(worker), .def = "", .check = rbk_check_worker, .reload = true,
+    {"method", "worker", TEXT(worker), .def = "", .check = rbk_check_worker, RUNS,
      .help = "Program that runs the methods, and its arguments: see docs/workers.md."},
-    {"method", "workers", INT(workers, 1, 1024), .def = "1", .reload = true,
+    {"method", "workers", INT(workers, 1, 1024), .def = "1", RUNS,
      .help = "Processes of `worker`."},
-    {"method", "pipelining", INT(pipelining, 1, 1024), .def = "1", .reload = true,
+    {"method", "pipelining", INT(pipelining, 1, 1024), .def = "1", RUNS,
      .help = "Calls that one process of `worker` has at a time."},
-    {"method", "retries", INT(retries, 0, 100), .def = "1", .reload = true,
+    {"method", "retries", INT(retries, 0, 100), .def = "1", RUNS,
      .help = "How often an at-least-once job is begun anew when the process of `worker` that ran it "
              "died; then it is answered -32603."},
     {"method", "worker_memory", SIZE(worker_memory, MIB, 1024 * TIB), .def = "", .none = true,
-     .reload = true, .help = "Address space that a process of `worker` may have. Empty: no limit."},
+     RUNS, .help = "Address space that a process of `worker` may have. Empty: no limit."},
     {"method", "worker_cpu", MS(worker_cpu_ms, SECOND, 3650 * DAY), .def = "", .none = true,
-     .reload = true,
+     RUNS,
      .help = "Processor time that a process of `worker` may use in all, in whole seconds. Empty: no "
              "limit."},
     {"method", "worker_files", INT(worker_files, 16, 1000000), .def = "", .none = true,
-     .reload = true, .help = "Descriptors that a process of `worker` may have open. Empty: no limit."},
+     RUNS, .help = "Descriptors that a process of `worker` may have open. Empty: no limit."},
     {.name = NULL},
 };

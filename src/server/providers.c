@@ -8,12 +8,15 @@
 #include "base/error.h"
 #include "core/dsn.h"
 #include "method/module.h"
+#include "server/describe.h"
+#include "server/provided.h"
 
 #include <stdlib.h>
 
 struct rbk_providers {
     rbk_methods *methods;
     rbk_modules *modules;
+    rbk_provided *provided;
     const rbk_log *log;
     const rbk_options *options; /* while they are taken */
 };
@@ -34,8 +37,9 @@ rbk_providers *rbk_providers_new(rbk_methods *methods, const rbk_log *log)
         return NULL;
     *p = (rbk_providers){.methods = methods, .log = log};
     p->modules = rbk_modules_new(methods, is_wanted, p);
-    if (p->modules == NULL) {
-        free(p);
+    p->provided = rbk_provided_new(log);
+    if (p->modules == NULL || p->provided == NULL) {
+        rbk_providers_free(p);
         return NULL;
     }
     return p;
@@ -73,20 +77,41 @@ static rbk_method_settings settings_of(const rbk_method_rule *rule)
                                  .forward = rule->forward_headers};
 }
 
+/* Each rule with what runs its calls. */
+static int set_up(rbk_providers *p, const rbk_options *o, rbk_method_setup *rules, rbk_error *err)
+{
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < o->n_rules; i++) {
+        rules[i] = (rbk_method_setup){.pattern = o->rules[i].pattern,
+                                      .set = settings_of(&o->rules[i])};
+        r = rbk_provided_take(p->provided, o, &o->rules[i], &rules[i], err);
+    }
+    return r;
+}
+
 int rbk_providers_use(rbk_providers *p, const rbk_options *o, rbk_error *err)
 {
     rbk_method_setup *rules = calloc(o->n_rules + 1, sizeof *rules);
     size_t at = 0;
     if (rules == NULL)
         return rbk_fail(err, RBK_E_NOMEM, "methods");
-    for (size_t i = 0; i < o->n_rules; i++)
-        rules[i] = (rbk_method_setup){.pattern = o->rules[i].pattern,
-                                      .set = settings_of(&o->rules[i])};
+    rbk_described said = {0};
     int r = load_modules(p, o, err);
-    if (r == 0 && (r = rbk_methods_use(p->methods, rules, o->n_rules, &at)) < 0)
+    if (r == 0)
+        r = rbk_describe(o, &said, err);
+    if (r == 0)
+        r = set_up(p, o, rules, err);
+    if (r == 0 && (r = rbk_methods_use(p->methods, rules, o->n_rules, &at)) == RBK_E_STATE)
+        r = rbk_fail(err, RBK_E_CONFIG, "method.\"%s\".%s: a C function has this name",
+                     o->rules[at].pattern, rbk_provided_kind(&o->rules[at]));
+    else if (r < 0 && err->detail[0] == 0)
         rbk_fail(err, r, "methods");
     if (r == 0)
         show_functions(p, o);
+    rbk_provided_keep(p->provided, r < 0);
+    if (r == 0 && (r = rbk_methods_describe(p->methods, said.list, said.n)) < 0)
+        rbk_fail(err, r, "descriptions");
+    rbk_described_free(&said);
     free(rules);
     return r;
 }
@@ -110,9 +135,11 @@ void rbk_providers_log(const rbk_providers *p, const rbk_options *o)
         const rbk_method_entry *e = rbk_methods_at(p->methods, i);
         if (rbk_methods_find(p->methods, e->name) != e)
             continue;
+        const rbk_method_rule *rule = e->own ? NULL : rbk_options_provider(o, e->name);
+        const char *from = e->module ? e->module : rule ? rbk_provided_kind(rule) : "program";
         int64_t ms = atomic_load(&e->timeout_ms);
         rbk_event(p->log, RBK_INFO, "server.method", RBK_FS("name", e->name),
-                  RBK_FZ("from", e->module ? e->module : "program"),
+                  RBK_FZ("from", from),
                   RBK_F("timeout_ms", ms ? ms : o->method_ms),
                   RBK_F("concurrency", atomic_load(&e->concurrency)),
                   RBK_FZ("guarantee", atomic_load(&e->once) ? "at-most-once" : "at-least-once"));
@@ -120,13 +147,19 @@ void rbk_providers_log(const rbk_providers *p, const rbk_options *o)
     }
     if (n == 0)
         rbk_event(p->log, RBK_WARN, "server.no_methods",
-                  RBK_FZ("hint", "add a [method \"…\"] section with module="));
+                  RBK_FZ("hint", "add a [method \"…\"] section with module=, worker= or upstream="));
+}
+
+void rbk_providers_stop(rbk_providers *p)
+{
+    rbk_provided_stop(p->provided);
 }
 
 void rbk_providers_free(rbk_providers *p)
 {
     if (p == NULL)
         return;
+    rbk_provided_free(p->provided);
     rbk_modules_free(p->modules);
     free(p);
 }

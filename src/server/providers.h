@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* server/providers.h - what the [method "…"] sections name: modules and settings, put into the
+/* server/providers.h - what the [method "…"] sections name: modules, workers, upstreams and settings, put into the
  * registry of methods at the start and at each reload. The thread of start and stop. */
 #ifndef RBK_SERVER_PROVIDERS_H
 #define RBK_SERVER_PROVIDERS_H
@@ -16,6 +16,8 @@ rbk_providers *rbk_providers_new(rbk_methods *methods, const rbk_log *log);
 int rbk_providers_use(rbk_providers *p, const rbk_options *o, rbk_error *err);
 /* One line for each method and pattern in force. */
 void rbk_providers_log(const rbk_providers *p, const rbk_options *o);
+/* No call is run any more: end workers and upstreams. */
+void rbk_providers_stop(rbk_providers *p);
 void rbk_providers_free(rbk_providers *p); /* behind the registry; NULL is legal */
 
 #endif

@@ -139,10 +139,10 @@ void rbk_server_log(rbk_server *s, rbk_log_fn fn, void *user)
 int rbk_server_method(rbk_server *s, const rbk_method *m)
 {
     rbk_error err = {0};
-    int r = s->tried ? RBK_E_STATE : 0;
-    if (r == 0)
-        r = rbk_methods_add(s->methods, m, NULL);
-    rbk_fail(&err, r, "method %s: %s", m && m->name ? m->name : "?", rbk_strerror(r));
+    rbk_error why = {0};
+    int r = s->tried ? rbk_fail(&why, RBK_E_STATE, "the server has started")
+                     : rbk_methods_add(s->methods, m, NULL, &why);
+    rbk_fail(&err, r, "method %s: %s", m && m->name ? m->name : "?", why.detail);
     return keep_error(s, r, &err);
 }
 
@@ -391,6 +391,7 @@ int rbk_server_stop(rbk_server *s)
     rbk_http_front_drain(s->front);
     rbk_admin_front_ending(s->admin);
     int r = rbk_engine_stop(s->engine, s->options->drain_ms);
+    rbk_providers_stop(s->providers);
     rbk_admin_front_stop(s->admin);
     wait_for_clients(s, rbk_mono_now() + LINGER_MS);
     rbk_http_front_stop(s->front);
@@ -523,6 +524,7 @@ static void on_done(rbk_exchange *ex, void *user)
     rbk_reply reply;
     rbk_exchange_reply(ex, &reply);
     v->fn(v->user, &reply);
+    rbk_exchange_written(ex, true);
     rbk_exchange_unref(ex);
     free(v);
 }

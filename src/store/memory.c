@@ -45,6 +45,8 @@ static void patch(rbk_job *job, const rbk_store_op *op)
         job->due = from->due;
         if (from->lane.p)
             job->lane = from->lane;
+        if (op->divert)
+            job->callback = from->callback;
         break;
     case RBK_OP_RETRY:
         job->first_attempt = from->first_attempt;

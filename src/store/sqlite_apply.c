@@ -86,6 +86,22 @@ static int write_put(rbk_store *st, const rbk_store_op *op, rbk_store_stats *t)
     return rc;
 }
 
+/* The callback is another one, of another length. */
+static int write_divert(rbk_store *st, const rbk_job *job, const rbk_sqlite_row *f, int shelf,
+                        rbk_store_stats *t)
+{
+    sqlite3_stmt *s = rbk_sqlite_pick(st, RBK_Q_DIVERT, shelf);
+    sqlite3_bind_int64(s, 1, job->seq);
+    rbk_sqlite_bind_str(s, 2, job->callback);
+    int rc = sqlite3_step(s);
+    if (rc == SQLITE_ROW) {
+        t->pending_bytes += sqlite3_column_int64(s, 0) - f->size;
+        rc = sqlite3_step(s);
+    }
+    int reset = sqlite3_reset(s);
+    return rc == SQLITE_DONE ? SQLITE_OK : reset ? reset : rc;
+}
+
 static int write_result(rbk_store *st, const rbk_store_op *op, const rbk_sqlite_row *f, int shelf,
                         rbk_store_stats *t)
 {
@@ -112,7 +128,8 @@ static int write_result(rbk_store *st, const rbk_store_op *op, const rbk_sqlite_
     t->pending_bytes += (int64_t)job->response.n - f->rsize;
     --*rbk_store_counter(t, f->row.state);
     ++*rbk_store_counter(t, job->state);
-    return rbk_sqlite_run(s);
+    rc = rbk_sqlite_run(s);
+    return rc == SQLITE_OK && op->divert ? write_divert(st, job, f, shelf, t) : rc;
 }
 
 static int write_retry(rbk_store *st, const rbk_store_op *op, int shelf)

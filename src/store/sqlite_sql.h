@@ -94,6 +94,9 @@
 #define RBK_SQL_RESULT(t)                                                                          \
     "UPDATE " t " SET state=?2,response=?3,rsize=?4,big=?5,lane=coalesce(?6,lane),due=?7,"          \
     "first_attempt=?8 WHERE seq=?1"
+#define RBK_SQL_DIVERT(t)                                                                          \
+    "UPDATE " t " SET size=size+length(CAST(?2 AS BLOB))-"                                         \
+    "coalesce(length(CAST(callback AS BLOB)),0),callback=?2 WHERE seq=?1 RETURNING size"
 #define RBK_SQL_RETRY(t)                                                                           \
     "UPDATE " t " SET attempts=?2,last_status=?3,reason=?4,first_attempt=?5,due=?6,big=big|?7 "    \
     "WHERE seq=?1"
@@ -141,6 +144,8 @@
     X(DELETE_DONE, RBK_SQL_DELETE("done"))                                                         \
     X(RESULT, RBK_SQL_RESULT("job"))                                                               \
     X(RESULT_WAIT, RBK_SQL_RESULT("wait"))                                                         \
+    X(DIVERT, RBK_SQL_DIVERT("job"))                                                               \
+    X(DIVERT_WAIT, RBK_SQL_DIVERT("wait"))                                                         \
     X(RETRY, RBK_SQL_RETRY("job"))                                                                 \
     X(RETRY_WAIT, RBK_SQL_RETRY("wait"))                                                           \
     X(PARK, RBK_SQL_PARK("job"))                                                                   \

@@ -297,6 +297,34 @@ static void put_waiting(kit *k, int64_t seq, const char *lane, rbk_wall_ms due)
     assert_int_equal(do_op(k, RBK_OP_PUT, 0, RBK_SHELF_WAIT, &a), RBK_OUTCOME_OK);
 }
 
+/* An error goes to another callback; the sums know its length. */
+static void test_divert(void **state)
+{
+    kit *k = *state;
+    for (int from = 0; from < 2; from++)
+        for (int to = 0; to < 2; to++) {
+            rbk_job want = put_on(k, 40 + from * 2 + to, from);
+            rbk_job op = {.seq = want.seq, .rnd = want.rnd, .state = DUE, .lane = RBK_STR("send:f"),
+                          .callback = RBK_STR("https://failures.example.com/\xc3\xa9"),
+                          .response = RBK_STR("{\"error\":1}")};
+            rbk_store_op o = {.kind = RBK_OP_RESULT, .from = QUEUED, .shelf = (rbk_shelf)to, .job = &op};
+            o.divert = true;
+            want.state = DUE;
+            want.due = want.first_attempt = 0;
+            want.lane = op.lane;
+            want.response = op.response;
+            want.callback = op.callback;
+            for (int again = 0; again < 2; again++) {
+                assert_int_equal(do_one(k, &o), RBK_OUTCOME_OK);
+                expect_stored(k, &want);
+                assert_int_equal(shelf_of(k, &want), to);
+                assert_int_equal(get_stats(k).pending_bytes, bytes_of(&want));
+            }
+            assert_int_equal(do_op(k, RBK_OP_DONE, DUE, 0, &want), RBK_OUTCOME_OK);
+            assert_int_equal(get_stats(k).pending_bytes, 0);
+        }
+}
+
 static void expect_claim(kit *k, const char *lane, rbk_wall_ms now, size_t max,
                          const int64_t *seqs, int n, rbk_wall_ms next)
 {
@@ -671,8 +699,9 @@ static void test_many(void **state)
 #define CASES(X)                                                                                   \
     X(test_put_and_get) X(test_strings) X(test_big_bodies) X(test_too_big) X(test_result)          \
     X(test_retry) X(test_park_and_runs) X(test_done_and_dead) X(test_dead_and_gone_are_stale)      \
-    X(test_state) X(test_one_transaction) X(test_claim) X(test_expired) X(test_aged) X(test_lanes) \
-    X(test_recover_and_list) X(test_stats) X(test_reader_thread) X(test_many)
+    X(test_state) X(test_one_transaction) X(test_divert) X(test_claim) X(test_expired)              \
+    X(test_aged) X(test_lanes) X(test_recover_and_list) X(test_stats) X(test_reader_thread)        \
+    X(test_many)
 
 #define X(t) {#t, t, kit_set_up, kit_tear_down, NULL},
 KIT_MAIN("store", CASES(X))

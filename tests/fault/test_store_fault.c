@@ -125,6 +125,17 @@ static int sweep_some(const rbk_store_ops *ops, rbk_store *st, int n, rbk_error 
     return r < 0 ? r : 0;
 }
 
+/* Nothing is changed, whatever happens. */
+static int look_for_old(const rbk_store_ops *ops, rbk_store *st, rbk_error *err)
+{
+    rbk_aged a = {.lane = RBK_STR("send:r"), .before = INT64_MAX, .look = 9, .at_due = INT64_MIN,
+                  .at_seq = INT64_MIN};
+    int r = ops->aged(st, &a, err);
+    if (r >= 0)
+        free_jobs(a.jobs);
+    return r < 0 ? r : 0;
+}
+
 static int do_step(const rbk_store_ops *ops, rbk_store *st, int n, rbk_error *err)
 {
     if (is_hold(n))
@@ -135,7 +146,9 @@ static int do_step(const rbk_store_ops *ops, rbk_store *st, int n, rbk_error *er
     if (is_claim(n)) {
         rbk_job *jobs = NULL;
         rbk_wall_ms next;
-        int r = ops->claim(st, RBK_STR("send:r"), 1000, 2, &jobs, &next, err);
+        int r = look_for_old(ops, st, err);
+        if (r == 0)
+            r = ops->claim(st, RBK_STR("send:r"), 1000, 2, &jobs, &next, err);
         if (r < 0)
             return r;
         free_jobs(jobs);

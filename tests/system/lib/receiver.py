@@ -109,12 +109,15 @@ class _Connection(asyncio.Protocol):
             self.transport.write(answer.bytes)
             return
         self.busy = True
+        self.owner.busy += 1
+        self.owner.most_busy = max(self.owner.most_busy, self.owner.busy)
         if answer.delay:
             self.owner.loop.call_later(answer.delay, self.finish, answer)
         else:
             self.finish(answer)
 
     def finish(self, answer):
+        self.owner.busy -= 1
         if answer.then == "hang" or self.transport.is_closing():
             return
         if answer.then == "reset":
@@ -141,6 +144,7 @@ class Receiver:
         self.ctx.load_cert_chain(*cert)
         self.posts, self.faults, self.open = [], [], set()
         self.connections = self.cut = self.most_open = 0
+        self.busy = self.most_busy = 0  # POSTs whose answer takes its time
         self.answer, self.by_path, self.scripts = OK, {}, {}
         self.server = None
         self.loop = asyncio.new_event_loop()

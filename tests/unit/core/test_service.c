@@ -389,9 +389,6 @@ static void test_unknown(void **state)
          "{\"$rpc.$rpc.callback\":\"unknown service parameter\"}"},
         {"\"$rpc.callback\\u0000\":1", "{\"$rpc.callback\\u0000\":\"unknown service parameter\"}"},
         {"\"$rpc.\\\"\\u0001\":1", "{\"$rpc.\\\"\\u0001\":\"unknown service parameter\"}"},
-        {"\"$rpc.wait\":1", "{\"$rpc.wait\":\"not supported by this version\"}"},
-        {"\"$rpc\":{\"failureCallback\":\"x\"}",
-         "{\"$rpc.failureCallback\":\"not supported by this version\"}"},
         {"\"$rpc.idempotencyKey\":\"k\"", "{\"$rpc.idempotencyKey\":\"needs $rpc.callback\"}"},
         {"\"$rpc.key\":\"k\"", "{\"$rpc.key\":\"needs $rpc.callback\"}"},
         {"\"$rpc.events\":[]", "{\"$rpc.events\":\"not supported by this version\"}"},
@@ -427,6 +424,10 @@ static void test_needs_callback(void **state)
 {
     (void)state;
     assert_refused(parse_params("\"$rpc.delay\":1"), "{\"$rpc.delay\":\"needs $rpc.callback\"}");
+    assert_refused(parse_params("\"$rpc\":{\"failureCallback\":\"x\"}"),
+                   "{\"$rpc.failureCallback\":\"needs $rpc.callback\"}");
+    assert_refused(parse_params("\"$rpc.wait\":1"), "{\"$rpc.wait\":\"needs $rpc.callback\"}");
+    assert_int_equal(parse_params("\"$rpc.deadline\":1")->err, 0);
     assert_refused(parse_params("\"$rpc.receipt\":false"),
                    "{\"$rpc.receipt\":\"needs $rpc.callback\"}");
     assert_int_equal(

@@ -38,8 +38,8 @@ static struct disk {
     int at_gate;
     int get_gate;  /* get() waits: GET_BEFORE it looks, or GET_AFTER it */
     int at_get_gate;
-    atomic_bool stale; /* what operators want finds another job than they have read */
-    atomic_int stales;
+    atomic_bool elsewhere; /* what operators want finds another job than they have read */
+    atomic_int n_elsewhere;
     atomic_int commit_ms; /* how long each commit takes */
     atomic_int handles;   /* open ones */
     atomic_int applies, claims, scans, opens, recoveries;
@@ -114,7 +114,7 @@ static inline void faulty_close(rbk_store *st)
 /* The store's own answer, but for what is stale. */
 static inline int apply_inner(rbk_store *st, rbk_store_op *ops, size_t n, rbk_error *err)
 {
-    if (!disk.stale)
+    if (!disk.elsewhere)
         return rbk_store_memory.apply(st, ops, n, err);
     for (size_t i = 0; i < n; i++) {
         int r = ops[i].waiting ? 0 : rbk_store_memory.apply(st, &ops[i], 1, err);
@@ -122,7 +122,7 @@ static inline int apply_inner(rbk_store *st, rbk_store_op *ops, size_t n, rbk_er
             return r;
         if (ops[i].waiting)
             ops[i].outcome = RBK_OUTCOME_STALE;
-        disk.stales += ops[i].waiting;
+        disk.n_elsewhere += ops[i].waiting;
     }
     return 0;
 }
@@ -374,8 +374,8 @@ static inline void disk_wipe(void)
     disk.gate = disk.lone_stale = 0;
     disk.at_gate = 0;
     disk.get_gate = disk.at_get_gate = 0;
-    disk.stale = false;
-    disk.stales = 0;
+    disk.elsewhere = false;
+    disk.n_elsewhere = 0;
     disk.commit_ms = 0;
     disk.handles = disk.applies = disk.claims = disk.scans = disk.opens = disk.recoveries = 0;
 }

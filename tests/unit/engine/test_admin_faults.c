@@ -217,13 +217,13 @@ static void test_a_page_that_moves_keeps_nobody_from_reading(void **state)
     make_job(s, "quick", ",\"$rpc.delay\":3600", id);
     for (int i = 1; i < JOBS; i++)
         assert_int_equal(ask_job(s, "quick", ",\"$rpc.delay\":3600"), 200);
-    disk.stale = true;
+    disk.elsewhere = true;
     disk_get_gate(GET_BEFORE);
     begin_change(s, (rbk_change){.kind = RBK_CHANGE_CANCEL}, &a);
-    WAIT_FOR(disk.stales == JOBS && disk_at_get_gate());
+    WAIT_FOR(disk.n_elsewhere == JOBS && disk_at_get_gate());
     for (int i = 0; i < JOBS; i++)
         assert_int_equal(rbk_engine_get(rbk_server_engine(s), rbk_str_z(id), on_job, &found), 0);
-    disk.stale = false;
+    disk.elsewhere = false;
     disk_get_gate(0);
     WAIT_FOR(found == JOBS && a.count);
     assert_int_equal(a.got.changed, JOBS);
@@ -240,9 +240,9 @@ static void test_a_stop_answers_a_page_that_moves(void **state)
     (void)state;
     for (int i = 0; i < JOBS; i++)
         assert_int_equal(ask_job(s, "quick", ",\"$rpc.delay\":3600"), 200);
-    disk.stale = true;
+    disk.elsewhere = true;
     begin_change(s, (rbk_change){.kind = RBK_CHANGE_CANCEL}, &a);
-    WAIT_FOR(disk.stales >= JOBS);
+    WAIT_FOR(disk.n_elsewhere >= JOBS);
     rbk_server_stop(s);
     assert_int_equal(a.count, 1);
     assert_int_equal(a.got.changed, 0);

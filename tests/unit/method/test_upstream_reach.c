@@ -164,8 +164,7 @@ typedef struct slow {
     rbk_loop *loop;
     rbk_http_server *server;
     uint16_t port;
-    uint64_t ms;
-    atomic_int now, most, total;
+    atomic_int ms, now, most, total;
     atomic_uint connections;
 } slow;
 
@@ -213,7 +212,7 @@ static void slow_request(rbk_http_request *rq, void *user)
     if (now > s->most)
         s->most = now;
     uv_timer_init(rbk_loop_uv(s->loop), &t->timer);
-    uv_timer_start(&t->timer, on_time, s->ms, 0);
+    uv_timer_start(&t->timer, on_time, (uint64_t)s->ms, 0);
 }
 
 static void slow_open(void *arg)
@@ -232,7 +231,7 @@ static void slow_close(void *arg)
     rbk_http_server_close(((slow *)arg)->server);
 }
 
-static void slow_start(slow *s, uint64_t ms)
+static void slow_start(slow *s, int ms)
 {
     *s = (slow){.ms = ms};
     MUST(rbk_loop_new("slow", &s->loop, NULL) == 0 && rbk_loop_start(s->loop, NULL) == 0);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <cmocka.h>
 
+#include "base/buf.h"
 #include "seam/methods.h"
 
 static void run_a(rbk_call *call, void *user)
@@ -24,7 +25,7 @@ static rbk_methods *make(void)
 
 static int add(rbk_methods *m, const char *name)
 {
-    return rbk_methods_add(m, &(rbk_method){.name = name, .fn = run_a}, NULL);
+    return rbk_methods_add(m, &(rbk_method){.name = name, .fn = run_a}, NULL, NULL);
 }
 
 static const char *pool_of(rbk_methods *m, const char *name)
@@ -200,6 +201,119 @@ static void test_change_beside_look_ups(void **state)
     rbk_methods_free(m);
 }
 
+/* --- What is known of methods --------------------------------------------------------------- */
+
+static rbk_about *about(const char *name, const char *params)
+{
+    rbk_about *a = NULL;
+    rbk_error err = {0};
+    rbk_about_spec spec = {.name = rbk_str_z(name), .params = rbk_str_z(params)};
+    if (rbk_about_new(&spec, &a, &err) < 0)
+        fail_msg("%s", err.detail);
+    return a;
+}
+
+static int describe(rbk_methods *m, rbk_about **list, size_t n)
+{
+    int r = rbk_methods_describe(m, list, n);
+    for (size_t i = 0; i < n; i++)
+        rbk_about_unref(list[i]);
+    return r;
+}
+
+/* "" or the name of the member that does not fit. */
+static const char *misfit(rbk_methods *m, const char *name, const char *params)
+{
+    static rbk_schema_fault f;
+    return rbk_methods_fit(m, rbk_str_z(name), rbk_str_z(params), &f) ? "" : f.name;
+}
+
+static void on_shown(void *user, rbk_str name, const rbk_about *about, bool glob)
+{
+    rbk_buf *b = user;
+    rbk_buf_addf(b, "%.*s%s%s ", (int)name.n, name.p, about ? "+" : "", glob ? "?" : "");
+}
+
+static void assert_shown(rbk_methods *m, const char *const *wanted, size_t n)
+{
+    rbk_buf b = RBK_BUF(4096);
+    size_t words = 0;
+    rbk_methods_show(m, on_shown, &b);
+    rbk_buf_c(&b, 0);
+    for (const char *p = b.p; *p; p++)
+        words += *p == ' ';
+    for (size_t i = 0; i < n; i++)
+        if (strstr(b.p, wanted[i]) == NULL)
+            fail_msg("%s is not in %s", wanted[i], b.p);
+    assert_int_equal(words, n);
+    rbk_buf_free(&b);
+}
+
+#define NEEDS(name) "{\"required\":[\"" name "\"]}"
+
+static void test_descriptions(void **state)
+{
+    static const char *const globs[] = {"w.*", "=s.*", "exact", "=plain"};
+    rbk_methods *m = make();
+    (void)state;
+    rbk_method f = {.name = "f", .fn = run_a, .description = "F.", .params_schema = NEEDS("a")};
+    assert_int_equal(rbk_methods_add(m, &f, NULL, NULL), 0);
+    assert_int_equal(add(m, "bare"), 0);
+    assert_int_equal(use(m, globs, 4), 0);
+    assert_string_equal(misfit(m, "f", "{}"), "a");
+    assert_string_equal(misfit(m, "f", "{\"a\":1}"), "");
+    assert_string_equal(misfit(m, "w.x", "{}"), "");
+    assert_shown(m, (const char *const[]){"f+ ", "bare ", "exact ", "w.*? "}, 4);
+    uint64_t version = rbk_methods_version(m);
+    rbk_about *list[] = {about("w.x", NEEDS("b")), about("f", NEEDS("c")), about("s.x", NEEDS("d")),
+                         about("w.x", NEEDS("e"))};
+    assert_int_equal(describe(m, list, 4), 0);
+    assert_true(rbk_methods_version(m) > version);
+    assert_string_equal(misfit(m, "w.x", "{}"), "e");
+    assert_string_equal(misfit(m, "w.y", "{}"), "");
+    assert_string_equal(misfit(m, "f", "{}"), "c");
+    assert_shown(m, (const char *const[]){"f+ ", "bare ", "exact ", "w.*? ", "w.x+ "}, 5);
+    assert_int_equal(describe(m, NULL, 0), 0);
+    assert_string_equal(misfit(m, "f", "{}"), "a");
+    assert_string_equal(misfit(m, "w.x", "{}"), "");
+    rbk_methods_hide(m, 0, true);
+    assert_string_equal(misfit(m, "f", "{}"), "");
+    assert_shown(m, (const char *const[]){"bare ", "exact ", "w.*? "}, 3);
+    rbk_methods_free(m);
+}
+
+static void test_malformed_descriptions(void **state)
+{
+    static char large[RBK_SCHEMA_TEXT_MAX + 2];
+    rbk_methods *m = make();
+    rbk_error err = {0};
+    (void)state;
+    memset(large, ' ', sizeof large - 1);
+    large[0] = '1';
+    const struct {
+        rbk_method method;
+        const char *detail;
+    } rows[] = {
+        {{.name = "x", .params_schema = "{"}, "params: it is not JSON"},
+        {{.name = "x", .params_schema = large}, "params: it is larger than 64K"},
+        {{.name = "x", .result_schema = "{"}, "result: it is no JSON Schema"},
+        {{.name = "x", .result_schema = "[]"}, "result: it is no JSON Schema"},
+        {{.name = "x", .result_schema = large}, "result: it is larger than 64K"},
+        {{.name = "x", .description = large}, "description: it is longer than 4096 bytes"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        rbk_method method = rows[i].method;
+        method.fn = run_a;
+        assert_int_equal(rbk_methods_add(m, &method, NULL, &err), RBK_E_CONFIG);
+        assert_string_equal(err.detail, rows[i].detail);
+    }
+    assert_int_equal(rbk_methods_count(m), 0);
+    assert_int_equal(add(m, "x"), 0);
+    assert_int_equal(rbk_methods_add(m, &(rbk_method){.name = "x", .fn = run_a}, NULL, &err), RBK_E_STATE);
+    assert_string_equal(err.detail, "another one has this name");
+    rbk_methods_free(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -209,6 +323,8 @@ int main(void)
         cmocka_unit_test(test_functions_and_rules),
         cmocka_unit_test(test_entries_stay),
         cmocka_unit_test(test_change_beside_look_ups),
+        cmocka_unit_test(test_descriptions),
+        cmocka_unit_test(test_malformed_descriptions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* engine/watches.c - see watches.h. The table is empty but for batches whose synchronous calls name
+/* engine/follows.c - see follows.h. The table is empty but for batches whose synchronous calls name
  * jobs, and is asked only then. It is no larger than the number of members of exchanges that are
  * open. */
-#include "engine/watches.h"
+#include "engine/follows.h"
 
 #include "base/map.h"
 #include "engine/exchange.h"
@@ -10,18 +10,18 @@
 
 #include <stdlib.h>
 
-typedef struct watch {
+typedef struct follower {
     rbk_exchange *ex;
     uint32_t item;
-} watch;
+} follower;
 
-struct rbk_watches {
+struct rbk_follows {
     rbk_map *by_seq;
 };
 
-rbk_watches *rbk_watches_new(void)
+rbk_follows *rbk_follows_new(void)
 {
-    rbk_watches *w = calloc(1, sizeof *w);
+    rbk_follows *w = calloc(1, sizeof *w);
     if (w == NULL || (w->by_seq = rbk_map_new()) == NULL) {
         free(w);
         return NULL;
@@ -34,11 +34,11 @@ static rbk_str key_of(const int64_t *seq)
     return (rbk_str){(const char *)seq, sizeof *seq};
 }
 
-void rbk_watches_add(rbk_watches *w, const rbk_job *job, rbk_exchange *ex, uint32_t item)
+void rbk_follows_add(rbk_follows *w, const rbk_job *job, rbk_exchange *ex, uint32_t item)
 {
-    watch *one = malloc(sizeof *one);
+    follower *one = malloc(sizeof *one);
     if (one)
-        *one = (watch){rbk_exchange_ref(ex), item};
+        *one = (follower){rbk_exchange_ref(ex), item};
     if (one && rbk_map_put(w->by_seq, key_of(&job->seq), one, NULL) == 0)
         return;
     rbk_links_lost(rbk_exchange_links(ex), item);
@@ -47,9 +47,9 @@ void rbk_watches_add(rbk_watches *w, const rbk_job *job, rbk_exchange *ex, uint3
     free(one);
 }
 
-void rbk_watches_tell(rbk_watches *w, const rbk_job *job)
+void rbk_follows_tell(rbk_follows *w, const rbk_job *job)
 {
-    watch *one = rbk_map_size(w->by_seq) ? rbk_map_remove(w->by_seq, key_of(&job->seq)) : NULL;
+    follower *one = rbk_map_size(w->by_seq) ? rbk_map_remove(w->by_seq, key_of(&job->seq)) : NULL;
     if (one == NULL)
         return;
     rbk_links_done(rbk_exchange_links(one->ex), one->item, job->response, true);
@@ -59,7 +59,7 @@ void rbk_watches_tell(rbk_watches *w, const rbk_job *job)
 
 static void end_one(rbk_str key, void *value, void *user)
 {
-    watch *one = value;
+    follower *one = value;
     (void)key;
     (void)user;
     rbk_links_lost(rbk_exchange_links(one->ex), one->item);
@@ -68,7 +68,7 @@ static void end_one(rbk_str key, void *value, void *user)
 }
 
 /* The map goes first: whoever is told may not find itself in it. */
-void rbk_watches_end(rbk_watches *w)
+void rbk_follows_end(rbk_follows *w)
 {
     rbk_map *all = w->by_seq, *none = rbk_map_size(all) ? rbk_map_new() : NULL;
     if (none == NULL)
@@ -78,11 +78,11 @@ void rbk_watches_end(rbk_watches *w)
     rbk_map_free(all);
 }
 
-void rbk_watches_free(rbk_watches *w)
+void rbk_follows_free(rbk_follows *w)
 {
     if (w == NULL)
         return;
-    rbk_watches_end(w);
+    rbk_follows_end(w);
     rbk_map_free(w->by_seq);
     free(w);
 }
