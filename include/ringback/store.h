@@ -41,6 +41,8 @@ typedef struct rbk_store rbk_store; /* a backend's own */
 
 #define RBK_JOB_VERSIONED 1u    /* the request carried "jsonrpc":"2.0" */
 #define RBK_JOB_NOTIFICATION 2u /* no id: nothing is delivered */
+#define RBK_JOB_BATCH 4u        /* no method's: waits for all of a batch, and delivers the array */
+#define RBK_JOB_MEMBER 8u       /* its response goes to the job of its batch alone */
 
 /* One job. Whoever holds the pointer owns it, strings included: all of them lie in
  * blocks that rbk_job_free() frees. An absent string (`p` NULL) is stored as NULL. */
@@ -73,6 +75,7 @@ typedef struct rbk_job {
     rbk_str idem_key;         /* the caller's idempotency key */
     rbk_str order_key;        /* the caller's: jobs of one key go one behind the other */
     rbk_str method_headers;   /* of the request, for the method alone, as `headers` */
+    rbk_str chain; /* what it has to do with other jobs of its batch (core/chain.h) */
     void *mem[3];     /* blocks that the strings lie in, freed with the job. A backend uses
                          mem[0] alone, the others are the engine's */
 } rbk_job;

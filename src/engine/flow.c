@@ -18,11 +18,13 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "core/chain.h"
 #include "engine/call.h"
 #include "engine/change.h"
 #include "engine/courier.h"
 #include "engine/dedup.h"
 #include "engine/execute.h"
+#include "engine/follows.h"
 #include "engine/keys.h"
 #include "engine/runs.h"
 #include "engine/store_thread.h"
@@ -41,7 +43,8 @@ enum {
 int rbk_flow_new(rbk_engine *e, rbk_flow **ret, rbk_error *err)
 {
     rbk_flow *f = calloc(1, sizeof *f);
-    if (f == NULL || (f->lanes = rbk_lanes_new()) == NULL || (f->waits = rbk_waits_new()) == NULL ||
+    if (f == NULL || (f->follows = rbk_follows_new()) == NULL ||
+        (f->lanes = rbk_lanes_new()) == NULL || (f->waits = rbk_waits_new()) == NULL ||
         (f->missing = rbk_missing_new()) == NULL ||
         (f->aging = rbk_aging_new(rbk_retry_end(&e->conf.retry, 0))) == NULL) {
         rbk_flow_free(f);
@@ -58,6 +61,7 @@ void rbk_flow_free(rbk_flow *f)
         return;
     rbk_lanes_free(f->lanes);
     rbk_aging_free(f->aging);
+    rbk_follows_free(f->follows);
     rbk_waits_free(f->waits);
     rbk_missing_free(f->missing);
     for (rbk_node *n; (n = rbk_list_pop(&f->in_memory));)
@@ -69,6 +73,11 @@ void rbk_flow_begin(rbk_flow *f, int64_t max_seq)
 {
     rbk_id_gen_init(&f->ids, (uint64_t)max_seq);
     f->next_due = f->expiry.next = 0; /* the first look sees all that waits */
+}
+
+void rbk_flow_end(rbk_flow *f)
+{
+    rbk_follows_end(f->follows);
 }
 
 static void note_due(rbk_flow *f, rbk_wall_ms due)
@@ -183,6 +192,15 @@ static void interrupted(rbk_flow *f, rbk_ticket *t)
         forget(f, t);
 }
 
+/* What its params name is not to be had. */
+static void cannot_run(rbk_flow *f, rbk_ticket *t, rbk_str fault)
+{
+    if (rbk_job_answer_data(f->e, t, RBK_E_PARAMS, fault) == 0)
+        return;
+    rbk_ticket_park(t, rbk_engine_now(f->e) + OVERFLOW_MS);
+    rbk_store_push(f->e->store, t);
+}
+
 /* The store has it as RUNNING, or no more. */
 static void settle_state(rbk_flow *f, rbk_ticket *t)
 {
@@ -230,6 +248,11 @@ static void go_on(rbk_flow *f, rbk_ticket *t)
         return;
     }
     rbk_missing_found(f->missing, t->job->method);
+    rbk_str fault = rbk_chain_fault(t->job->chain);
+    if (fault.p) {
+        cannot_run(f, t, fault);
+        return;
+    }
     if (t->lane)
         rbk_lanes_widen(f->lanes, t->lane, atomic_load(&t->method->concurrency));
     rbk_execute_job(f->e->execute, t);
@@ -267,7 +290,9 @@ static void settle_put(rbk_flow *f, rbk_ticket *t)
     atomic_fetch_add(&e->stored, 1);
     atomic_fetch_sub(&e->arriving, 1);
     rbk_id id = {(uint64_t)t->job->seq, (uint64_t)t->job->rnd};
-    if (atomic_load(&e->refusing) || !rbk_waits_add(f->waits, t))
+    if (t->watched)
+        rbk_follows_add(f->follows, t->job, t->ex, t->item);
+    if ((t->job->flags & RBK_JOB_BATCH) || atomic_load(&e->refusing) || !rbk_waits_add(f->waits, t))
         rbk_exchange_ack(t->ex, t->item, id);
     rbk_exchange_unref(t->ex);
     t->ex = NULL;
@@ -280,6 +305,7 @@ static void settle_put(rbk_flow *f, rbk_ticket *t)
 
 static void settle_result(rbk_flow *f, rbk_ticket *t)
 {
+    rbk_follows_tell(f->follows, t->job);
     leave_lane(f, t);
     rbk_runs_end(f->e->runs, t->run_slot);
     t->run_slot = RBK_NO_SLOT;
@@ -304,7 +330,7 @@ static void settle_end(rbk_flow *f, rbk_ticket *t)
         atomic_fetch_add(&e->dead, 1);
     else if (t->job->state == RBK_JOB_CANCELLED)
         atomic_fetch_add(&e->cancelled, 1);
-    else if (!(t->job->flags & RBK_JOB_NOTIFICATION))
+    else if (!(t->job->flags & (RBK_JOB_NOTIFICATION | RBK_JOB_MEMBER)))
         atomic_fetch_add(&e->delivered, 1);
     forget(f, t);
 }
@@ -313,7 +339,7 @@ static void settle_end(rbk_flow *f, rbk_ticket *t)
 static int verdict_of(const rbk_ticket *t)
 {
     if (t->op == RBK_OP_DONE)
-        return t->job->state == RBK_JOB_CANCELLED ? 0 : RBK_E_STATE;
+        return t->job->state == RBK_JOB_CANCELLED || t->job->state == RBK_JOB_COLLECTED ? 0 : RBK_E_STATE;
     return t->op == RBK_OP_RESULT ? 0 : RBK_E_BUSY;
 }
 
