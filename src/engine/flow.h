@@ -29,6 +29,8 @@ void rbk_flow_recover(rbk_flow *f, rbk_ticket *t);
 
 /* Page in some of what has room and is due. 0, or an error of the store's slots. */
 int rbk_flow_turn(rbk_flow *f, const rbk_store_ops *ops, rbk_store *st, rbk_error *err);
+/* The receiver of this lane takes nothing now. */
+void rbk_flow_behind(rbk_flow *f, rbk_str lane, rbk_mono_ms now);
 /* The receiver of this lane has come back: what waits for it is pulled forward. */
 void rbk_flow_pull(rbk_flow *f, rbk_str lane);
 /* Where jobs grow too old in the store alone. */
