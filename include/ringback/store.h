@@ -35,10 +35,14 @@ typedef struct rbk_store rbk_store; /* a backend's own */
  *   - RESULT, or an end: the next that may run becomes QUEUED, the next that may be sent gets
  *     `now` for its first_attempt; each stands on the wait shelf in the lane that it was given,
  *     and rbk_store_conf.released is told.
- * Lanes that begin with "key:" are never claimed. A job that is redriven has no place in the order. */
+ * Lanes that begin with "key:" are never claimed, but expired() takes from them; where such a job goes
+ * back (PARK), it is blocked as before, or released. A job that is redriven has no place in the
+ * order. */
 
 #define RBK_JOB_VERSIONED 1u    /* the request carried "jsonrpc":"2.0" */
 #define RBK_JOB_NOTIFICATION 2u /* no id: nothing is delivered */
+#define RBK_JOB_BATCH 4u        /* no method's: waits for all of a batch, and delivers the array */
+#define RBK_JOB_MEMBER 8u       /* its response goes to the job of its batch alone */
 
 /* One job. Whoever holds the pointer owns it, strings included: all of them lie in
  * blocks that rbk_job_free() frees. An absent string (`p` NULL) is stored as NULL. */
@@ -71,6 +75,7 @@ typedef struct rbk_job {
     rbk_str idem_key;         /* the caller's idempotency key */
     rbk_str order_key;        /* the caller's: jobs of one key go one behind the other */
     rbk_str method_headers;   /* of the request, for the method alone, as `headers` */
+    rbk_str chain; /* what it has to do with other jobs of its batch (core/chain.h) */
     void *mem[3];     /* blocks that the strings lie in, freed with the job. A backend uses
                          mem[0] alone, the others are the engine's */
 } rbk_job;
@@ -118,7 +123,8 @@ typedef enum rbk_op_outcome {
     RBK_OUTCOME_STALE,     /* the job is not there, or not in state `from` */
     RBK_OUTCOME_TOO_BIG,   /* the backend cannot hold it */
     RBK_OUTCOME_BLOCKED,   /* an order key's predecessor is not through. PUT, RESULT: done, and the job
-                              stands on the wait shelf until it is. PARK: nothing is done */
+                              stands on the wait shelf until it is. PARK: it stands there, its lane
+                              and due as they were */
     RBK_OUTCOME_IN_MEMORY  /* `waiting` was asked for, and the job stands on the job shelf */
 } rbk_op_outcome;
 

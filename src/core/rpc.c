@@ -251,10 +251,10 @@ static void judge_request(reader *r)
 }
 
 /* `*p` stands on '{'. 0 or RBK_E_NOMEM. */
-static int read_request(reader *r, int64_t max_timeout_ms, const char **p)
+static int read_request(reader *r, const rbk_rpc_limits *limits, const char **p)
 {
-    r->svc =
-        (rbk_svc_reader){.arena = r->arena, .max_timeout_ms = max_timeout_ms, .svc = &r->it->svc};
+    r->svc = (rbk_svc_reader){.arena = r->arena, .max_timeout_ms = limits->max_timeout_ms,
+                              .has_callback = limits->callback, .svc = &r->it->svc};
     r->names = (name_list){0};
     r->seen = 0;
     r->invalid = false;
@@ -272,7 +272,7 @@ static int read_request(reader *r, int64_t max_timeout_ms, const char **p)
 static int read_item(reader *r, const rbk_rpc_limits *limits, const char **p)
 {
     if (**p == '{')
-        return read_request(r, limits->max_timeout_ms, p);
+        return read_request(r, limits, p);
     rbk_json_value(p);
     refuse_request(r->it);
     return 0;

@@ -14,6 +14,7 @@ enum { RBK_RPC_DEPTH_MAX = 64 };
 typedef struct rbk_rpc_limits {
     size_t max_batch;       /* more members: the whole document is RBK_E_BATCH */
     int64_t max_timeout_ms; /* greatest $rpc.timeout */
+    bool callback;          /* members without a callback of their own have one from elsewhere */
 } rbk_rpc_limits;
 
 /* One member of the document. */

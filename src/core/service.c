@@ -333,7 +333,7 @@ void rbk_svc_take(rbk_svc_reader *r, rbk_str member, rbk_str value)
 
 int rbk_svc_finish(rbk_svc_reader *r)
 {
-    bool callback = r->seen & RBK_SVC_BIT(callback);
+    bool callback = r->has_callback || (r->seen & RBK_SVC_BIT(callback));
     for (size_t i = 0; i < COUNT(known) && !callback; i++)
         if (known[i].needs_callback && (r->seen & 1u << known[i].bit))
             refuse(r, rbk_str_z(known[i].name), "needs $rpc.callback");

@@ -61,6 +61,7 @@ typedef struct rbk_svc_reader {
     int64_t max_timeout_ms; /* greatest `timeout` */
     rbk_service *svc;
     bool nested;      /* the object at hand has had its "$rpc"; the caller resets it */
+    bool has_callback; /* from elsewhere */
     uint32_t seen;    /* bits of the names met, valid or not */
     int err;          /* 0, RBK_E_PARAMS, or RBK_E_NOMEM */
     rbk_str err_data; /* JSON text: {"$rpc.<name>":"<reason>"} */

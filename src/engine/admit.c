@@ -14,14 +14,16 @@
 #include "engine/execute.h"
 #include "engine/held.h"
 #include "engine/keys.h"
+#include "engine/links.h"
 #include "engine/store_thread.h"
 
-enum { FORWARD_MAX = 4096 };
+enum { FORWARD_MAX = 4096, CHAIN_MAX = 65536 };
 
 typedef struct admission {
     rbk_engine *e;
     rbk_exchange *ex;
     const rbk_request *rq;
+    rbk_links *links; /* what the members have to do with each other; NULL: nothing */
     rbk_buf forward; /* the headers that go along; made for the first job */
     bool forward_made;
     rbk_netpolicy *policy; /* a reference; taken for the first job */
@@ -123,7 +125,7 @@ static void method_headers_of(admission *a, const rbk_rpc_item *it, const rbk_me
 static rbk_ticket *make_ticket(admission *a, uint32_t item, const rbk_rpc_item *it,
                                const rbk_method_entry *method)
 {
-    rbk_buf headers = RBK_BUF(FORWARD_MAX), told = RBK_BUF(FORWARD_MAX);
+    rbk_buf headers = RBK_BUF(FORWARD_MAX), told = RBK_BUF(FORWARD_MAX), chain = RBK_BUF(CHAIN_MAX);
     rbk_wall_ms now = rbk_engine_now(a->e);
     headers_of(a, it, &headers);
     method_headers_of(a, it, method, &told);
@@ -148,10 +150,13 @@ static rbk_ticket *make_ticket(admission *a, uint32_t item, const rbk_rpc_item *
         .method_headers = told.n ? rbk_buf_view(&told) : RBK_STR_NONE,
         .order_key = it->svc.order_key,
     };
-    rbk_job *job = rbk_job_copy(&view);
+    if (a->links)
+        rbk_links_describe(a->links, item, &view, &chain);
+    rbk_job *job = chain.err ? NULL : rbk_job_copy(&view);
     rbk_ticket *t = job ? rbk_ticket_new(job) : NULL;
     rbk_buf_free(&headers);
     rbk_buf_free(&told);
+    rbk_buf_free(&chain);
     if (t == NULL) {
         rbk_job_free(job);
         return NULL;
@@ -219,6 +224,8 @@ static void admit_job(admission *a, uint32_t item, const rbk_rpc_item *it,
         rbk_exchange_fault(a->ex, item, RBK_E_BUSY, RBK_STR_NONE);
         return;
     }
+    if (a->links && rbk_links_keep_job(a->links, item, t))
+        return; /* the check is made again at every attempt */
     rbk_list_push(&a->jobs, &t->node);
     for (int i = 0; i < 2; i++)
         if (to[i].verdict == RBK_NAME_ASK)
@@ -239,6 +246,8 @@ static void admit_sync(admission *a, uint32_t item, const rbk_rpc_item *it,
     }
     c->headers = RBK_BUF(FORWARD_MAX);
     method_headers_of(a, it, method, &c->headers);
+    if (a->links && rbk_links_keep_call(a->links, item, c))
+        return;
     if (rbk_call_in_time(c)) {
         rbk_execute_sync(a->e->execute, c);
     } else {
@@ -266,15 +275,17 @@ void rbk_admit_log_refused(rbk_engine *e, const rbk_rpc_item *it, int err)
 
 static void admit_item(admission *a, uint32_t i, const rbk_rpc_item *it)
 {
-    if (!it->err && rbk_builtin(a->e, a->ex, i, a->rq->caller))
+    rbk_schema_fault wrong;
+    rbk_str fault = it->err || !a->links ? it->err_data : rbk_links_fault(a->links, i);
+    if (!it->err && !fault.p && rbk_builtin(a->e, a->ex, i, a->rq->caller))
         return;
     const rbk_method_entry *method = it->err ? NULL : rbk_methods_find(a->e->conf.methods, it->method);
-    rbk_schema_fault wrong;
-    if (it->err || method == NULL) {
-        int err = it->err ? it->err : RBK_E_METHOD;
+    if (it->err || method == NULL || fault.p) {
+        int err = it->err ? it->err : fault.p ? RBK_E_PARAMS : RBK_E_METHOD;
         rbk_admit_log_refused(a->e, it, err);
-        rbk_exchange_fault(a->ex, i, err, it->err_data);
-    } else if (!rbk_methods_fit(a->e->conf.methods, it->method, it->params, &wrong)) {
+        rbk_exchange_fault(a->ex, i, err, fault);
+    } else if (!(a->links && rbk_links_names(a->links, i)) &&
+               !rbk_methods_fit(a->e->conf.methods, it->method, it->params, &wrong)) {
         rbk_admit_log_refused(a->e, it, RBK_E_PARAMS);
         rbk_exchange_refuse(a->ex, i, wrong.name, wrong.reason);
     } else if (it->svc.set & RBK_SVC_BIT(callback)) {
@@ -322,16 +333,59 @@ void rbk_admit_hand_over(rbk_engine *e, rbk_exchange *ex, rbk_list *jobs)
     refuse_busy(e, ex, jobs);
 }
 
+/* --- A callback for the whole ------------------------------------------------------------------- */
+
+static void refuse_whole(admission *a, rbk_str callback, rbk_dsn_fault fault)
+{
+    char reason[160];
+    rbk_dsn_reason(fault, callback, rbk_netpolicy_schemes(a->policy), reason);
+    atomic_fetch_add_explicit(&a->e->refused, 1, memory_order_relaxed);
+    rbk_exchange_refuse_body(a->ex, RBK_BATCH_HEADER, reason);
+}
+
+/* False: the body is refused. */
+static bool admit_whole(admission *a)
+{
+    rbk_dsn dsn;
+    rbk_str callback = rbk_links_callback(a->links);
+    a->policy = rbk_engine_policy(a->e);
+    rbk_dsn_fault fault = rbk_netpolicy_check(a->policy, callback, &dsn);
+    rbk_name_verdict verdict = fault ? RBK_NAME_FINE : rbk_held_look(a->e, a->policy, &dsn);
+    if (fault || verdict == RBK_NAME_REFUSED) {
+        refuse_whole(a, callback, fault ? fault : RBK_DSN_NO_ADDRESS);
+        return false;
+    }
+    rbk_ticket *t = rbk_links_whole(a->links, a->rq, forwarded(a));
+    if (t == NULL) {
+        rbk_exchange_refuse_body(a->ex, RBK_BATCH_HEADER, "out of memory");
+        return false;
+    }
+    rbk_list_push(&a->jobs, &t->node);
+    if (verdict == RBK_NAME_ASK)
+        rbk_held_add(&a->held, &(rbk_held_name){&dsn, false}, t);
+    return true;
+}
+
 void rbk_admit(rbk_engine *e, rbk_exchange *ex, const rbk_rpc_doc *doc, const rbk_request *rq)
 {
-    admission a = {.e = e, .ex = ex, .rq = rq, .forward = RBK_BUF(FORWARD_MAX)};
-    for (size_t i = 0; i < doc->n; i++)
-        admit_item(&a, (uint32_t)i, &doc->items[i]);
+    admission a = {.e = e, .ex = ex, .rq = rq, .links = rbk_exchange_links(ex),
+                   .forward = RBK_BUF(FORWARD_MAX)};
+    bool refused = a.links && rbk_links_callback(a.links).p && !admit_whole(&a);
+    for (size_t i = 0; i < doc->n; i++) {
+        if (refused)
+            rbk_exchange_silent(ex, (uint32_t)i);
+        else
+            admit_item(&a, (uint32_t)i, &doc->items[i]);
+    }
+    if (a.links)
+        rbk_links_group(a.links, &a.jobs);
     if (a.held)
         rbk_held_ask(a.held, &(rbk_held_call){.e = e, .ex = ex, .policy = a.policy,
                                               .jobs = &a.jobs, .caller = rq->caller});
     else
         rbk_admit_hand_over(e, ex, &a.jobs);
+    if (a.links && !refused)
+        rbk_links_start(a.links);
     rbk_netpolicy_unref(a.policy);
     rbk_buf_free(&a.forward);
 }

@@ -193,6 +193,13 @@ static void end_silent(rbk_ticket *t, bool cancelled)
     t->from = from;
 }
 
+void rbk_job_collect(rbk_ticket *t)
+{
+    uint8_t from = t->from;
+    rbk_ticket_move(t, RBK_EV_COLLECT, RBK_OP_DONE);
+    t->from = from;
+}
+
 /* A response object: a result, or an error with what made it, RESULT or EXPIRE. */
 typedef struct response {
     rbk_buf text;
@@ -222,7 +229,10 @@ static void give_to_store(rbk_engine *e, rbk_ticket *t, const rbk_method_entry *
             divert(t);
         t->job->response = rbk_buf_view(text);
         t->job->mem[1] = text->p;
-        rbk_signer_ahead(e, t);
+        if (t->job->flags & RBK_JOB_MEMBER)
+            rbk_job_collect(t);
+        else
+            rbk_signer_ahead(e, t);
     }
     rbk_store_push(e->store, t);
 }
@@ -353,11 +363,16 @@ void rbk_call_postpone(rbk_call *c)
 
 int rbk_job_answer_fault(rbk_engine *e, rbk_ticket *t, int err)
 {
+    return rbk_job_answer_data(e, t, err, RBK_STR_NONE);
+}
+
+int rbk_job_answer_data(rbk_engine *e, rbk_ticket *t, int err, rbk_str data)
+{
     rbk_job *answer = copy_for_answer(t->job);
     response r = {RBK_BUF(SIZE_MAX / 2), true,
                   err == RBK_E_TIMEOUT ? RBK_EV_EXPIRE : RBK_EV_RESULT};
     rbk_to to = {t->job->rpc_id, (t->job->flags & RBK_JOB_VERSIONED) != 0};
-    rbk_write_fault(&r.text, to, err, RBK_STR_NONE);
+    rbk_write_fault(&r.text, to, err, data);
     if (answer == NULL || r.text.err) {
         rbk_job_free(answer);
         rbk_buf_free(&r.text);

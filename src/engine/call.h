@@ -19,6 +19,8 @@ struct rbk_call {
     size_t pool;                    /* the method's index */
     bool counted;                   /* it has a place among the pool's calls under way */
     rbk_waiter begin;               /* it waits for the store to know that it runs */
+    bool linked;                    /* synchronous, and one of those of engine/links.h: it begins
+                                       on a method thread */
     bool once, started;             /* at-most-once; the store knows that it runs */
     atomic_uint holders; /* who may answer; all of them together are one of `refs` */
     atomic_uint refs;    /* of the memory */
@@ -79,6 +81,11 @@ void rbk_call_release(rbk_call *c);
 /* A finished response for the job of `t`, without a run: moves it to DUE with the error
  * `err` and asks the store. 0 or RBK_E_NOMEM: nothing has changed then. */
 int rbk_job_answer_fault(rbk_engine *e, rbk_ticket *t, int err);
+/* The same with JSON text as the error's data. */
+int rbk_job_answer_data(rbk_engine *e, rbk_ticket *t, int err, rbk_str data);
+/* The response of a member goes to the job of its batch, and the member ends: what moves it to DUE
+ * was done, the rest is. */
+void rbk_job_collect(rbk_ticket *t);
 
 /* The method's answer is broken: -32603, and the log says why. RBK_E_PARSE, or RBK_E_STATE
  * when there was an answer already. */

@@ -4,6 +4,7 @@
 #include "engine/change.h"
 
 #include "core/envelope.h"
+#include "engine/call.h"
 #include "engine/lanes.h"
 #include "engine/store_thread.h"
 #include "engine/watch.h"
@@ -192,7 +193,10 @@ static int prepare_cancel(rbk_ticket *t)
         t->from = from;
         return r;
     }
-    return answer_cancelled(job);
+    r = answer_cancelled(job);
+    if (r == 0 && (job->flags & RBK_JOB_MEMBER))
+        rbk_job_collect(t);
+    return r;
 }
 
 static int prepare_retry(rbk_ticket *t, const rbk_job *stored)
@@ -213,7 +217,8 @@ static int prepare_retry(rbk_ticket *t, const rbk_job *stored)
 static int prepare_purge(rbk_ticket *t)
 {
     uint8_t s = t->job->state;
-    if (s != RBK_JOB_DEAD && s != RBK_JOB_DELIVERED && s != RBK_JOB_CANCELLED)
+    if (s != RBK_JOB_DEAD && s != RBK_JOB_DELIVERED && s != RBK_JOB_CANCELLED &&
+        s != RBK_JOB_COLLECTED)
         return RBK_E_STATE;
     t->op = RBK_OP_PURGE;
     t->from = s;
@@ -252,7 +257,8 @@ static rbk_job *copy_for_change(const rbk_changing *c, const rbk_job *job)
                     .attempts = job->attempts, .last_status = job->last_status,
                     .created = job->created, .due = now, .first_attempt = now,
                     .lane = rbk_str_z(lane), .rpc_id = job->rpc_id,
-                    .callback = c->to || diverted ? callback : RBK_STR_NONE};
+                    .callback = c->to || diverted ? callback : RBK_STR_NONE,
+                    .chain = job->chain};
     return rbk_job_copy(&view);
 }
 

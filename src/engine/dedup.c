@@ -37,6 +37,7 @@ void rbk_dedup_settle(rbk_engine *e, rbk_ticket *t)
 {
     rbk_exchange *ex = t->ex;
     t->ex = NULL;
+    atomic_fetch_sub(&e->arriving, 1);
     if (t->idem->same) {
         atomic_fetch_add_explicit(&e->duplicates, 1, memory_order_relaxed);
         rbk_exchange_ack(ex, t->item, (rbk_id){(uint64_t)t->idem->seq, (uint64_t)t->idem->rnd});

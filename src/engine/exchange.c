@@ -8,7 +8,9 @@
 
 #include "base/id.h"
 #include "core/envelope.h"
+#include "core/prefer.h"
 #include "engine/dedup.h"
+#include "engine/links.h"
 #include "engine/store_thread.h"
 
 #include <stdlib.h>
@@ -46,13 +48,16 @@ struct rbk_exchange {
     atomic_size_t bytes;   /* of all answers */
     atomic_size_t counted; /* of these, in the engine's sum */
     rbk_rpc_doc *doc;
+    rbk_links *links; /* what the members have to do with each other; NULL: nothing */
     int err;     /* fault of the body as a whole */
+    rbk_buf err_data;
     int status;  /* of the body as a whole, when not 200 */
     slot first;  /* the usual request has one member */
     slot *slots;
     rbk_buf out, jobs;
+    char batch_job[RBK_ID_TEXT + 1]; /* of the whole; empty: there is none */
     bool waited; /* an acknowledgement in place of the result that was waited for */
-    rbk_header headers[3];
+    rbk_header headers[4];
 };
 
 rbk_exchange *rbk_exchange_new(rbk_engine *e, rbk_exchange_fn done, void *user)
@@ -82,6 +87,8 @@ void rbk_exchange_unref(rbk_exchange *ex)
 {
     if (ex == NULL || atomic_fetch_sub_explicit(&ex->refs, 1, memory_order_acq_rel) != 1)
         return;
+    rbk_links_free(ex->links);
+    rbk_buf_free(&ex->err_data);
     for (size_t i = 0; ex->doc && i < ex->doc->n; i++) {
         rbk_buf_free(&ex->slots[i].text);
         rbk_ticket_free(ex->slots[i].ticket);
@@ -104,6 +111,16 @@ void rbk_exchange_gone(rbk_exchange *ex)
 bool rbk_exchange_is_gone(const rbk_exchange *ex)
 {
     return atomic_load(&ex->gone);
+}
+
+rbk_engine *rbk_exchange_engine(const rbk_exchange *ex)
+{
+    return ex->e;
+}
+
+rbk_links *rbk_exchange_links(const rbk_exchange *ex)
+{
+    return ex->links;
 }
 
 const rbk_rpc_item *rbk_exchange_item(const rbk_exchange *ex, uint32_t item)
@@ -144,18 +161,34 @@ void rbk_exchange_answer(rbk_exchange *ex, uint32_t item, rbk_buf *text)
     s->text = *text;
     *text = RBK_BUF(text->max);
     s->kind = SLOT_TEXT;
+    if (ex->links)
+        rbk_links_done(ex->links, item, rbk_buf_view(&s->text), false);
     close_one(ex);
 }
 
 void rbk_exchange_fault(rbk_exchange *ex, uint32_t item, int err, rbk_str data)
 {
     slot *s = &ex->slots[item];
+    if (item >= ex->doc->n)
+        return; /* the whole batch, whose members are told each for itself */
     s->err = err;
     s->data = data;
     /* A notification's faults are never answered; that it could not be stored is. */
     s->kind = rbk_exchange_item(ex, item)->notification && err != RBK_E_BUSY ? SLOT_SILENT
                                                                              : SLOT_FAULT;
+    if (ex->links)
+        rbk_links_done(ex->links, item, RBK_STR_NONE, false);
     close_one(ex);
+}
+
+static void write_reason(rbk_buf *b, rbk_str name, const char *reason)
+{
+    *b = RBK_BUF(4096);
+    rbk_buf_c(b, '{');
+    rbk_buf_json_str(b, name);
+    rbk_buf_c(b, ':');
+    rbk_buf_json_str(b, rbk_str_z(reason));
+    rbk_buf_c(b, '}');
 }
 
 void rbk_exchange_refuse(rbk_exchange *ex, uint32_t item, const char *name, const char *reason)
@@ -169,18 +202,30 @@ void rbk_exchange_refuse_member(rbk_exchange *ex, uint32_t item, rbk_str name, c
         for (name.n = NAME_SHOWN_MAX; name.n && (name.p[name.n] & 0xc0) == 0x80;)
             name.n--;
     rbk_buf *b = &ex->slots[item].text;
-    *b = RBK_BUF(4096);
-    rbk_buf_c(b, '{');
-    rbk_buf_json_str(b, name);
-    rbk_buf_c(b, ':');
-    rbk_buf_json_str(b, rbk_str_z(reason));
-    rbk_buf_c(b, '}');
+    write_reason(b, name, reason);
     rbk_exchange_fault(ex, item, RBK_E_PARAMS, b->err ? RBK_STR_NONE : rbk_buf_view(b));
+}
+
+void rbk_exchange_refuse_body(rbk_exchange *ex, const char *name, const char *reason)
+{
+    ex->err = RBK_E_PARAMS;
+    write_reason(&ex->err_data, rbk_str_z(name), reason);
+}
+
+void rbk_exchange_write_fault(const rbk_exchange *ex, uint32_t item, rbk_buf *b)
+{
+    const rbk_rpc_item *it = rbk_exchange_item(ex, item);
+    const slot *s = &ex->slots[item];
+    rbk_write_fault(b, (rbk_to){it->id, it->versioned}, s->err ? s->err : RBK_E_BUSY, s->data);
 }
 
 void rbk_exchange_ack(rbk_exchange *ex, uint32_t item, rbk_id job)
 {
     slot *s = &ex->slots[item];
+    if (item >= ex->doc->n) {
+        rbk_id_format(job, ex->batch_job);
+        return;
+    }
     s->job = job;
     s->kind = SLOT_ACK;
     close_one(ex);
@@ -242,21 +287,59 @@ static int make_slots(rbk_exchange *ex)
     return RBK_E_NOMEM;
 }
 
+/* The header `Prefer` is as the service parameter `wait`, which goes before it. It is for a single
+ * call with a callback: in a batch nobody can say whom it means. */
+static void apply_prefer(rbk_exchange *ex, const rbk_request *rq)
+{
+    rbk_service *svc = &ex->doc->items[0].svc;
+    rbk_prefer p = {.wait_ms = -1};
+    if (ex->doc->batch || !(svc->set & RBK_SVC_BIT(callback)) || (svc->set & RBK_SVC_BIT(wait)))
+        return;
+    for (size_t i = 0; i < rq->n_headers; i++)
+        if (rbk_str_ieqz(rq->headers[i].name, "prefer"))
+            rbk_prefer_read(&p, rq->headers[i].value);
+    if (!p.respond_async && p.wait_ms < 0)
+        return;
+    svc->set |= RBK_SVC_BIT(wait);
+    svc->wait_ms = p.wait_ms < 0 ? 0 : p.wait_ms;
+    if (svc->wait_ms > RBK_SVC_WAIT_MAX_MS)
+        svc->wait_ms = RBK_SVC_WAIT_MAX_MS;
+}
+
+/* What the members have to do with each other. */
+static int link_members(rbk_exchange *ex, rbk_str callback)
+{
+    rbk_str kept = callback.p ? rbk_rpc_dup(ex->doc, callback) : callback;
+    if (callback.p && kept.p == NULL)
+        return RBK_E_NOMEM;
+    int r = rbk_links_new(ex, ex->doc, kept, &ex->links);
+    if (r == RBK_E_PARAMS)
+        rbk_exchange_refuse_body(ex, callback.p ? RBK_BATCH_HEADER : "@FROM",
+                                 "for a batch of at most 1000 members");
+    return r;
+}
+
 void rbk_exchange_submit(rbk_exchange *ex, const rbk_request *rq)
 {
+    rbk_str callback = rbk_links_header(rq);
+    rbk_rpc_limits limits = ex->e->conf.limits;
+    limits.callback = callback.p != NULL;
     if (rq->body.n > ex->e->conf.max_body) {
         ex->err = RBK_E_TOO_LARGE;
         ex->status = 413;
     } else {
-        ex->err = rbk_rpc_parse(rq->body, &ex->e->conf.limits, &ex->doc);
+        ex->err = rbk_rpc_parse(rq->body, &limits, &ex->doc);
         if (ex->err == 0)
             ex->err = rbk_dedup_header(ex->doc, rq);
         if (ex->err == 0)
             ex->err = make_slots(ex);
+        if (ex->err == 0)
+            ex->err = link_members(ex, callback);
         if (ex->err == RBK_E_NOMEM)
             ex->status = 503;
     }
     if (ex->err == 0) {
+        apply_prefer(ex, rq);
         atomic_fetch_add(&ex->open, (unsigned)ex->doc->n);
         rbk_admit(ex->e, ex, ex->doc, rq);
     }
@@ -336,7 +419,8 @@ void rbk_exchange_reply(rbk_exchange *ex, rbk_reply *ret)
     size_t n = 0;
     *ret = (rbk_reply){.status = ex->status ? ex->status : 200};
     if (ex->err) {
-        rbk_write_fault(&ex->out, (rbk_to){RBK_STR("null"), true}, ex->err, RBK_STR_NONE);
+        rbk_write_fault(&ex->out, (rbk_to){RBK_STR("null"), true}, ex->err,
+                        ex->err_data.n && !ex->err_data.err ? rbk_buf_view(&ex->err_data) : RBK_STR_NONE);
     } else {
         if (all_busy(ex))
             ret->status = 503;
@@ -354,6 +438,8 @@ void rbk_exchange_reply(rbk_exchange *ex, rbk_reply *ret)
         ret->status = 204;
     if (ex->jobs.n)
         ex->headers[n++] = (rbk_header){RBK_STR("Ringback-Job"), rbk_buf_view(&ex->jobs)};
+    if (ex->batch_job[0] && ex->err == 0)
+        ex->headers[n++] = (rbk_header){RBK_STR("Ringback-Batch-Job"), rbk_str_z(ex->batch_job)};
     if (ret->status == 503)
         ex->headers[n++] = (rbk_header){RBK_STR("Retry-After"), RBK_STR("1")};
     if (ex->waited)

@@ -10,6 +10,9 @@
 #include "base/id.h"
 #include "engine/engine_impl.h"
 
+rbk_engine *rbk_exchange_engine(const rbk_exchange *ex);
+/* What its members have to do with each other; NULL: nothing. */
+struct rbk_links *rbk_exchange_links(const rbk_exchange *ex);
 const rbk_rpc_item *rbk_exchange_item(const rbk_exchange *ex, uint32_t item);
 rbk_exchange *rbk_exchange_ref(rbk_exchange *ex);
 bool rbk_exchange_is_gone(const rbk_exchange *ex);
@@ -21,6 +24,10 @@ void rbk_exchange_answer(rbk_exchange *ex, uint32_t item, rbk_buf *text);
 void rbk_exchange_fault(rbk_exchange *ex, uint32_t item, int err, rbk_str data);
 /* The same with {"<name>":"<reason>"} as data; both are copied. */
 void rbk_exchange_refuse(rbk_exchange *ex, uint32_t item, const char *name, const char *reason);
+/* The body as a whole is answered with RBK_E_PARAMS and that; its members are to be silent. */
+void rbk_exchange_refuse_body(rbk_exchange *ex, const char *name, const char *reason);
+/* The error that was the member's answer, as a response object, appended. */
+void rbk_exchange_write_fault(const rbk_exchange *ex, uint32_t item, rbk_buf *b);
 /* The same for a name that the caller chose: a long one is cut. */
 void rbk_exchange_refuse_member(rbk_exchange *ex, uint32_t item, rbk_str name, const char *reason);
 /* The member is acknowledged: its job is in the store under this id. */

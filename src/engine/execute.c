@@ -287,7 +287,7 @@ static bool make_pools(rbk_execute *x, size_t at)
 void rbk_execute_sync(rbk_execute *x, rbk_call *c)
 {
     atomic_fetch_add_explicit(&x->e->sync_calls, 1, memory_order_relaxed);
-    if (c->method->flags & RBK_METHOD_INLINE) {
+    if ((c->method->flags & RBK_METHOD_INLINE) && !c->linked) {
         c->method->own->fn(c, c->method->own->user);
         /* It will answer later. Whether it just did is asked again once it is armed. */
         if (!rbk_call_cancelled(c) && rbk_reaper_arm(x->e->reaper, c) < 0)

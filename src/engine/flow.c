@@ -18,16 +18,16 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "core/chain.h"
 #include "engine/call.h"
 #include "engine/change.h"
 #include "engine/courier.h"
 #include "engine/dedup.h"
 #include "engine/execute.h"
-#include "engine/expiry.h"
+#include "engine/follows.h"
 #include "engine/keys.h"
 #include "engine/runs.h"
 #include "engine/store_thread.h"
-#include "engine/waits.h"
 #include "engine/watch.h"
 
 #include <stdio.h>
@@ -38,13 +38,14 @@ enum {
     CLAIMS_A_TURN = 16,        /* so that acknowledgements never wait long */
     SCAN_EVERY_MS = 20,
     OVERFLOW_MS = 200,         /* the same while more lanes have work than are remembered */
-    MISSING_AGAIN_MS = 30000,  /* how often a job asks again for a method that is gone */
 };
 
 int rbk_flow_new(rbk_engine *e, rbk_flow **ret, rbk_error *err)
 {
     rbk_flow *f = calloc(1, sizeof *f);
-    if (f == NULL || (f->lanes = rbk_lanes_new()) == NULL || (f->waits = rbk_waits_new()) == NULL ||
+    if (f == NULL || (f->follows = rbk_follows_new()) == NULL ||
+        (f->lanes = rbk_lanes_new()) == NULL || (f->waits = rbk_waits_new()) == NULL ||
+        (f->missing = rbk_missing_new()) == NULL ||
         (f->aging = rbk_aging_new(rbk_retry_end(&e->conf.retry, 0))) == NULL) {
         rbk_flow_free(f);
         return rbk_fail(err, RBK_E_NOMEM, "lanes");
@@ -60,7 +61,9 @@ void rbk_flow_free(rbk_flow *f)
         return;
     rbk_lanes_free(f->lanes);
     rbk_aging_free(f->aging);
+    rbk_follows_free(f->follows);
     rbk_waits_free(f->waits);
+    rbk_missing_free(f->missing);
     for (rbk_node *n; (n = rbk_list_pop(&f->in_memory));)
         rbk_ticket_free((rbk_ticket *)(void *)n);
     free(f);
@@ -70,6 +73,11 @@ void rbk_flow_begin(rbk_flow *f, int64_t max_seq)
 {
     rbk_id_gen_init(&f->ids, (uint64_t)max_seq);
     f->next_due = f->expiry.next = 0; /* the first look sees all that waits */
+}
+
+void rbk_flow_end(rbk_flow *f)
+{
+    rbk_follows_end(f->follows);
 }
 
 static void note_due(rbk_flow *f, rbk_wall_ms due)
@@ -165,10 +173,13 @@ static void forget(rbk_flow *f, rbk_ticket *t)
 static void wait_for_method(rbk_flow *f, rbk_ticket *t)
 {
     rbk_wall_ms now = rbk_engine_now(f->e);
-    rbk_event(RBK_LOG(f->e), RBK_WARN, "job.method_missing", RBK_FS("method", t->job->method));
-    if (now - t->job->created > f->e->conf.missing_ms && rbk_job_answer_fault(f->e, t, RBK_E_METHOD) == 0)
+    bool first;
+    rbk_wall_ms since = rbk_missing_since(f->missing, t->job->method, now, &first);
+    rbk_event(RBK_LOG(f->e), first ? RBK_WARN : RBK_DEBUG, "job.method_missing",
+              RBK_FS("method", t->job->method));
+    if (now - since >= f->e->conf.missing_ms && rbk_job_answer_fault(f->e, t, RBK_E_METHOD) == 0)
         return;
-    rbk_ticket_park(t, now + MISSING_AGAIN_MS);
+    rbk_ticket_park(t, now + rbk_missing_wait(since, now));
     rbk_store_push(f->e->store, t);
 }
 
@@ -179,6 +190,15 @@ static void interrupted(rbk_flow *f, rbk_ticket *t)
     t->marked = true;
     if (rbk_job_answer_fault(f->e, t, RBK_E_INTERRUPTED) < 0)
         forget(f, t);
+}
+
+/* What its params name is not to be had. */
+static void cannot_run(rbk_flow *f, rbk_ticket *t, rbk_str fault)
+{
+    if (rbk_job_answer_data(f->e, t, RBK_E_PARAMS, fault) == 0)
+        return;
+    rbk_ticket_park(t, rbk_engine_now(f->e) + OVERFLOW_MS);
+    rbk_store_push(f->e->store, t);
 }
 
 /* The store has it as RUNNING, or no more. */
@@ -193,16 +213,32 @@ static void settle_state(rbk_flow *f, rbk_ticket *t)
         forget(f, t);
 }
 
+/* The result is there, and its turn has come: to whoever waits for it, or to its callback. */
+static void tell_result(rbk_flow *f, rbk_ticket *t)
+{
+    if (rbk_waits_has(f->waits, t->job->seq)) {
+        leave_lane(f, t);
+        if (rbk_waits_answer(f->waits, t))
+            return;
+    }
+    rbk_couriers_send(f->e->couriers, t);
+}
+
 /* A job in memory goes to its next step. */
 static void go_on(rbk_flow *f, rbk_ticket *t)
 {
     t->prepared = false;
     if (t->job->state == RBK_JOB_DUE) {
-        rbk_couriers_send(f->e->couriers, t);
+        tell_result(f, t);
         return;
     }
     if (t->job->state == RBK_JOB_RUNNING) {
         interrupted(f, t);
+        return;
+    }
+    if (t->job->state == RBK_JOB_HELD) { /* a death found it on its way to be answered */
+        rbk_ticket_park(t, ready_since(t->job));
+        rbk_store_push(f->e->store, t);
         return;
     }
     if (t->method == NULL)
@@ -211,23 +247,35 @@ static void go_on(rbk_flow *f, rbk_ticket *t)
         wait_for_method(f, t);
         return;
     }
+    rbk_missing_found(f->missing, t->job->method);
+    rbk_str fault = rbk_chain_fault(t->job->chain);
+    if (fault.p) {
+        cannot_run(f, t, fault);
+        return;
+    }
     if (t->lane)
         rbk_lanes_widen(f->lanes, t->lane, atomic_load(&t->method->concurrency));
     rbk_execute_job(f->e->execute, t);
 }
 
-/* One that is blocked comes back when the store releases it. */
+/* One that is blocked comes back when the store releases it, or for its deadline. */
 static void leave_to_store(rbk_flow *f, rbk_ticket *t)
 {
-    if (!t->blocked)
+    if (t->blocked)
+        rbk_expiry_note(&f->expiry, t->job);
+    else
         rbk_flow_wait_in_store(f, t->job);
     rbk_ticket_free(t);
 }
 
-/* It is done, and the job is the store's: the places that it took in memory are free. */
+/* It is done, and the job is the store's: the places that it took in memory are free, and its
+ * result, not being its turn, is nobody's answer. */
 static void settle_blocked(rbk_flow *f, rbk_ticket *t)
 {
     t->blocked = true;
+    if (t->waited)
+        rbk_waits_pass(f->waits, t->job->seq);
+    t->waited = false;
     if (t->next_lane)
         rbk_lanes_leave(f->lanes, t->next_lane, rbk_job_bytes(t->job));
     t->next_lane = NULL;
@@ -242,7 +290,9 @@ static void settle_put(rbk_flow *f, rbk_ticket *t)
     atomic_fetch_add(&e->stored, 1);
     atomic_fetch_sub(&e->arriving, 1);
     rbk_id id = {(uint64_t)t->job->seq, (uint64_t)t->job->rnd};
-    if (atomic_load(&e->refusing) || !rbk_waits_add(f->waits, t))
+    if (t->watched)
+        rbk_follows_add(f->follows, t->job, t->ex, t->item);
+    if ((t->job->flags & RBK_JOB_BATCH) || atomic_load(&e->refusing) || !rbk_waits_add(f->waits, t))
         rbk_exchange_ack(t->ex, t->item, id);
     rbk_exchange_unref(t->ex);
     t->ex = NULL;
@@ -255,15 +305,15 @@ static void settle_put(rbk_flow *f, rbk_ticket *t)
 
 static void settle_result(rbk_flow *f, rbk_ticket *t)
 {
+    rbk_follows_tell(f->follows, t->job);
     leave_lane(f, t);
     rbk_runs_end(f->e->runs, t->run_slot);
     t->run_slot = RBK_NO_SLOT;
     t->lane = t->next_lane;
     t->next_lane = NULL;
-    if (t->waited) {
-        t->prepared = t->waited = false;
-        if (!rbk_waits_answer(f->waits, t))
-            go_on(f, t);
+    if (t->waited && !t->blocked) { /* else it is not to be told before its turn */
+        t->waited = false;
+        go_on(f, t);
     } else if (t->lane) {
         t->lane_bytes = rbk_job_bytes(t->job);
         go_on(f, t);
@@ -280,7 +330,7 @@ static void settle_end(rbk_flow *f, rbk_ticket *t)
         atomic_fetch_add(&e->dead, 1);
     else if (t->job->state == RBK_JOB_CANCELLED)
         atomic_fetch_add(&e->cancelled, 1);
-    else if (!(t->job->flags & RBK_JOB_NOTIFICATION))
+    else if (!(t->job->flags & (RBK_JOB_NOTIFICATION | RBK_JOB_MEMBER)))
         atomic_fetch_add(&e->delivered, 1);
     forget(f, t);
 }
@@ -289,7 +339,7 @@ static void settle_end(rbk_flow *f, rbk_ticket *t)
 static int verdict_of(const rbk_ticket *t)
 {
     if (t->op == RBK_OP_DONE)
-        return t->job->state == RBK_JOB_CANCELLED ? 0 : RBK_E_STATE;
+        return t->job->state == RBK_JOB_CANCELLED || t->job->state == RBK_JOB_COLLECTED ? 0 : RBK_E_STATE;
     return t->op == RBK_OP_RESULT ? 0 : RBK_E_BUSY;
 }
 

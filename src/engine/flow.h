@@ -21,6 +21,9 @@ void rbk_flow_settled(rbk_flow *f);
 /* The commit failed for good: a new job is refused, another leaves memory. Takes it. */
 void rbk_flow_fail(rbk_flow *f, rbk_ticket *t);
 
+/* There will be no more commits: whoever waits for a job's response is told. Any thread. */
+void rbk_flow_end(rbk_flow *f);
+
 /* The first ids are greater than `max_seq`. */
 void rbk_flow_begin(rbk_flow *f, int64_t max_seq);
 /* A job found on the job shelf at start goes on. It was in memory before, so it fits.

@@ -6,6 +6,7 @@
 #include "engine/change.h"
 #include "engine/courier.h"
 #include "engine/execute.h"
+#include "engine/follows.h"
 #include "engine/watch.h"
 
 /* Takes the ticket. */
@@ -39,6 +40,7 @@ static void settle_change(rbk_flow *f, rbk_ticket *t)
         rbk_couriers_hurry(e->couriers, t->job->lane);
         break;
     case RBK_OP_RESULT:
+        rbk_follows_tell(f->follows, t->job);
         rbk_flow_wait_in_store(f, t->job);
         break;
     case RBK_OP_DONE:

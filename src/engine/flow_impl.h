@@ -13,6 +13,7 @@
 #include "engine/expiry.h"
 #include "engine/flow.h"
 #include "engine/lanes.h"
+#include "engine/missing.h"
 #include "engine/pulls.h"
 #include "engine/waits.h"
 
@@ -27,8 +28,10 @@ struct rbk_flow {
     bool scanning;
     rbk_expiry expiry;
     rbk_waits *waits;
+    rbk_missing *missing;
     rbk_pulls pulls;
     rbk_aging *aging;
+    struct rbk_follows *follows;
     rbk_list in_memory; /* changes of jobs that are not in the store alone */
     rbk_lane_due found[RBK_FLOW_SCAN];
     char after[RBK_LANE_MAX + 1]; /* the last lane that the scan saw */

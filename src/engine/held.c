@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/map.h"
+#include "engine/links.h"
 #include "engine/names.h"
 
 #include <stdlib.h>
@@ -134,6 +135,22 @@ static void free_held(rbk_held *h)
     free(h);
 }
 
+/* The callback of the whole body is refused, and so is all of it. */
+static void refuse_body(rbk_held *h)
+{
+    char reason[160];
+    rbk_dsn_reason(RBK_DSN_NO_ADDRESS, rbk_links_callback(rbk_exchange_links(h->ex)),
+                   rbk_netpolicy_schemes(h->policy), reason);
+    rbk_exchange_refuse_body(h->ex, RBK_BATCH_HEADER, reason);
+    for (rbk_node *node; (node = rbk_list_pop(&h->jobs));) {
+        rbk_ticket *t = (rbk_ticket *)(void *)node;
+        if (!rbk_links_is_whole(rbk_exchange_links(h->ex), t))
+            rbk_exchange_silent(h->ex, t->item);
+        rbk_exchange_unref(t->ex);
+        rbk_ticket_free(t);
+    }
+}
+
 /* The first host of the ticket that is refused; NULL: none. *i goes on to the next ticket's. */
 static const ask *find_refused(const rbk_held *h, const rbk_ticket *t, size_t *i)
 {
@@ -150,12 +167,17 @@ static const ask *find_refused(const rbk_held *h, const rbk_ticket *t, size_t *i
 /* Those that are fine go on, in order. */
 static void judge_all(rbk_held *h)
 {
+    rbk_links *links = rbk_exchange_links(h->ex);
     rbk_list fine = {0};
     size_t i = 0;
     for (rbk_node *node; (node = rbk_list_pop(&h->jobs));) {
         rbk_ticket *t = (rbk_ticket *)(void *)node;
         const ask *a = find_refused(h, t, &i);
-        if (a) {
+        if (a && links && rbk_links_is_whole(links, t)) {
+            rbk_exchange_unref(t->ex);
+            rbk_ticket_free(t);
+            refuse_body(h);
+        } else if (a) {
             rbk_admit_refuse(h->ex, t->item, h->policy,
                              &(rbk_admit_fault){RBK_DSN_NO_ADDRESS, a->failure});
             rbk_exchange_unref(t->ex);
@@ -164,6 +186,8 @@ static void judge_all(rbk_held *h)
             rbk_list_push(&fine, &t->node);
         }
     }
+    if (links)
+        rbk_links_group(links, &fine);
     rbk_admit_hand_over(h->e, h->ex, &fine);
 }
 

@@ -16,6 +16,7 @@
 #include "engine/courier.h"
 #include "engine/holds.h"
 #include "engine/keys.h"
+#include "engine/links.h"
 #include "seam/stores.h"
 
 #include <stdlib.h>
@@ -183,10 +184,12 @@ static void sleep_for_work(rbk_store_thread *s, rbk_mono_ms until)
 /* To `quarters` of what one commit may hold, at least one. */
 static void move_some(rbk_list *from, rbk_list *to, size_t *bytes, size_t quarters)
 {
-    while (from->head && to->n < RBK_COMMIT_OPS / 4 * quarters &&
-           (*bytes < COMMIT_BYTES / 4 * quarters || to->n == 0)) {
+    bool more = false; /* a group goes as one, whatever its size */
+    while (from->head && (more || (to->n < RBK_COMMIT_OPS / 4 * quarters &&
+                                   (*bytes < COMMIT_BYTES / 4 * quarters || to->n == 0)))) {
         rbk_ticket *t = (rbk_ticket *)(void *)rbk_list_pop(from);
         *bytes += rbk_job_bytes(t->job);
+        more = t->op == RBK_OP_PUT && t->more;
         rbk_list_push(to, &t->node);
     }
 }
@@ -274,9 +277,24 @@ static void get_ill(rbk_store_thread *s, const rbk_error *err)
         rbk_event(RBK_LOG(s->e), RBK_ERROR, "store.failed", RBK_FZ("detail", err->detail));
 }
 
+/* A group is whole: its jobs have their seqs. */
+static void end_group(const rbk_store_thread *s, size_t n, size_t *group)
+{
+    const rbk_ticket *t = s->ticket[n];
+    if (t->op != RBK_OP_PUT)
+        return;
+    if (t->more) {
+        ++*group;
+        return;
+    }
+    if (*group || t->job->chain.n)
+        rbk_links_resolve(&s->ticket[n - *group], *group + 1);
+    *group = 0;
+}
+
 static size_t fill_ops(rbk_store_thread *s, rbk_list *work)
 {
-    size_t n = 0;
+    size_t n = 0, group = 0;
     rbk_wall_ms now = rbk_engine_now(s->e);
     bool keep = s->keeps && !atomic_load(&s->e->full); /* without room jobs that end make some */
     for (rbk_node *node; (node = rbk_list_pop(work)); n++) {
@@ -301,6 +319,7 @@ static size_t fill_ops(rbk_store_thread *s, rbk_list *work)
             t->idem->until = now + s->e->conf.dedup_ms;
             s->op[n].idem = t->idem;
         }
+        end_group(s, n, &group);
     }
     return n;
 }
@@ -533,6 +552,7 @@ void rbk_store_thread_stop(rbk_store_thread *s)
     if (s->started)
         pthread_join(s->thread, NULL);
     s->started = false;
+    rbk_flow_end(s->flow);
 }
 
 static void free_tickets(rbk_list *l)

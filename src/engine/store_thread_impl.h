@@ -7,7 +7,11 @@
 #include "engine/flow.h"
 #include "engine/store_thread.h"
 
-enum { RBK_COMMIT_OPS = 1024, RBK_LOOK_LANES = 256 };
+enum {
+    RBK_COMMIT_OPS = 1024,
+    RBK_COMMIT_ROOM = RBK_COMMIT_OPS + RBK_GROUP_MAX + 1, /* with a group that began within them */
+    RBK_LOOK_LANES = 256,
+};
 
 struct rbk_store_thread {
     rbk_engine *e;
@@ -36,8 +40,8 @@ struct rbk_store_thread {
     char lane_after[RBK_LANE_MAX + 1]; /* the last lane whose age was looked at */
     rbk_wall_ms lane_oldest;
     rbk_lane_due lane_found[RBK_LOOK_LANES];
-    rbk_store_op op[RBK_COMMIT_OPS];
-    rbk_ticket *ticket[RBK_COMMIT_OPS];
+    rbk_store_op op[RBK_COMMIT_ROOM];
+    rbk_ticket *ticket[RBK_COMMIT_ROOM];
 };
 
 /* Apply the first `n` of s->op until the outcome is known. 0, RBK_E_DISK_FULL, RBK_E_BUSY,

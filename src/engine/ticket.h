@@ -15,6 +15,9 @@
 typedef struct rbk_lane rbk_lane;
 struct rbk_exchange;
 
+/* Members of one batch that have to do with each other. */
+enum { RBK_GROUP_MAX = 1000 };
+
 #define RBK_NO_SLOT UINT32_MAX
 
 /* Somebody who waits for what comes of a ticket's change (engine/change.h). */
@@ -40,7 +43,9 @@ typedef struct rbk_ticket {
     rbk_waiter *begins; /* STATE: the call that begins when it is done; or NULL */
     rbk_waiter *waiter; /* is told what comes of `op`; NULL: nobody is */
     struct rbk_exchange *ex; /* PUT: whom to acknowledge; a reference */
-    uint32_t item;     /* PUT: which member of the exchange */
+    uint32_t item;     /* PUT: which member of the exchange; their number: the whole batch */
+    bool more;         /* PUT: the next ticket goes into the same commit (engine/links.h) */
+    bool watched;      /* PUT: members in memory wait for its response (engine/follows.h) */
     uint32_t run_slot; /* its row in the table of running methods */
     char *key;         /* PUT: the lane of its order key, malloc'ed; or NULL */
     bool blocked;      /* `op` is done, and the job waits for others of its key */

@@ -12,7 +12,8 @@
 /* Every string of a job, so that none is forgotten in one of the three functions. */
 #define JOB_STRINGS(X)                                                                             \
     X(lane) X(method) X(rpc_id) X(params) X(callback) X(caller) X(ray_id) X(headers)               \
-    X(response) X(reason) X(failure_callback) X(idem_key) X(order_key) X(method_headers)
+    X(response) X(reason) X(failure_callback) X(idem_key) X(order_key) X(method_headers)     \
+    X(chain)
 
 #define ONE(f) +1
 enum { JOB_STRINGS_N = JOB_STRINGS(ONE) };

@@ -20,12 +20,14 @@
 
 enum { HOLDS_MAX = 65536 };
 
-/* What one operation did, to finish or to take back: to its row, to those that it released, and to
- * a key. */
+/* What one operation did, to finish or to take back: to its row, to those that it released or
+ * fed, and to a key. */
 enum { ROWS_OF_CHANGE = 3 };
 
 typedef struct change {
     rbk_row_change rows[ROWS_OF_CHANGE];
+    rbk_row_change *fed;
+    size_t n_fed;
     rbk_key_change key;
 } change;
 
@@ -141,13 +143,15 @@ static int write_op(rbk_store *st, rbk_store_op *op, rbk_row *old, change *c)
                                       op->kind == RBK_OP_PARK);
     if (is_blocked) {
         op->outcome = RBK_OUTCOME_BLOCKED;
-        if (op->kind == RBK_OP_PARK)
+        if (op->kind == RBK_OP_PARK && old->shelf == RBK_SHELF_WAIT)
             return 0;
         rbk_store_block(op, turn.key, &blocked, &job);
     }
     r = write_row(st, is_blocked ? &blocked : op, old, &turn, &c->rows[0]);
-    if (r == 0 && old && old->turn.key.p && passes_turn(op))
+    if (r == 0 && old && old->turn.key.p && (passes_turn(op) || is_blocked))
         r = rbk_memory_pass_turn(st, op, old->turn.key, &c->rows[1]);
+    if (r == 0 && rbk_store_feeds(op))
+        r = rbk_memory_feed(st, op, &c->fed, &c->n_fed);
     return r;
 }
 
@@ -188,17 +192,23 @@ static int apply_op(rbk_store *st, rbk_store_op *op, change *c)
 }
 
 /* Backwards, so that each change finds what it left. */
+static void take_rows_back(rbk_store *st, const rbk_row_change *rows, size_t n)
+{
+    while (n-- > 0) {
+        if (rows[n].new)
+            rbk_rows_unlink(st, rows[n].new);
+        if (rows[n].old)
+            rbk_rows_link(st, rows[n].old);
+        rbk_row_free(rows[n].new);
+    }
+}
+
 static void take_back(rbk_store *st, change *changes, size_t n)
 {
     while (n-- > 0) {
-        for (int i = ROWS_OF_CHANGE - 1; i >= 0; i--) {
-            rbk_row_change *c = &changes[n].rows[i];
-            if (c->new)
-                rbk_rows_unlink(st, c->new);
-            if (c->old)
-                rbk_rows_link(st, c->old);
-            rbk_row_free(c->new);
-        }
+        take_rows_back(st, changes[n].fed, changes[n].n_fed);
+        take_rows_back(st, changes[n].rows, ROWS_OF_CHANGE);
+        free(changes[n].fed);
         rbk_memory_give_key_back(st, &changes[n].key);
     }
 }
@@ -219,9 +229,13 @@ static int memory_apply(rbk_store *st, rbk_store_op *ops, size_t n, rbk_error *e
         }
     }
     pthread_mutex_unlock(&st->lock);
-    for (size_t i = 0; r == 0 && i < n; i++)
+    for (size_t i = 0; r == 0 && i < n; i++) {
         for (int k = 0; k < ROWS_OF_CHANGE; k++)
             rbk_row_free(changes[i].rows[k].old);
+        for (size_t k = 0; k < changes[i].n_fed; k++)
+            rbk_row_free(changes[i].fed[k].old);
+        free(changes[i].fed);
+    }
     free(changes);
     return r < 0 ? rbk_fail(err, r, "a row") : 0;
 }

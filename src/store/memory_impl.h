@@ -5,6 +5,7 @@
  * memory_rows.c  the rows and the lists that hold them
  * memory_idem.c  idempotency keys
  * memory_turn.c  order keys
+ * memory_feed.c  jobs that wait for others of their batch
  * memory_read.c  claim(), expired(), aged(), lanes(), recover(), stats(), get(), list(), attempts(), sweep()
  *
  * A row never changes but for its shelf: an operation puts a new version in its place, so
@@ -38,9 +39,17 @@ typedef struct rbk_turn {
     bool ran;     /* it has its result */
 } rbk_turn;
 
+/* A response that a HELD job has got, shared by the versions of its row. */
+typedef struct rbk_part {
+    uint32_t n;
+    struct rbk_part_text *text;
+} rbk_part;
+
 typedef struct rbk_row {
     rbk_job *job;
     rbk_turn turn;
+    rbk_part *parts;
+    size_t n_parts;
     char *turn_text; /* what its strings lie in */
     int shelf;
     rbk_wall_ms ended; /* meaningful on the dead and done shelves */
@@ -97,6 +106,13 @@ rbk_turn rbk_memory_take_turn(rbk_store *st, const rbk_store_op *op, const rbk_r
 /* The operation is written, and moved a job of this key: who is next is released. 0 or
  * RBK_E_NOMEM; `c` is filled as far as it came. */
 int rbk_memory_pass_turn(rbk_store *st, const rbk_store_op *op, rbk_str key, rbk_row_change c[2]);
+
+/* The operation is written: jobs that wait for its response get it. 0 or RBK_E_NOMEM; *ret_c is
+ * filled as far as it came, and the caller's to free. */
+int rbk_memory_feed(rbk_store *st, const rbk_store_op *op, rbk_row_change **ret_c, size_t *ret_n);
+/* The new version of a row that is HELD as before has its parts too. False: memory is out. */
+bool rbk_memory_take_parts(rbk_row *r, const rbk_row *old);
+void rbk_memory_free_parts(rbk_row *r);
 
 /* What a PUT did to a key, to be taken back: made it, or gave it to its own job. */
 typedef struct rbk_key_change {

@@ -190,6 +190,7 @@ rbk_row *rbk_row_new(rbk_store *st, const rbk_job *job, const rbk_row *old,
 {
     rbk_row *r = calloc(1, sizeof *r);
     if (r == NULL || (r->job = rbk_job_copy(job)) == NULL || !take_notes(r, old, note) ||
+        !rbk_memory_take_parts(r, old) ||
         !copy_turn(r, turn)) {
         rbk_row_free(r);
         return NULL;
@@ -207,6 +208,7 @@ void rbk_row_free(rbk_row *r)
         return;
     rbk_job_free(r->job);
     free(r->notes);
+    rbk_memory_free_parts(r);
     free(r->turn_text);
     free(r);
 }

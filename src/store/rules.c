@@ -266,6 +266,29 @@ rbk_wall_ms rbk_store_look_at(const rbk_store_keep *keep, rbk_wall_ms now)
     return wait < INT64_MAX - now ? now + wait : INT64_MAX;
 }
 
+/* --- Jobs of a batch ------------------------------------------------------------------- */
+
+bool rbk_store_feeds(const rbk_store_op *op)
+{
+    bool ends = op->kind == RBK_OP_RESULT ||
+                (op->kind == RBK_OP_DONE && op->job->state == RBK_JOB_COLLECTED);
+    return ends && op->job->chain.n > 0;
+}
+
+void rbk_store_release(const rbk_job *held, const rbk_composed *c, rbk_wall_ms now, rbk_job *fed)
+{
+    *fed = *held;
+    fed->state = c->state;
+    fed->due = now;
+    fed->chain = c->chain.n ? rbk_buf_view(&c->chain) : RBK_STR_NONE;
+    if (c->state == RBK_JOB_DUE) {
+        fed->response = rbk_buf_view(&c->text);
+        fed->first_attempt = now;
+    } else if (c->text.n) {
+        fed->params = rbk_buf_view(&c->text);
+    }
+}
+
 bool rbk_store_is_receiver(rbk_str name)
 {
     return name.n > 0 && name.n <= RBK_LANE_MAX && memchr(name.p, 0, name.n) == NULL;
@@ -275,5 +298,6 @@ int64_t rbk_store_request_bytes(const rbk_job *job)
 {
     return (int64_t)(job->method.n + job->rpc_id.n + job->params.n + job->callback.n +
                      job->caller.n + job->ray_id.n + job->headers.n + job->failure_callback.n +
-                     job->idem_key.n + job->order_key.n + job->method_headers.n);
+                     job->idem_key.n + job->order_key.n + job->method_headers.n +
+                     job->chain.n);
 }

@@ -6,6 +6,7 @@
 #ifndef RBK_STORE_RULES_H
 #define RBK_STORE_RULES_H
 
+#include "core/chain.h"
 #include "ringback/store.h"
 
 enum {
@@ -74,6 +75,17 @@ rbk_wall_ms rbk_store_look_at(const rbk_store_keep *keep, rbk_wall_ms now);
 
 /* May it stand in the table of held receivers? Not empty, bounded, no NUL byte. */
 bool rbk_store_is_receiver(rbk_str name);
+
+/* Will the job never run (again)? */
+static inline bool rbk_store_ends_run(const rbk_store_op *op)
+{
+    return op->kind == RBK_OP_RESULT || op->kind == RBK_OP_DONE;
+}
+/* Does the operation, now that it is written, feed other jobs of its batch (core/chain.h)? */
+bool rbk_store_feeds(const rbk_store_op *op);
+/* A HELD job is let go, with what it waited for in its place. `fed` is a copy of `held` whose
+ * strings lie in both; its lane stays. */
+void rbk_store_release(const rbk_job *held, const rbk_composed *c, rbk_wall_ms now, rbk_job *fed);
 
 /* What stats.pending_bytes counts of a job, but its response. */
 int64_t rbk_store_request_bytes(const rbk_job *job);

@@ -49,7 +49,7 @@ static bool is_big(rbk_str body)
     return body.n > RBK_SQLITE_BODY_INLINE;
 }
 
-static int put_blob(rbk_store *st, int64_t id, rbk_str body)
+int rbk_sqlite_put_blob(rbk_store *st, int64_t id, rbk_str body)
 {
     sqlite3_stmt *s = st->sql[RBK_Q_BLOB_PUT];
     sqlite3_bind_int64(s, 1, id);
@@ -57,7 +57,7 @@ static int put_blob(rbk_store *st, int64_t id, rbk_str body)
     return rbk_sqlite_run(s);
 }
 
-static int delete_blob(rbk_store *st, int64_t id)
+int rbk_sqlite_delete_blob(rbk_store *st, int64_t id)
 {
     sqlite3_bind_int64(st->sql[RBK_Q_BLOB_DELETE], 1, id);
     return rbk_sqlite_run(st->sql[RBK_Q_BLOB_DELETE]);
@@ -75,9 +75,9 @@ static int write_put(rbk_store *st, const rbk_store_op *op, rbk_store_stats *t)
     rbk_sqlite_bind_job(s, job, big);
     int rc = rbk_sqlite_run(s);
     if (rc == SQLITE_OK && (big & RBK_SQLITE_BIG_PARAMS))
-        rc = put_blob(st, 2 * job->seq, job->params);
+        rc = rbk_sqlite_put_blob(st, 2 * job->seq, job->params);
     if (rc == SQLITE_OK && (big & RBK_SQLITE_BIG_RESPONSE))
-        rc = put_blob(st, 2 * job->seq + 1, job->response);
+        rc = rbk_sqlite_put_blob(st, 2 * job->seq + 1, job->response);
     t->pending++;
     ++*rbk_store_counter(t, job->state);
     t->pending_bytes += rbk_store_request_bytes(job) + (int64_t)job->response.n;
@@ -110,9 +110,9 @@ static int write_result(rbk_store *st, const rbk_store_op *op, const rbk_sqlite_
     int rc = SQLITE_OK;
     if (is_big(job->response)) {
         big |= RBK_SQLITE_BIG_RESPONSE;
-        rc = put_blob(st, 2 * job->seq + 1, job->response);
+        rc = rbk_sqlite_put_blob(st, 2 * job->seq + 1, job->response);
     } else if (f->big & RBK_SQLITE_BIG_RESPONSE) {
-        rc = delete_blob(st, 2 * job->seq + 1);
+        rc = rbk_sqlite_delete_blob(st, 2 * job->seq + 1);
     }
     if (rc != SQLITE_OK)
         return rc;
@@ -245,14 +245,16 @@ static int write_op(rbk_store *st, rbk_store_op *op, const rbk_sqlite_row *f, rb
     rc = rbk_sqlite_take_turn(st, op, f, &turn);
     if (rc == SQLITE_OK && turn.blocked) {
         op->outcome = RBK_OUTCOME_BLOCKED;
-        if (op->kind == RBK_OP_PARK)
+        if (op->kind == RBK_OP_PARK && f->row.shelf == RBK_SHELF_WAIT)
             return SQLITE_OK;
         rbk_store_block(op, (rbk_str){turn.key.text, turn.key.n}, &blocked, &job);
         rc = write_kind(st, &blocked, f, t);
     } else if (rc == SQLITE_OK) {
         rc = write_kind(st, op, f, t);
     }
-    return rc == SQLITE_OK ? rbk_sqlite_pass_turn(st, op, f, t) : rc;
+    if (rc == SQLITE_OK)
+        rc = rbk_sqlite_pass_turn(st, op, f, t);
+    return rc == SQLITE_OK ? rbk_sqlite_feed(st, op, f, t) : rc;
 }
 
 /* Does the stored job show that the operation was done before? */

@@ -9,6 +9,7 @@
  * sqlite_end.c     the end of a job and what comes after: done, dead, redrive, purge, sweep()
  * sqlite_idem.c    idempotency keys
  * sqlite_turn.c    order keys
+ * sqlite_feed.c    jobs that wait for others of their batch
  * sqlite_claim.c   claim(), expired(), aged(), lanes(), recover(), stats()
  * sqlite_hold.c    hold(), holds()
  * sqlite_read.c    get(), list(), attempts(): the reader thread, on a connection of its own
@@ -130,6 +131,8 @@ int rbk_sqlite_classify(sqlite3 *db, int rc); /* the rbk_err */
 /* sqlite_apply.c and sqlite_end.c, in a transaction. SQLite results; `t` takes what changed
  * in numbers. */
 int rbk_sqlite_find(rbk_store *st, int64_t seq, rbk_sqlite_row *ret);
+int rbk_sqlite_put_blob(rbk_store *st, int64_t id, rbk_str body);
+int rbk_sqlite_delete_blob(rbk_store *st, int64_t id);
 int rbk_sqlite_delete_row(rbk_store *st, int64_t seq, int shelf);
 int rbk_sqlite_write_tally(rbk_store *st, const rbk_store_stats *t);
 int rbk_sqlite_write_note(rbk_store *st, int64_t seq, const rbk_attempt_note *note);
@@ -152,6 +155,11 @@ int rbk_sqlite_take_turn(rbk_store *st, const rbk_store_op *op, const rbk_sqlite
                          rbk_sqlite_turn *ret);
 int rbk_sqlite_pass_turn(rbk_store *st, const rbk_store_op *op, const rbk_sqlite_row *f,
                          rbk_store_stats *t);
+
+/* sqlite_feed.c: the operation is written. What the row waited for goes with it when it is HELD
+ * no longer; and jobs that wait for its response get it. */
+int rbk_sqlite_feed(rbk_store *st, const rbk_store_op *op, const rbk_sqlite_row *f,
+                    rbk_store_stats *t);
 
 /* Slots. */
 int rbk_sqlite_apply(rbk_store *st, rbk_store_op *ops, size_t n, rbk_error *err);

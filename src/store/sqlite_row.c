@@ -103,7 +103,7 @@ void rbk_sqlite_bind_job(sqlite3_stmt *s, const rbk_job *job, int big)
     const rbk_str text[] = {job->lane,   job->method,  job->rpc_id,  job->callback,
                             job->caller, job->ray_id,  job->headers, job->reason,
                             job->failure_callback, job->idem_key, job->order_key,
-                            job->method_headers,
+                            job->method_headers, job->chain,
                             big & RBK_SQLITE_BIG_PARAMS ? RBK_STR_NONE : job->params,
                             big & RBK_SQLITE_BIG_RESPONSE ? RBK_STR_NONE : job->response};
     int at = 1;
@@ -145,7 +145,8 @@ rbk_job *rbk_sqlite_load(sqlite3_stmt *s)
     rbk_str *const text[] = {&job.lane,      &job.method,    &job.rpc_id,   &job.callback,
                              &job.caller,    &job.ray_id,    &job.headers,  &job.reason,
                              &job.failure_callback,          &job.idem_key, &job.order_key,
-                             &job.method_headers,            &job.params,   &job.response};
+                             &job.method_headers,            &job.chain,    &job.params,
+                             &job.response};
     for (int i = 0; i < (int)(sizeof text / sizeof text[0]); i++)
         if (!rbk_sqlite_read_str(s, 12 + i, text[i]))
             return NULL;

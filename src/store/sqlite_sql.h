@@ -15,7 +15,7 @@
     "seq,rnd,state,flags,runs,attempts,last_status,timeout_ms,created,due,first_attempt,deadline,"
 #define RBK_SQL_TEXTS                                                                              \
     "lane,method,rpc_id,callback,caller,ray_id,headers,reason,failure_callback,idem_key,"          \
-    "order_key,method_headers,"
+    "order_key,method_headers,chain,"
 #define RBK_SQL_COLS RBK_SQL_SCALARS RBK_SQL_TEXTS "params,response,size,rsize,big"
 
 /* What a job is loaded from, bodies wherever they lie. */
@@ -69,7 +69,8 @@
     "ALTER TABLE " t " ADD COLUMN failure_callback TEXT;"                                          \
     "ALTER TABLE " t " ADD COLUMN idem_key TEXT;"                                                  \
     "ALTER TABLE " t " ADD COLUMN order_key TEXT;"                                                 \
-    "ALTER TABLE " t " ADD COLUMN method_headers TEXT;"
+    "ALTER TABLE " t " ADD COLUMN method_headers TEXT;"                                            \
+    "ALTER TABLE " t " ADD COLUMN chain TEXT;"
 #define RBK_SQL_STEP_3                                                                             \
     RBK_SQL_WISHES("job") RBK_SQL_WISHES("wait") RBK_SQL_WISHES("dead") RBK_SQL_WISHES("done")     \
     "CREATE TABLE idem(seq INTEGER PRIMARY KEY,rnd INTEGER NOT NULL,caller TEXT NOT NULL,"         \
@@ -77,7 +78,9 @@
     "CREATE UNIQUE INDEX idem_key ON idem(caller,key);"                                            \
     "CREATE INDEX idem_look ON idem(look);"                                                        \
     "CREATE TABLE turn(seq INTEGER PRIMARY KEY,key TEXT NOT NULL,ran INTEGER NOT NULL,lane TEXT);" \
-    "CREATE INDEX turn_key ON turn(key,ran,seq);"
+    "CREATE INDEX turn_key ON turn(key,ran,seq);"                                                  \
+    "CREATE TABLE part(seq INTEGER NOT NULL,n INTEGER NOT NULL,body TEXT NOT NULL,"                \
+    "PRIMARY KEY(seq,n)) WITHOUT ROWID;"
 
 /* Of those that have not run: QUEUED (1), HELD (8). */
 #define RBK_SQL_MAY_EXPIRE "deadline>0 AND state IN(1,8)"
@@ -86,7 +89,7 @@
 #define RBK_SQL_FIND(t) "SELECT rnd,state,size,rsize,big,lane<>'',first_attempt FROM " t " WHERE seq=?1"
 #define RBK_SQL_INSERT(t)                                                                          \
     "INSERT INTO " t "(" RBK_SQL_COLS ") VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,"   \
-    "?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,?27,?28,?29)"
+    "?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,?27,?28,?29,?30)"
 #define RBK_SQL_DELETE(t) "DELETE FROM " t " WHERE seq=?1"
 #define RBK_SQL_RESULT(t)                                                                          \
     "UPDATE " t " SET state=?2,response=?3,rsize=?4,big=?5,lane=coalesce(?6,lane),due=?7,"          \
@@ -105,7 +108,7 @@
 /* What stays as it is when a job ends and when it comes back. */
 #define RBK_SQL_SAME                                                                               \
     "seq,rnd,flags,runs,timeout_ms,created,method,rpc_id,caller,ray_id,headers,deadline,"          \
-    "failure_callback,idem_key,order_key,method_headers,params,response,rsize,"
+    "failure_callback,idem_key,order_key,method_headers,chain,params,response,rsize,"
 #define RBK_SQL_BURY(t)                                                                            \
     "INSERT INTO dead(" RBK_SQL_SAME "due,first_attempt,lane,callback,size,state,attempts,"        \
     "last_status,reason,ended,big) SELECT " RBK_SQL_SAME "due,first_attempt,lane,callback,size,"   \
@@ -185,6 +188,13 @@
     X(TURN_GO, "UPDATE turn SET lane=NULL WHERE seq=?1")                                           \
     X(RELEASE_RUN, "UPDATE wait SET lane=?2,state=?3 WHERE seq=?1")                                \
     X(RELEASE_SEND, "UPDATE wait SET lane=?2,first_attempt=?3 WHERE seq=?1")                       \
+    X(CHAIN, "SELECT chain,flags FROM wait WHERE seq=?1")                                           \
+    X(PART_PUT, "INSERT OR IGNORE INTO part VALUES(?1,?2,?3)")                                     \
+    X(PART_COUNT, "SELECT count(*) FROM part WHERE seq=?1")                                        \
+    X(PART, "SELECT body FROM part WHERE seq=?1 AND n=?2")                                         \
+    X(PARTS_DELETE, "DELETE FROM part WHERE seq=?1")                                               \
+    X(RELEASE_FED, "UPDATE wait SET state=?2,due=?3,first_attempt=?4,params=?5,response=?6,"       \
+                   "chain=?7,size=?8,rsize=?9,big=?10 WHERE seq=?1")                               \
     X(HOLD, "INSERT OR IGNORE INTO hold(receiver) VALUES(?1)")                                     \
     X(UNHOLD, "DELETE FROM hold WHERE receiver=?1")                                                \
     X(HOLDS, "SELECT receiver FROM hold WHERE receiver>?1 ORDER BY receiver LIMIT ?2")             \

@@ -174,11 +174,11 @@ int rbk_sqlite_pass_turn(rbk_store *st, const rbk_store_op *op, const rbk_sqlite
 {
     rbk_sqlite_lane key;
     bool blocked, found = false;
-    bool ends = op->kind == RBK_OP_DONE || op->kind == RBK_OP_DEAD;
-    if (!(f->big & RBK_SQLITE_HAS_TURN) || (op->kind != RBK_OP_RESULT && !ends))
+    bool ends = op->kind == RBK_OP_DONE || op->kind == RBK_OP_DEAD, parks = op->kind == RBK_OP_PARK;
+    if (!(f->big & RBK_SQLITE_HAS_TURN) || (op->kind != RBK_OP_RESULT && !parks && !ends))
         return SQLITE_OK;
     int rc = find_turn(st, op->job->seq, &key, &blocked, &found);
-    if (rc != SQLITE_OK || !found)
+    if (rc != SQLITE_OK || !found || (parks && !blocked))
         return rc;
     if (ends) {
         sqlite3_bind_int64(st->sql[RBK_Q_TURN_DELETE], 1, op->job->seq);

@@ -159,7 +159,7 @@ static inline bool same_job(const rbk_job *a, const rbk_job *b)
            same_str(a->reason, b->reason) && a->deadline == b->deadline &&
            same_str(a->failure_callback, b->failure_callback) &&
            same_str(a->idem_key, b->idem_key) && same_str(a->order_key, b->order_key) &&
-           same_str(a->method_headers, b->method_headers);
+           same_str(a->method_headers, b->method_headers) && same_str(a->chain, b->chain);
 }
 
 /* What stats count of a job. */
@@ -167,7 +167,7 @@ static inline int64_t bytes_of(const rbk_job *a)
 {
     return (int64_t)(a->method.n + a->rpc_id.n + a->params.n + a->callback.n + a->caller.n +
                      a->ray_id.n + a->headers.n + a->failure_callback.n + a->idem_key.n +
-                     a->order_key.n + a->method_headers.n + a->response.n);
+                     a->order_key.n + a->method_headers.n + a->chain.n + a->response.n);
 }
 
 static inline void expect_stored(kit *k, const rbk_job *want)

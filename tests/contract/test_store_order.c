@@ -254,6 +254,75 @@ static void test_one_in_the_middle_is_cancelled(void **state)
     expect_at(k, 14, QUEUED, RBK_SHELF_WAIT, RUN);
 }
 
+/* Of three jobs the second is taken into memory, to be answered: its deadline is over. */
+static void take_second(kit *k)
+{
+    rbk_job *jobs = NULL;
+    rbk_wall_ms next;
+    for (int64_t seq = 11; seq <= 13; seq++)
+        put_job(k, seq, KEY);
+    int n = k->ops->expired(k->st, make_job(12).deadline, 10, &jobs, &next, &k->err);
+    const int64_t want[] = {12};
+    expect_seqs(jobs, n, want, 1);
+    expect_at(k, 12, HELD, RBK_SHELF_JOB, KEY);
+}
+
+static void test_deadline_of_one_that_is_held(void **state)
+{
+    kit *k = *state;
+    take_second(k);
+    assert_int_equal(give_result(k, 12, HELD), RBK_OUTCOME_BLOCKED);
+    expect_at(k, 12, DUE, RBK_SHELF_WAIT, KEY);
+    expect_released(k, "");
+    expect_counts(k, 1, 1, 1);
+    give_result(k, 11, QUEUED);
+    expect_released(k, RUN " ");
+    expect_at(k, 13, QUEUED, RBK_SHELF_WAIT, RUN);
+    end_job(k, 11, RBK_OP_DONE, true);
+    expect_released(k, SEND " ");
+    claim_one(k, SEND, 12);
+}
+
+/* It is its turn meanwhile: nobody releases it in memory. */
+static void test_turn_of_one_in_memory(void **state)
+{
+    kit *k = *state;
+    take_second(k);
+    give_result(k, 11, QUEUED);
+    expect_released(k, "");
+    expect_at(k, 12, HELD, RBK_SHELF_JOB, KEY);
+    expect_counts(k, 2, 0, 1);
+    assert_int_equal(give_result(k, 12, HELD), RBK_OUTCOME_BLOCKED);
+    expect_released(k, RUN " ");
+    expect_at(k, 13, QUEUED, RBK_SHELF_WAIT, RUN);
+    expect_counts(k, 0, 1, 2);
+}
+
+/* There was no memory for its answer. */
+static void test_held_job_goes_back(void **state)
+{
+    kit *k = *state;
+    take_second(k);
+    rbk_job job = {.seq = 12, .rnd = make_job(12).rnd, .due = 5, .lane = RBK_STR(RUN)};
+    rbk_store_op op = {.kind = RBK_OP_PARK, .from = HELD, .job = &job};
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(do_one(k, &op), RBK_OUTCOME_BLOCKED);
+        expect_at(k, 12, HELD, RBK_SHELF_WAIT, KEY);
+        expect_released(k, "");
+    }
+    rbk_job *jobs = NULL;
+    rbk_wall_ms next;
+    int n = k->ops->expired(k->st, make_job(12).deadline, 10, &jobs, &next, &k->err);
+    expect_seqs(jobs, n, (const int64_t[]){12}, 1);
+    give_result(k, 11, QUEUED);
+    expect_released(k, "");
+    assert_int_equal(do_one(k, &op), RBK_OUTCOME_BLOCKED); /* by nobody: it is the store's again */
+    expect_released(k, RUN " ");
+    expect_at(k, 12, QUEUED, RBK_SHELF_WAIT, RUN);
+    expect_counts(k, 1, 1, 1);
+    claim_one(k, RUN, 12);
+}
+
 /* One that waits to be sent is cancelled: nobody is released but in his turn. */
 static void test_blocked_response_is_cancelled(void **state)
 {
@@ -379,7 +448,8 @@ static void test_lanes_behind_the_keys(void **state)
 #define CASES(X)                                                                                   \
     X(test_one_behind_the_other) X(test_first_waits_to_be_sent_again)                              \
     X(test_other_keys_are_left_alone) X(test_key_that_is_no_lane) X(test_a_commit_that_is_repeated) \
-    X(test_put_and_released_in_one_commit) X(test_one_in_the_middle_is_cancelled)                  \
+    X(test_put_and_released_in_one_commit) X(test_deadline_of_one_that_is_held)                    \
+    X(test_turn_of_one_in_memory) X(test_held_job_goes_back) X(test_one_in_the_middle_is_cancelled)                  \
     X(test_blocked_response_is_cancelled) X(test_blocked_job_is_not_hurried)                       \
     X(test_notification_in_the_order) X(test_redriven_is_out_of_order)                             \
     X(test_duplicate_takes_no_place) X(test_survives_a_reopen) X(test_lanes_behind_the_keys)
