@@ -65,6 +65,8 @@ void rbk_settings_free(rbk_settings *s);
 /* Ignore SIGPIPE. */
 void rbk_process_init(void);
 void rbk_process_raise_files(void);
+/* What large bodies took is given back when they are gone. Before there are threads. */
+void rbk_process_return_memory(void);
 /* Block SIGTERM, SIGINT and SIGHUP in this thread and those that it starts from now on.
  * A SIGHUP that is ignored (nohup) stays ignored, unless `reload`: it is wanted then. */
 void rbk_process_hold(bool reload);

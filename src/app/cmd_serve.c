@@ -116,6 +116,7 @@ int rbk_cmd_serve(int argc, char **argv)
             goto out;
     }
     rbk_process_raise_files();
+    rbk_process_return_memory();
     rbk_process_hold(true);
     if (rbk_process_starting() < 0) {
         code = rbk_failed(RBK_E_SYS, "no thread can start");

@@ -8,6 +8,7 @@
 
 #include "base/id.h"
 #include "core/envelope.h"
+#include "core/prefer.h"
 #include "engine/dedup.h"
 #include "engine/links.h"
 #include "engine/store_thread.h"
@@ -286,6 +287,25 @@ static int make_slots(rbk_exchange *ex)
     return RBK_E_NOMEM;
 }
 
+/* The header `Prefer` is as the service parameter `wait`, which goes before it. It is for a single
+ * call with a callback: in a batch nobody can say whom it means. */
+static void apply_prefer(rbk_exchange *ex, const rbk_request *rq)
+{
+    rbk_service *svc = &ex->doc->items[0].svc;
+    rbk_prefer p = {.wait_ms = -1};
+    if (ex->doc->batch || !(svc->set & RBK_SVC_BIT(callback)) || (svc->set & RBK_SVC_BIT(wait)))
+        return;
+    for (size_t i = 0; i < rq->n_headers; i++)
+        if (rbk_str_ieqz(rq->headers[i].name, "prefer"))
+            rbk_prefer_read(&p, rq->headers[i].value);
+    if (!p.respond_async && p.wait_ms < 0)
+        return;
+    svc->set |= RBK_SVC_BIT(wait);
+    svc->wait_ms = p.wait_ms < 0 ? 0 : p.wait_ms;
+    if (svc->wait_ms > RBK_SVC_WAIT_MAX_MS)
+        svc->wait_ms = RBK_SVC_WAIT_MAX_MS;
+}
+
 /* What the members have to do with each other. */
 static int link_members(rbk_exchange *ex, rbk_str callback)
 {
@@ -319,6 +339,7 @@ void rbk_exchange_submit(rbk_exchange *ex, const rbk_request *rq)
             ex->status = 503;
     }
     if (ex->err == 0) {
+        apply_prefer(ex, rq);
         atomic_fetch_add(&ex->open, (unsigned)ex->doc->n);
         rbk_admit(ex->e, ex, ex->doc, rq);
     }

@@ -24,12 +24,10 @@
 #include "engine/courier.h"
 #include "engine/dedup.h"
 #include "engine/execute.h"
-#include "engine/expiry.h"
 #include "engine/follows.h"
 #include "engine/keys.h"
 #include "engine/runs.h"
 #include "engine/store_thread.h"
-#include "engine/waits.h"
 #include "engine/watch.h"
 
 #include <stdio.h>
@@ -40,7 +38,6 @@ enum {
     CLAIMS_A_TURN = 16,        /* so that acknowledgements never wait long */
     SCAN_EVERY_MS = 20,
     OVERFLOW_MS = 200,         /* the same while more lanes have work than are remembered */
-    MISSING_AGAIN_MS = 30000,  /* how often a job asks again for a method that is gone */
 };
 
 int rbk_flow_new(rbk_engine *e, rbk_flow **ret, rbk_error *err)
@@ -48,6 +45,7 @@ int rbk_flow_new(rbk_engine *e, rbk_flow **ret, rbk_error *err)
     rbk_flow *f = calloc(1, sizeof *f);
     if (f == NULL || (f->follows = rbk_follows_new()) == NULL ||
         (f->lanes = rbk_lanes_new()) == NULL || (f->waits = rbk_waits_new()) == NULL ||
+        (f->missing = rbk_missing_new()) == NULL ||
         (f->aging = rbk_aging_new(rbk_retry_end(&e->conf.retry, 0))) == NULL) {
         rbk_flow_free(f);
         return rbk_fail(err, RBK_E_NOMEM, "lanes");
@@ -65,6 +63,7 @@ void rbk_flow_free(rbk_flow *f)
     rbk_aging_free(f->aging);
     rbk_follows_free(f->follows);
     rbk_waits_free(f->waits);
+    rbk_missing_free(f->missing);
     for (rbk_node *n; (n = rbk_list_pop(&f->in_memory));)
         rbk_ticket_free((rbk_ticket *)(void *)n);
     free(f);
@@ -174,10 +173,13 @@ static void forget(rbk_flow *f, rbk_ticket *t)
 static void wait_for_method(rbk_flow *f, rbk_ticket *t)
 {
     rbk_wall_ms now = rbk_engine_now(f->e);
-    rbk_event(RBK_LOG(f->e), RBK_WARN, "job.method_missing", RBK_FS("method", t->job->method));
-    if (now - t->job->created > f->e->conf.missing_ms && rbk_job_answer_fault(f->e, t, RBK_E_METHOD) == 0)
+    bool first;
+    rbk_wall_ms since = rbk_missing_since(f->missing, t->job->method, now, &first);
+    rbk_event(RBK_LOG(f->e), first ? RBK_WARN : RBK_DEBUG, "job.method_missing",
+              RBK_FS("method", t->job->method));
+    if (now - since >= f->e->conf.missing_ms && rbk_job_answer_fault(f->e, t, RBK_E_METHOD) == 0)
         return;
-    rbk_ticket_park(t, now + MISSING_AGAIN_MS);
+    rbk_ticket_park(t, now + rbk_missing_wait(since, now));
     rbk_store_push(f->e->store, t);
 }
 
@@ -211,12 +213,23 @@ static void settle_state(rbk_flow *f, rbk_ticket *t)
         forget(f, t);
 }
 
+/* The result is there, and its turn has come: to whoever waits for it, or to its callback. */
+static void tell_result(rbk_flow *f, rbk_ticket *t)
+{
+    if (rbk_waits_has(f->waits, t->job->seq)) {
+        leave_lane(f, t);
+        if (rbk_waits_answer(f->waits, t))
+            return;
+    }
+    rbk_couriers_send(f->e->couriers, t);
+}
+
 /* A job in memory goes to its next step. */
 static void go_on(rbk_flow *f, rbk_ticket *t)
 {
     t->prepared = false;
     if (t->job->state == RBK_JOB_DUE) {
-        rbk_couriers_send(f->e->couriers, t);
+        tell_result(f, t);
         return;
     }
     if (t->job->state == RBK_JOB_RUNNING) {
@@ -234,6 +247,7 @@ static void go_on(rbk_flow *f, rbk_ticket *t)
         wait_for_method(f, t);
         return;
     }
+    rbk_missing_found(f->missing, t->job->method);
     rbk_str fault = rbk_chain_fault(t->job->chain);
     if (fault.p) {
         cannot_run(f, t, fault);
@@ -254,10 +268,14 @@ static void leave_to_store(rbk_flow *f, rbk_ticket *t)
     rbk_ticket_free(t);
 }
 
-/* It is done, and the job is the store's: the places that it took in memory are free. */
+/* It is done, and the job is the store's: the places that it took in memory are free, and its
+ * result, not being its turn, is nobody's answer. */
 static void settle_blocked(rbk_flow *f, rbk_ticket *t)
 {
     t->blocked = true;
+    if (t->waited)
+        rbk_waits_pass(f->waits, t->job->seq);
+    t->waited = false;
     if (t->next_lane)
         rbk_lanes_leave(f->lanes, t->next_lane, rbk_job_bytes(t->job));
     t->next_lane = NULL;
@@ -293,10 +311,9 @@ static void settle_result(rbk_flow *f, rbk_ticket *t)
     t->run_slot = RBK_NO_SLOT;
     t->lane = t->next_lane;
     t->next_lane = NULL;
-    if (t->waited) {
-        t->prepared = t->waited = false;
-        if (!rbk_waits_answer(f->waits, t))
-            go_on(f, t);
+    if (t->waited && !t->blocked) { /* else it is not to be told before its turn */
+        t->waited = false;
+        go_on(f, t);
     } else if (t->lane) {
         t->lane_bytes = rbk_job_bytes(t->job);
         go_on(f, t);

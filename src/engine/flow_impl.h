@@ -13,6 +13,7 @@
 #include "engine/expiry.h"
 #include "engine/flow.h"
 #include "engine/lanes.h"
+#include "engine/missing.h"
 #include "engine/pulls.h"
 #include "engine/waits.h"
 
@@ -27,6 +28,7 @@ struct rbk_flow {
     bool scanning;
     rbk_expiry expiry;
     rbk_waits *waits;
+    rbk_missing *missing;
     rbk_pulls pulls;
     rbk_aging *aging;
     struct rbk_follows *follows;

@@ -42,9 +42,10 @@ static void fail(rbk_run *run, const char *why)
 static void on_run(rbk_task *task)
 {
     rbk_run *run = (rbk_run *)(void *)task;
-    rbk_link_append(&run->w->waiting, &run->link);
-    rbk_workers_deal(run->w);
-    rbk_workers_wake(run->w);
+    rbk_workers *w = run->w;
+    rbk_link_append(&w->waiting, &run->link);
+    rbk_workers_deal(w);
+    rbk_workers_wake(w);
 }
 
 void rbk_workers_call(rbk_call *call, void *user)
@@ -119,6 +120,12 @@ static void put_in_front(rbk_workers *w, rbk_run *run)
     rbk_link_append(w->waiting.next, &run->link);
 }
 
+void rbk_run_rest(rbk_run *run, int64_t ms)
+{
+    run->rest_until = rbk_loop_now(run->w->loop) + ms;
+    rbk_link_append(&run->w->resting, &run->link);
+}
+
 static void lose(rbk_worker *k, rbk_run *run, const char *why, bool fault)
 {
     rbk_workers *w = k->all;
@@ -135,10 +142,8 @@ static void lose(rbk_worker *k, rbk_run *run, const char *why, bool fault)
     } else if (!fault) {
         put_in_front(w, run);
     } else {
-        run->rest_until = rbk_loop_now(w->loop) +
-                          ((int64_t)RBK_WORKER_BACK_OFF_MS << (run->retries < 8 ? run->retries : 8));
+        rbk_run_rest(run, (int64_t)RBK_WORKER_BACK_OFF_MS << (run->retries < 8 ? run->retries : 8));
         run->retries++;
-        rbk_link_append(&w->resting, &run->link);
     }
 }
 

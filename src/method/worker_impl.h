@@ -107,6 +107,8 @@ void rbk_workers_look_at_stop(rbk_workers *w);
 void rbk_workers_lose(rbk_worker *k, const char *why, bool fault);
 /* The call is out of hand: answered, or not needed any more. Frees `run`. */
 void rbk_run_end(rbk_run *run);
+/* It waits anew in `ms`. */
+void rbk_run_rest(rbk_run *run, int64_t ms);
 /* Out of its worker's hands; the run is then in no ring. */
 void rbk_run_take_back(rbk_worker *k, rbk_run *run);
 

@@ -201,9 +201,10 @@ static int build_request(rbk_worker *k, rbk_run *run)
 static bool write_request(rbk_worker *k, rbk_run *run)
 {
     rbk_link_append(&k->asked, &run->link);
-    if (build_request(k, run) < 0) {
+    if (build_request(k, run) < 0) { /* memory is out: not for ever, it is hoped */
         rbk_run_take_back(k, run);
-        rbk_run_end(run);
+        rbk_run_rest(run, RBK_WORKER_BACK_OFF_MS);
+        rbk_buf_free(&k->request);
         return true;
     }
     k->writing = run;
@@ -319,7 +320,8 @@ static void on_process_end(rbk_worker *k, int status)
     if (k->note_n || k->notes_dropped)
         write_note(k);
     if (k->state == RBK_WORKER_KILLED) {
-        snprintf(why, sizeof why, "%s", k->wanted ? "it was killed for a call nobody waits for" : "it was killed for its fault");
+        snprintf(why, sizeof why, "it was killed for %s",
+                 k->wanted ? "what nobody waits for any more" : "its fault");
     } else if (!k->wanted) {
         snprintf(why, sizeof why, "its process ended%s",
                  k->line.n ? " in the middle of a line" : "");

@@ -4,8 +4,8 @@
  * Whoever needs a descriptor and gets none fails: a store that cannot open its journal, an
  * attempt that then counts against the receiver. Clients alone lose nothing by waiting. So
  * the limit is looked at once, before anything is made, and everybody is bounded to a part of it: a
- * fixed reserve for what the server itself holds, and of the rest half for deliveries and
- * half for clients, unless one side needs less.
+ * fixed reserve for what the server itself holds, a quarter of the rest for upstreams, and of what is
+ * left half for deliveries and half for clients, unless one side needs less.
  *
  * An attempt is counted as three: the connection in use, a second one when addresses of a
  * receiver race, and one that is kept or being closed. More of them race at one time only where
@@ -40,11 +40,27 @@ static int64_t count_addresses(const char *list)
     return n;
 }
 
+/* Connections to upstreams: all that are wanted, and the few that each has at least. */
+static int64_t count_calls(const rbk_options *o, bool least_of)
+{
+    int64_t n = 0;
+    for (size_t i = 0; i < o->n_rules; i++) {
+        int64_t wanted = o->rules[i].upstream ? o->rules[i].upstream_connections : 0;
+        n += least_of ? least(wanted, RBK_FILES_LEAST) : wanted;
+    }
+    return n;
+}
+
 /* What everybody else needs, operators not counted. */
 static int64_t reserve_of(const rbk_options *o, size_t threads, size_t couriers)
 {
     int64_t loops = (int64_t)(threads + couriers) + 2; /* the store's and the operators' */
-    return RBK_FILES_OTHER + RBK_FILES_LOOP * loops +
+    int64_t pipes = 0;
+    for (size_t i = 0; i < o->n_rules; i++) {
+        loops += o->rules[i].upstream || o->rules[i].worker;
+        pipes += o->rules[i].worker ? RBK_FILES_WORKER * o->rules[i].workers : 0;
+    }
+    return RBK_FILES_OTHER + RBK_FILES_LOOP * loops + pipes +
            (int64_t)threads * count_addresses(o->listen) + count_addresses(o->admin_listen);
 }
 
@@ -68,15 +84,21 @@ int rbk_files_share(int64_t limit, int64_t open, const rbk_options *o, size_t th
     int64_t floor = RBK_FILES_ATTEMPT * most(RBK_FILES_LEAST, (int64_t)couriers);
     int64_t left = limit - reserve - RBK_FILES_ADMIN;
     ret->limit = limit;
-    ret->wanted = reserve + RBK_FILES_ADMIN_FULL + clients + deliveries;
+    int64_t calls = count_calls(o, false), calls_least = count_calls(o, true);
+    int64_t spare = left - floor - RBK_FILES_LEAST;
+    ret->wanted = reserve + RBK_FILES_ADMIN_FULL + clients + deliveries + calls;
     use_all(o, (unsigned)shed, ret);
     ret->few = limit < ret->wanted;
-    if (left < floor + RBK_FILES_LEAST)
+    if (spare < calls_least)
         return rbk_fail(err, RBK_E_SYS,
                         "RLIMIT_NOFILE is %lld, and with %zu threads and %lld files open already at "
                         "least %lld are needed: raise the limit, or lower server.threads",
                         (long long)limit, threads, (long long)open,
-                        (long long)(limit - left + floor + RBK_FILES_LEAST));
+                        (long long)(limit - spare + calls_least));
+    if (ret->few)
+        calls = least(calls, most(calls_least, least(left / 4, spare)));
+    ret->calls = calls;
+    left -= calls;
     int64_t half = most(least(left / 2, deliveries), floor);
     int64_t theirs = least(left - half, clients), ours = left - theirs;
     if (theirs < clients) {
@@ -89,6 +111,20 @@ int rbk_files_share(int64_t limit, int64_t open, const rbk_options *o, size_t th
     int64_t racing = (int64_t)ret->in_flight * (ret->dial_sockets - 1);
     ret->held = (unsigned)least(ours - racing, UINT32_MAX);
     return 0;
+}
+
+/* Each has its least, and of the rest a share by what it wants. */
+void rbk_files_bound_calls(const rbk_files *f, rbk_options *o)
+{
+    int64_t wanted = count_calls(o, false), least_of = count_calls(o, true);
+    int64_t room = f->calls + most(f->limit - f->wanted, 0);
+    if (f->limit == 0 || wanted <= room)
+        return;
+    for (size_t i = 0; i < o->n_rules; i++) {
+        int64_t *n = &o->rules[i].upstream_connections, first = least(*n, RBK_FILES_LEAST);
+        if (o->rules[i].upstream && wanted > least_of)
+            *n = first + (*n - first) * most(room - least_of, 0) / (wanted - least_of);
+    }
 }
 
 static int64_t count_open(void)

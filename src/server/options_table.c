@@ -177,7 +177,8 @@ const rbk_option rbk_option_rule_table[] = {
      .help = "JSON-RPC server that runs the methods: `http://127.0.0.1:8080/api`, `https://…`, or "
              "`http+unix://%2Frun%2Fapp.sock/api`."},
     {"method", "upstream_token_file", TEXT(upstream_token_file), .def = "", RUNS,
-     .help = "File whose one line is sent to it as `Authorization: Bearer`. Mode 0600."},
+     .help = "File whose one line is sent to it as `Authorization: Bearer`. Mode 0600. Read "
+             "again at SIGHUP."},
     {"method", "upstream_ca_file", TEXT(upstream_ca_file), .def = "", RUNS,
      .help = "PEM file of certificate authorities that it is trusted by, besides the system's."},
     {"method", "upstream_connect_timeout", MS(upstream_connect_ms, 10, 300 * SECOND), .def = "5s",

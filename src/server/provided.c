@@ -12,6 +12,7 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 enum { LOOK_EVERY_MS = 50 };
 
@@ -129,6 +130,15 @@ const char *rbk_provided_kind(const rbk_method_rule *rule)
     return k ? k->name : NULL;
 }
 
+/* A file that was replaced or written to makes another provider: SIGHUP takes a new token. */
+static void add_file(rbk_buf *b, const char *path)
+{
+    struct stat st;
+    if (path && stat(path, &st) == 0)
+        rbk_buf_addf(b, "%s %llu %lld %lld.%09ld\n", path, (unsigned long long)st.st_ino,
+                     (long long)st.st_size, (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
+}
+
 /* Everything that makes the provider what it is; NULL when memory is out. */
 static char *text_of(const rbk_options *o, const rbk_method_rule *rule)
 {
@@ -140,6 +150,8 @@ static char *text_of(const rbk_options *o, const rbk_method_rule *rule)
             rbk_option_print(opt, rule, &b);
             rbk_buf_c(&b, '\n');
         }
+    add_file(&b, rule->upstream_token_file);
+    add_file(&b, rule->upstream_ca_file);
     rbk_buf_c(&b, 0);
     if (b.err)
         rbk_buf_free(&b);

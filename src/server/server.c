@@ -287,10 +287,12 @@ static int start_all(rbk_server *s, rbk_error *err)
     rbk_netpolicy *policy = NULL;
     int r;
     if ((r = rbk_options_check(s->options, err)) < 0 ||
-        (r = rbk_options_check_files(s->options, err)) < 0 || (r = rbk_providers_use(s->providers, s->options, err)) < 0)
+        (r = rbk_options_check_files(s->options, err)) < 0 ||
+        (r = rbk_files_plan(s->options, front_threads(s->options), count_couriers(s->options),
+                            &s->files, err)) < 0)
         return r;
-    if ((r = rbk_files_plan(s->options, front_threads(s->options), count_couriers(s->options),
-                            &s->files, err)) < 0 ||
+    rbk_files_bound_calls(&s->files, s->options);
+    if ((r = rbk_providers_use(s->providers, s->options, err)) < 0 ||
         (r = make_front(s, err)) < 0 ||
         (r = rbk_admin_side_new(s->options, &s->log, s->files.few, &s->admin, err)) < 0 ||
         (r = make_policy(s, s->options, &policy, err)) < 0)
@@ -313,7 +315,7 @@ static void warn_of_few_files(const rbk_server *s)
     if (f->few)
         rbk_event(&s->log, RBK_WARN, "server.few_files", RBK_F("limit", f->limit),
                   RBK_F("wanted", f->wanted), RBK_F("connections", f->connections),
-                  RBK_F("in_flight", f->in_flight));
+                  RBK_F("in_flight", f->in_flight), RBK_F("upstreams", f->calls));
 }
 
 static void log_started(rbk_server *s)
@@ -433,6 +435,8 @@ static int reload_options(rbk_server *s, rbk_options *fresh, rbk_error *err)
         r = rbk_options_check_files(fresh, err);
     if (r == 0)
         r = make_policy(s, fresh, &policy, err);
+    if (r == 0)
+        rbk_files_bound_calls(&s->files, fresh);
     if (r == 0)
         r = rbk_providers_use(s->providers, fresh, err);
     if (r < 0) {

@@ -5,9 +5,11 @@ time.
 
 RBK_LONG=1 runs the full numbers (see soak_delivery), RBK_SEED repeats a run's dice."""
 import collections
+import json
 import os
 import random
 import re
+import threading
 import time
 
 from lib.receiver import Answer
@@ -135,3 +137,21 @@ def test_dead_receiver(make_server, make_receiver):
     assert server.pending() == 0
     print(f"peak {peak} KiB, {attempts} attempts, {untried} never tried; sent after {sent - began:.1f} s, "
           f"all dead after {took - began:.1f} s, {early:.1f} s to {late:.1f} s after max_age")
+
+
+def test_large_bodies_leave_no_memory(make_server):
+    """What a burst of them took is given back, also after the allocator has seen many."""
+    server = make_server({"server.max_body": "64M", "method.max_result": "64M", "delivery.in_flight": 16,
+                          "server.max_connections": 100})
+    body = json.dumps({"id": 1, "method": "test.echo", "params": {"x": "y" * (12 << 20)}}).encode()
+
+    def ask():
+        with server.client(timeout=120) as c:
+            assert c.post(body).status == 200
+    for _ in range(2):
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+    until(lambda: memory(server) < MEMORY, 20, lambda: f"{memory(server)} KiB are left")

@@ -300,6 +300,54 @@ def test_killed_ringback(make_server, receiver, run, tmp_path):
     assert all(m["result"] == i for i, m in results(receiver).items())
 
 
+# --- SIGHUP ---------------------------------------------------------------------------------------------------------
+
+SLOW_PY = """
+import json, sys, time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+class Api(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def log_message(self, *a):
+        pass
+    def do_POST(self):
+        call = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        time.sleep(call["params"]["s"])
+        body = json.dumps({"id": call["id"], "result": self.headers["Authorization"]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Api).serve_forever()
+"""
+
+
+def test_new_token(make_server, run, tmp_path):
+    """SIGHUP takes the new token, and the call that is under way meanwhile has its answer."""
+    port, token = free_port(), tmp_path / "token"
+    token.write_text("one\n")
+    token.chmod(0o600)
+    run([sys.executable, "-c", SLOW_PY, str(port)], port)
+    server = make_server(options(f"http://127.0.0.1:{port}/",
+                                 **{'method."OrderService.*".upstream_token_file': str(token)}), methods=False)
+    got = []
+    t = threading.Thread(target=lambda: got.append(call(server, s=2).json["result"]))
+    t.start()
+    assert call(server, s=0).json["result"] == "Bearer one"
+    token.write_text("second\n")
+    server.signal(signal.SIGHUP)
+    server.wait_log(r"config\.reloaded")
+    assert call(server, s=0).json["result"] == "Bearer second"
+    t.join(30)
+    assert got == ["Bearer one"]
+    token.chmod(0o644)
+    token.write_text("third\n")
+    server.signal(signal.SIGHUP)
+    server.wait_log(r"config\.refused.*chmod 600")
+    assert call(server, s=0).json["result"] == "Bearer second"
+
+
 # --- the end of waiting ---------------------------------------------------------------------------------------------
 
 class Hanging:

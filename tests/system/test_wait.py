@@ -61,6 +61,29 @@ def test_too_late(server, client, receiver):
     assert reply.json["result"] == {"d": 1}
 
 
+def test_prefer(client, receiver):
+    """The header says it for a single call; the parameter goes before it, and a batch has none."""
+    url = receiver.url()
+
+    def call(prefer, **rpc):
+        return client.call("test.late", {"ms": 300}, id=1, headers={"Prefer": prefer}, **rpc)
+    for prefer in ("respond-async, wait=10", "wait=10", "return=minimal, Wait=\"99\"; x=y, respond-async"):
+        reply = call(prefer, callback=url)
+        assert reply.json["result"] == {"ms": 300} and "preference-applied" not in reply.headers
+    assert receiver.posts == []
+    for prefer, rpc in (("respond-async", {}), ("respond-async, wait=0", {}), ("respond-async, wait=9", {"wait": 0})):
+        reply = call(prefer, callback=url, **rpc)
+        assert is_ack(reply, url) and reply.headers["preference-applied"] == "respond-async"
+    for prefer in ("wait=soon", "handling=strict"):
+        reply = call(prefer, callback=url)
+        assert is_ack(reply, url) and "preference-applied" not in reply.headers
+    assert call("respond-async, wait=0").json["result"] == {"ms": 300}  # no callback: nothing to prefer
+    reply = client.post([{"id": 1, "method": "test.late", "params": {"ms": 300, "$rpc.callback": url}}],
+                        headers={"Prefer": "respond-async, wait=10"})
+    assert reply.json[0]["result"]["callback"]["status"] is True and "preference-applied" not in reply.headers
+    receiver.wait(6)
+
+
 def test_notifications_do_not_wait(client, receiver):
     then = time.monotonic()
     assert client.notify("demo.sleep", {"seconds": 3}, callback=receiver.url(), wait=10).status == 204

@@ -118,6 +118,38 @@ def test_a_client_that_goes_frees_the_worker(play):
     server.stop()
 
 
+def test_a_reload_drops_no_call(make_server, receiver, tmp_path):
+    """SIGHUP replaces the workers; those that have calls finish them first."""
+    journal, ini = tmp_path / "journal", tmp_path / "ringback.ini"
+    env = {"PLAY_JOURNAL": str(journal)}
+
+    def write(n):
+        ini.write_text(f'[method "work.*"]\nworker = {PLAY}\nworkers = {n}\n')
+    write(1)
+    server = make_server(FAST, env=env, start=False)
+    before = server.argv
+    server.argv = lambda: [*before(), "-c", str(ini)]
+    server.start()
+    old = workers_of(server)
+    assert len(old) == 1
+    with server.client() as c, server.client() as other:
+        job = c.call("work.journal", {"ms": 1500}, callback=receiver.url()).jobs[0]
+        body = b'{"id":1,"method":"work.journal","params":{"ms":700}}'
+        c.send(b"POST /api HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+               b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+        until(lambda: journal.exists() and journal.read_text(), 20, "one of them runs")
+        write(3)
+        server.signal(signal.SIGHUP)
+        server.wait_log("config.reloaded")
+        assert other.call("work.pid").json["result"] not in old
+        assert c.receive().json["result"] == {"ms": 700}
+    assert json.loads(receiver.wait(1)[0].body)["result"] == {"ms": 1500}
+    assert [line.split()[:2] for line in journal.read_text().splitlines() if job in line] == [[job, "1"]]
+    until(lambda: is_gone(old[0]), 20, "the old process is gone")
+    assert len(workers_of(server)) == 3
+    server.stop()
+
+
 def test_dies_of_a_job(play, receiver):
     """An at-least-once job is begun `retries` times more, an at-most-once one never."""
     server, runs = play(2, retries=2)
@@ -155,7 +187,7 @@ def test_kill_9_of_workers_under_load(play, receiver):
             for i in range(10**9):
                 if over.is_set():
                     return
-                reply = c.call("work.journal", {"n": i, "ms": 2}, id=f"{k}-{i}", callback=receiver.url())
+                reply = c.call("work.journal", {"n": i, "ms": 20}, id=f"{k}-{i}", callback=receiver.url())
                 assert reply.status == 200, reply
                 acked.extend(reply.jobs)
     threads = [threading.Thread(target=submit, args=(k,)) for k in range(2)]
@@ -163,7 +195,9 @@ def test_kill_9_of_workers_under_load(play, receiver):
         t.start()
     try:
         for _ in range(kills):
-            time.sleep(rng.uniform(0.02, 0.3))  # the instant is the experiment, not a wait
+            before = len(runs())
+            until(lambda: len(runs()) >= before + 5, 60, "runs go on")
+            time.sleep(rng.uniform(0, 0.05))  # the instant is the experiment, not a wait
             for pid in workers_of(server)[:rng.randint(1, 3)]:
                 os.kill(pid, signal.SIGKILL)
     finally:

@@ -77,6 +77,29 @@ static void test_print_tells_requests_apart(void **state)
     }
 }
 
+static void lane_of(const char *caller, const char *key, char out[RBK_KEY_LANE_MAX + 1])
+{
+    assert_true(rbk_key_lane(caller ? rbk_str_z(caller) : RBK_STR_NONE, rbk_str_z(key), out));
+    assert_int_equal(strlen(out), RBK_KEY_LANE_MAX);
+    assert_int_equal(strncmp(out, "key:", 4), 0);
+    assert_int_equal(strspn(out + 4, "0123456789abcdef"), 64);
+}
+
+static void test_lane(void **state)
+{
+    (void)state;
+    static const char *const of[][2] = {{"shop", "a"}, {"shop", "b"}, {"sho", "pa"}, {NULL, "shopa"},
+                                        {"", "a"}, {NULL, "a"}};
+    char lane[6][RBK_KEY_LANE_MAX + 1], again[RBK_KEY_LANE_MAX + 1];
+    for (int i = 0; i < 6; i++) {
+        lane_of(of[i][0], of[i][1], lane[i]);
+        lane_of(of[i][0], of[i][1], again);
+        assert_string_equal(lane[i], again);
+        for (int k = 0; k < i; k++)
+            assert_string_not_equal(lane[i], lane[k]);
+    }
+}
+
 /* --- The header ----------------------------------------------------------------------------- */
 
 #define CALL(more) "{\"id\":1,\"method\":\"m\",\"params\":{\"$rpc.callback\":\"https://h.example/\"" more "}}"
@@ -167,6 +190,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_print_is_of_the_request_alone),
         cmocka_unit_test(test_print_tells_requests_apart),
+        cmocka_unit_test(test_lane),
         cmocka_unit_test(test_header),
         cmocka_unit_test(test_header_that_is_no_key),
         cmocka_unit_test(test_header_and_body),

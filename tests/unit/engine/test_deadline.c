@@ -142,6 +142,28 @@ static void test_in_the_queue(void **state)
     rbk_server_free(s);
 }
 
+/* One that waits for another of its order key is answered at its time, and told in its turn. */
+static void test_behind_another(void **state)
+{
+    rbk_server *s = run_server();
+    char more[96];
+    (void)state;
+    assert_int_equal(ask_job(s, "keep", ",\"$rpc.key\":\"k\""), 200);
+    WAIT_FOR(n_kept() == 1);
+    snprintf(more, sizeof more, ",\"$rpc.key\":\"k\"%s", in_ms(300));
+    assert_int_equal(ask_job(s, "quick", more), 200);
+    assert_int_equal(ask_job(s, "quick", ",\"$rpc.key\":\"k\""), 200);
+    WAIT_FOR(disk_stats().due == 1);
+    assert_int_equal(disk_stats().held, 1);
+    assert_int_equal(quick_runs, 0);
+    assert_int_equal(far_end.attempts, 0);
+    answer_kept(1);
+    WAIT_FOR(stats_of(s).delivered == 3);
+    assert_int_equal(quick_runs, 1);
+    rbk_server_free(s);
+    assert_int_equal(disk_stats().pending, 0);
+}
+
 static void test_a_silent_one(void **state)
 {
     rbk_server *s = run_blocked(2);
@@ -185,6 +207,7 @@ int main(void)
         RIG_TEST(test_on_the_wait_shelf),  RIG_TEST(test_while_it_runs),
         RIG_TEST(test_a_result_outlives_it), RIG_TEST(test_in_the_queue),
         RIG_TEST(test_a_silent_one),       RIG_TEST(test_over_a_stop),
+        RIG_TEST(test_behind_another),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -127,12 +127,50 @@ static void test_each_allocation_of_a_job_that_waits_for_a_name(void **state)
     fail_each("", "yes");
 }
 
+/* Two jobs of one order key, each with an idempotency key of its own: the second is blocked, released,
+ * and in the end both are through. */
+static void play_pair(rbk_server *s)
+{
+    static int pair;
+    answer a = {.lock = PTHREAD_MUTEX_INITIALIZER};
+    char body[512], one[200];
+    snprintf(one, sizeof one, "\"method\":\"quick\",\"params\":{" CALLBACK ",\"$rpc.key\":\"k\","
+             "\"$rpc.idempotencyKey\":\"%d", pair++);
+    snprintf(body, sizeof body, "[{\"id\":1,%sa\"}},{\"id\":2,%sb\"}}]", one, one);
+    if (rbk_server_handle(s, &(rbk_request){.body = rbk_str_z(body)}, on_reply, &a) == 0)
+        WAIT_FOR(a.count);
+    WAIT_FOR(all_ended(s));
+}
+
+static void test_each_allocation_of_jobs_of_one_key(void **state)
+{
+    (void)state;
+    rbk_server *s = make_server();
+    int n = 1;
+    start(s);
+    WAIT_FOR(disk.scans > 0);
+    for (bool quiet = false; n < LAST && !quiet; n++) {
+        fail_in = n;
+        play_pair(s);
+        quiet = atomic_exchange(&fail_in, 0) > 0;
+    }
+    assert_in_range(n, 60, LAST - 1);
+    uint64_t before = stats_of(s).accepted;
+    play_pair(s);
+    assert_int_equal(stats_of(s).accepted, before + 2);
+    WAIT_FOR(stats_of(s).in_memory == 0);
+    rbk_server_free(s);
+    assert_int_equal(disk_stats().pending, 0);
+    assert_int_equal(disk_stats().held, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         RIG_TEST(test_each_allocation_of_a_job),
         RIG_TEST(test_each_allocation_of_a_delayed_job),
         RIG_TEST(test_each_allocation_of_a_job_that_waits_for_a_name),
+        RIG_TEST(test_each_allocation_of_jobs_of_one_key),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -83,6 +83,49 @@ static void test_tls(void **state)
     free_identity(&ca);
 }
 
+static void serve_mute(peer *p)
+{
+    peer_drain(p);
+}
+
+#define SHORT(seconds) "{\"id\":7,\"method\":\"up\",\"params\":{\"$rpc.timeout\":" seconds "}}"
+
+/* It accepts, and says nothing to a TLS handshake: given up by the connection's own time-out, and
+ * tried again, since nothing was sent. */
+static void test_slow_connection(void **state)
+{
+    rig g = {0};
+    answer a;
+    (void)state;
+    told.n = 0;
+    receiver_start(&g.r, NULL, serve_mute, NULL);
+    snprintf(g.url, sizeof g.url, "https://127.0.0.1:%u/", g.r.port);
+    rig_upstream(&g, &(rbk_upstream_conf){.connect_ms = 100});
+    rig_server(&g);
+    assert_non_null(strstr(up(&g, SHORT("1.5"), &a), "-32002"));
+    assert_in_range(g.r.accepts, 2, 8);
+    assert_int_equal(n_told("upstream.unreachable"), 1);
+    assert_int_equal(n_told("error=TIMEOUT"), 1);
+    rig_stop(&g);
+}
+
+/* No name server answers; the call is over before the look-up is. */
+static void test_no_name(void **state)
+{
+    rig g = {0};
+    answer a;
+    (void)state;
+    told.n = 0;
+    receiver_start(&g.r, NULL, serve_mute, NULL);
+    snprintf(g.url, sizeof g.url, "http://upstream.test:%u/", g.r.port);
+    rig_upstream(&g, &(rbk_upstream_conf){.name_servers = "127.0.0.1:1", .connect_ms = 2000});
+    rig_server(&g);
+    for (int i = 0; i < 3; i++)
+        assert_non_null(strstr(up(&g, SHORT("0.3"), &a), "-32002"));
+    assert_int_equal(g.r.accepts, 0);
+    rig_stop(&g);
+}
+
 /* --- headers --- */
 
 static void test_token(void **state)
@@ -159,12 +202,12 @@ static void test_forwarded(void **state)
 
 /* --- how many --- */
 
-/* An upstream on a loop, that answers each request after a while. */
+/* An upstream on a loop, that answers each request after a while, and none before so many came. */
 typedef struct slow {
     rbk_loop *loop;
     rbk_http_server *server;
     uint16_t port;
-    atomic_int ms, now, most, total;
+    atomic_int ms, gate, now, most, total;
     atomic_uint connections;
 } slow;
 
@@ -184,6 +227,10 @@ static void on_time(uv_timer_t *timer)
 {
     turn *t = timer->data;
     char body[80];
+    if (t->s->total < t->s->gate) {
+        uv_timer_start(timer, on_time, 100, 0);
+        return;
+    }
     int n = snprintf(body, sizeof body, "{\"jsonrpc\":\"2.0\",\"id\":%s,\"result\":1}", t->id);
     t->s->now--;
     rbk_http_reply_send(t->rq, &(rbk_http_reply){.status = 200, .body = {body, (size_t)n}});
@@ -315,6 +362,7 @@ static void test_thousands(void **state)
     if (files.rlim_cur < 2 * N + 200)
         skip();
     slow_start(&s, 1000);
+    s.gate = N; /* on a slow machine they are at it for longer than that second */
     rig_slow(&g, &s, 0);
     int threads = count_threads();
     size_t before = resident();
@@ -371,7 +419,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         RIG_TEST(test_unix),      RIG_TEST(test_tls),   RIG_TEST(test_token),
-        RIG_TEST(test_forwarded), RIG_TEST(test_limit), RIG_TEST(test_jobs_leave_room),
+        RIG_TEST(test_slow_connection), RIG_TEST(test_no_name), RIG_TEST(test_forwarded), RIG_TEST(test_limit), RIG_TEST(test_jobs_leave_room),
         RIG_TEST(test_thousands),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -83,12 +83,43 @@ static void test_one_side_is_small(void **state)
     rbk_options_free(o);
 }
 
+static void test_upstreams(void **state)
+{
+    (void)state;
+    rbk_error err = {0};
+    bool started = false;
+    for (int64_t limit = 100; limit < 60000; limit += 7) {
+        rbk_options *o = options();
+        rbk_files f = {0};
+        assert_int_equal(rbk_options_set(o, RBK_STR("method.\"a.*\".upstream"), RBK_STR("http://h/"),
+                                         &err), 0);
+        assert_int_equal(rbk_options_set(o, RBK_STR("method.\"b.*\".upstream"), RBK_STR("http://h/"),
+                                         &err), 0);
+        assert_int_equal(rbk_options_set(o, RBK_STR("method.\"b.*\".upstream_connections"),
+                                         RBK_STR("100"), &err), 0);
+        int r = rbk_files_share(limit, 10, o, 2, 1, &f, &err);
+        assert_true(r == 0 || !started);
+        if (r == 0) {
+            rbk_files_bound_calls(&f, o);
+            int64_t a = o->rules[0].upstream_connections, b = o->rules[1].upstream_connections;
+            assert_true(a >= RBK_FILES_LEAST && b >= RBK_FILES_LEAST && a + b <= f.calls);
+            assert_true(f.few || (a == 4096 && b == 100));
+            assert_true(10 + RBK_FILES_OTHER + f.connections + f.shed + f.held + a + b +
+                            (int64_t)f.in_flight * (f.dial_sockets - 1) < limit);
+        }
+        started = r == 0;
+        rbk_options_free(o);
+    }
+    assert_true(started);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_enough),
         cmocka_unit_test(test_fits_any_limit),
         cmocka_unit_test(test_one_side_is_small),
+        cmocka_unit_test(test_upstreams),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
