@@ -111,14 +111,18 @@ static void find_in_array(search *s)
     }
 }
 
+bool rbk_refs_may_be(rbk_str params)
+{
+    return params.p && params.n &&
+           (memmem(params.p, params.n, mark.p, mark.n) || memchr(params.p, '\\', params.n));
+}
+
 int rbk_refs_find(rbk_arena *a, rbk_str params, rbk_refs *ret)
 {
     search s = {.a = a, .params = params, .refs = ret};
     ret->n = 0;
     ret->parts = 0;
-    if (params.p == NULL || params.n == 0 ||
-        (memmem(params.p, params.n, mark.p, mark.n) == NULL &&
-                          memchr(params.p, '\\', params.n) == NULL))
+    if (!rbk_refs_may_be(params))
         return 0;
     if (params.p[0] == '{')
         find_in_object(&s);

@@ -29,6 +29,9 @@ typedef struct rbk_refs {
     rbk_ref ref[RBK_REFS_MAX];
 } rbk_refs;
 
+/* Is it worth looking? Most params have neither the mark nor an escape. */
+bool rbk_refs_may_be(rbk_str params);
+
 /* All references of `params` (valid JSON, an object or an array, or absent), in the order of the
  * text; what they point to lies in `params` or in `a`. 0; RBK_E_TOO_LARGE: there are more, the
  * first RBK_REFS_MAX are given; RBK_E_NOMEM. */

@@ -74,11 +74,20 @@ static rbk_links *make_links(rbk_exchange *ex, rbk_rpc_doc *doc, rbk_str callbac
     return NULL;
 }
 
+/* A batch whose members cannot name anybody costs no plan. */
+static bool may_name(const rbk_rpc_doc *doc)
+{
+    bool may = false;
+    for (size_t i = 0; doc->batch && i < doc->n && !may; i++)
+        may = rbk_refs_may_be(doc->items[i].params);
+    return may;
+}
+
 int rbk_links_new(rbk_exchange *ex, rbk_rpc_doc *doc, rbk_str callback, rbk_links **ret)
 {
     rbk_plan *plan = NULL;
     *ret = NULL;
-    if (!doc->batch && callback.p == NULL)
+    if (callback.p == NULL && !may_name(doc))
         return 0;
     int r = rbk_plan_new(doc, &plan);
     if (r < 0)

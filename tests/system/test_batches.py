@@ -178,6 +178,23 @@ def test_held_jobs_are_listed_and_cancelled(server, client, receiver):
     until(lambda: server.pending() == 0, 10, "nothing is left")
 
 
+def test_deadline_of_a_held_job(server, client, receiver):
+    """It is answered when it is over, and who names it at once; the one that they wait for runs on."""
+    url, deadline = receiver.url(), time.time() + 1
+    client.post([member("a", "test.linger", {"ms": 60000}, url), member("b", "test.echo", ["@FROM:a"], url, deadline=deadline),
+                 member("c", "test.echo", {"k": "@FROM:b"}, url)])
+    client.post([member("m", "test.linger", {"ms": 2500}), member("n", "test.echo", ["@FROM:m"], deadline=deadline)],
+                headers={HEADER: receiver.url("/whole")})
+    until(lambda: len(receiver.posts) == 3, 15, "two are answered, and the whole")
+    whole = [json.loads(p.body) for p in receiver.posts if p.target == "/whole"][0]
+    assert [r.get("error", {}).get("code") for r in whole] == [None, -32002]
+    got = {r["id"]: r for r in (json.loads(p.body) for p in receiver.posts if p.target != "/whole")}
+    assert got["b"]["error"]["code"] == -32002
+    failed(got["c"], {"k": "the member b has no result"})
+    until(lambda: server.pending() == 1, 10, "one runs on")
+    server.kill()
+
+
 # --- A callback for the whole ----------------------------------------------------------------------------
 
 
