@@ -488,3 +488,18 @@ void rbk_netpolicy_unref(rbk_netpolicy *p)
     free(p->own);
     free(p);
 }
+
+void rbk_own_listener_read(rbk_str text, uint16_t port, rbk_own_listener *ret)
+{
+    *ret = (rbk_own_listener){.kind = RBK_HOST_IPV4, .port = port};
+    size_t colon = text.n;
+    while (colon > 0 && text.p[colon - 1] != ':')
+        colon--;
+    rbk_str host = {text.p, colon > 0 ? colon - 1 : 0};
+    if (host.n > 2 && host.p[0] == '[') {
+        ret->kind = RBK_HOST_IPV6;
+        rbk_parse_ipv6((rbk_str){host.p + 1, host.n - 2}, ret->addr);
+    } else if (host.n) {
+        rbk_parse_ipv4(host, ret->addr);
+    }
+}

@@ -31,6 +31,9 @@ typedef struct rbk_own_listener {
     uint16_t port;
 } rbk_own_listener;
 
+/* The address of "127.0.0.1:7600", "[::1]:7600", ":7600", which is listened on at `port`. */
+void rbk_own_listener_read(rbk_str text, uint16_t port, rbk_own_listener *ret);
+
 /* 0, or RBK_E_CONFIG with the offending item named in `err`, or RBK_E_NOMEM. The
  * scheme "http" is RBK_E_CONFIG: callbacks are encrypted. */
 int rbk_netpolicy_new(const rbk_netpolicy_conf *conf, const rbk_own_listener *own, size_t n_own,

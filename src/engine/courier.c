@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/map.h"
+#include "engine/lanes.h"
 #include "engine/store_thread.h"
 #include "seam/transports.h"
 
@@ -85,16 +86,25 @@ static void add_name(rbk_str lane, void *user)
     rbk_store_name_lane(user, lane);
 }
 
-/* What waits for them in the store alone grows old too. */
+/* Memory is for those who may be sent to: what waits for others goes back to the store, as it
+ * is, but for the next probes. What waits there grows old too. */
 static void tell_store(rbk_courier *c, rbk_mono_ms now)
 {
-    rbk_list lanes = {0};
+    rbk_list lanes = {0}, shed = {0}, parked = {0};
     if (now < c->tell_at || c->draining)
         return;
     c->tell_at = now + RBK_EXPIRE_EVERY_MS;
     rbk_receivers_behind(c->receivers, add_name, &lanes);
     if (lanes.head)
         rbk_store_behind(c->e->store, &lanes);
+    rbk_receivers_shed(c->receivers, RBK_LANE_BEHIND, &shed);
+    for (rbk_node *n; (n = rbk_list_pop(&shed));) {
+        rbk_ticket *t = (rbk_ticket *)(void *)n;
+        rbk_ticket_park(t, t->job->due);
+        rbk_list_push(&parked, n);
+    }
+    if (parked.head)
+        rbk_store_push_list(c->e->store, &parked);
 }
 
 static void on_timer(uv_timer_t *timer)

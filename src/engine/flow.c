@@ -519,8 +519,16 @@ static int refill(rbk_flow *f, const claim *c, const rbk_store_ops *ops, rbk_sto
     return 0;
 }
 
+void rbk_flow_behind(rbk_flow *f, rbk_str lane, rbk_mono_ms now)
+{
+    rbk_lanes_tick(f->lanes, now);
+    rbk_lanes_behind(f->lanes, lane, true);
+    rbk_aging_hear(f->aging, lane, now);
+}
+
 void rbk_flow_pull(rbk_flow *f, rbk_str lane)
 {
+    rbk_lanes_behind(f->lanes, lane, false);
     rbk_aging_forget(f->aging, lane);
     rbk_pulls_add(&f->pulls, lane, rbk_mono_now());
 }
@@ -608,6 +616,7 @@ int rbk_flow_turn(rbk_flow *f, const rbk_store_ops *ops, rbk_store *st, rbk_erro
 {
     rbk_wall_ms now = rbk_engine_now(f->e);
     int r = rbk_expiry_turn(&f->expiry, f->e, ops, st, err);
+    rbk_lanes_tick(f->lanes, rbk_mono_now());
     if (r == 0 && (f->scanning || (f->next_due <= now && f->next_scan <= rbk_mono_now())))
         r = scan_some(f, ops, st, now, err);
     if (r == 0)

@@ -36,6 +36,8 @@ void rbk_flow_answer(rbk_flow *f, bool all);
 int rbk_flow_turn(rbk_flow *f, const rbk_store_ops *ops, rbk_store *st, rbk_error *err);
 /* A claimed job that memory has no room for; takes it. */
 void rbk_flow_put_back(const rbk_store_ops *ops, rbk_store *st, rbk_job *job);
+/* The receiver of this lane takes nothing now. */
+void rbk_flow_behind(rbk_flow *f, rbk_str lane, rbk_mono_ms now);
 /* The receiver of this lane has come back: what waits for it is pulled forward. */
 void rbk_flow_pull(rbk_flow *f, rbk_str lane);
 /* Where jobs grow too old in the store alone. */

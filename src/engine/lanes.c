@@ -14,6 +14,7 @@ struct rbk_lanes {
     rbk_map *map;
     size_t jobs, bytes;
     rbk_lane *refill_head, *refill_tail;
+    rbk_mono_ms now;
     bool overflow; /* lanes that are not in the map may have due jobs in the store */
 };
 
@@ -71,6 +72,8 @@ static rbk_lane *find_or_make(rbk_lanes *l, rbk_str name)
 static size_t limit_of(const rbk_lanes *l, const rbk_lane *lane)
 {
     size_t others = l->jobs - lane->jobs;
+    if (l->now < lane->behind_until)
+        return RBK_LANE_BEHIND;
     size_t free_jobs = RBK_MEMORY_JOBS > others ? RBK_MEMORY_JOBS - others : 0;
     size_t most = RBK_LANE_JOBS + lane->under_way;
     size_t limit = free_jobs / 4 < most ? free_jobs / 4 : most;
@@ -229,6 +232,20 @@ void rbk_lanes_refilled(rbk_lanes *l, rbk_lane *lane, bool more)
     lane->spilled = more;
     queue_refill(l, lane);
     forget_if_idle(l, lane);
+}
+
+void rbk_lanes_behind(rbk_lanes *l, rbk_str name, bool behind)
+{
+    rbk_lane *lane = rbk_map_get(l->map, name);
+    if (lane == NULL)
+        return; /* it has nothing in memory */
+    lane->behind_until = behind ? l->now + RBK_LANE_BEHIND_MS : 0;
+    queue_refill(l, lane);
+}
+
+void rbk_lanes_tick(rbk_lanes *l, rbk_mono_ms now)
+{
+    l->now = now;
 }
 
 bool rbk_lanes_waiting(const rbk_lanes *l)

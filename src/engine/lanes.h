@@ -4,7 +4,9 @@
  * A lane is what may be slow by itself: "run:<method>", "send:<receiver>". Memory holds
  * at most RBK_LANE_JOBS of a lane, fewer when memory fills, and a bounded number in all.
  * While a lane has jobs in the store alone, new ones of it stay there too, so that
- * nobody overtakes; they are paged in when half of the lane's room is free again. */
+ * nobody overtakes; they are paged in when half of the lane's room is free again. A lane whose
+ * receiver is paused or held has next to nothing in memory, so that many of them leave all of it
+ * to the others. */
 #ifndef RBK_ENGINE_LANES_H
 #define RBK_ENGINE_LANES_H
 
@@ -14,6 +16,8 @@
 enum {
     RBK_LANE_JOBS = 256,      /* of one lane */
     RBK_LANE_FLOOR = 8,       /* that a lane may always have */
+    RBK_LANE_BEHIND = 2,      /* the same of one whose receiver takes nothing: for probes */
+    RBK_LANE_BEHIND_MS = 3000, /* how long that is believed */
     RBK_MEMORY_JOBS = 8192,   /* of all lanes, before the floor */
     RBK_LANES = 4096,         /* lanes with jobs in memory or due in the store */
 };
@@ -29,6 +33,7 @@ typedef struct rbk_lane {
     size_t under_way;   /* jobs of it that may run at once, beside those that wait to */
     bool spilled;       /* due jobs of it are in the store alone */
     bool queued;        /* stands in the refill queue */
+    rbk_mono_ms behind_until; /* what it has in memory is of no use before */
 } rbk_lane;
 
 typedef struct rbk_lanes rbk_lanes;
@@ -58,6 +63,9 @@ void rbk_lanes_refilled(rbk_lanes *l, rbk_lane *lane, bool more);
 /* The lane of this name, and how many more jobs it may take now; NULL: no room for it. To
  * be told by rbk_lanes_refilled() too. */
 rbk_lane *rbk_lanes_room(rbk_lanes *l, rbk_str name, size_t *ret_room);
+/* Nothing is taken from the lane now; or no longer so. The time goes on by itself only here. */
+void rbk_lanes_behind(rbk_lanes *l, rbk_str name, bool behind);
+void rbk_lanes_tick(rbk_lanes *l, rbk_mono_ms now);
 bool rbk_lanes_waiting(const rbk_lanes *l); /* is there a next lane to refill? */
 /* A claimed job takes its place, room or not. */
 void rbk_lanes_take(rbk_lanes *l, rbk_lane *lane, size_t bytes);

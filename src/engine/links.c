@@ -1,59 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* engine/links.c - see links.h. Members that wait here stand in a queue once they have all that
- * they name, or one of it has failed; one thread at a time takes from it, whichever brought the
- * last part, so that a long chain costs no stack. */
-#include "engine/links.h"
+/* engine/links.c - see links.h: admission. Front loop, and where hosts are looked up first the names'
+ * thread. */
+#include "engine/links_impl.h"
 
 #include "core/chain.h"
-#include "core/plan.h"
-#include "engine/call.h"
 #include "engine/exchange.h"
-#include "engine/execute.h"
-#include "engine/held.h"
 #include "engine/lanes.h"
 
 #include <stdlib.h>
-
-enum { PARENTS_OF_BATCH = 16, FAULT_MAX = 65536 };
-
-typedef enum node_kind {
-    NODE_STORED,  /* a job that goes to the store at once, or a member that is refused */
-    NODE_WAITING, /* it waits here: has a call or a ticket */
-} node_kind;
-
-typedef struct node {
-    node_kind kind;
-    bool sync;    /* no callback */
-    bool watched; /* a job whose response is wanted here */
-    bool member;  /* its response goes to the callback of the whole */
-    bool job;     /* it was to become a job of the group */
-    bool done, lost, queued;
-    size_t missing;
-    rbk_str response; /* absent when it is done without one */
-    rbk_buf kept;     /* of the response, where nobody else keeps it */
-    rbk_buf params;   /* with all references replaced; or the fault */
-    rbk_call *call;
-    rbk_ticket *ticket;
-} node;
-
-struct rbk_links {
-    rbk_engine *e;
-    rbk_exchange *ex; /* whose this is */
-    rbk_rpc_doc *doc;
-    rbk_plan *plan;
-    rbk_str callback;
-    node *nodes;
-    pthread_mutex_t lock; /* guards what follows, and the nodes once they may begin */
-    uint32_t *queue;
-    size_t first, last; /* in the queue, through which a member goes once */
-    size_t kept;
-    bool busy; /* somebody takes from the queue, or will */
-};
-
-static const rbk_plan_member *plan_of(const rbk_links *l, size_t i)
-{
-    return &l->plan->members[i];
-}
 
 /* --- Making --------------------------------------------------------------------------------------- */
 
@@ -73,21 +27,21 @@ static void find_kinds(rbk_links *l)
     while (again) {
         again = false;
         for (size_t i = 0; i < l->doc->n; i++) {
-            node *n = &l->nodes[i];
-            const rbk_plan_member *m = plan_of(l, i);
+            rbk_links_node *n = &l->nodes[i];
+            const rbk_plan_member *m = rbk_links_plan(l, i);
             bool waits = n->sync;
             for (size_t at = 0; at < m->n_parents && !waits; at++)
-                waits = l->nodes[m->parents[at]].kind == NODE_WAITING;
-            again |= waits && n->kind != NODE_WAITING;
-            n->kind = waits ? NODE_WAITING : NODE_STORED;
+                waits = l->nodes[m->parents[at]].kind == RBK_NODE_WAITING;
+            again |= waits && n->kind != RBK_NODE_WAITING;
+            n->kind = waits ? RBK_NODE_WAITING : RBK_NODE_STORED;
         }
     }
     for (size_t i = 0; i < l->doc->n; i++) {
-        node *n = &l->nodes[i];
-        const rbk_plan_member *m = plan_of(l, i);
-        n->missing = n->kind == NODE_WAITING ? m->n_parents : 0;
+        rbk_links_node *n = &l->nodes[i];
+        const rbk_plan_member *m = rbk_links_plan(l, i);
+        n->missing = n->kind == RBK_NODE_WAITING ? m->n_parents : 0;
         for (size_t at = 0; at < m->n_children; at++)
-            n->watched |= !n->sync && l->nodes[m->children[at]].kind == NODE_WAITING;
+            n->watched |= !n->sync && l->nodes[m->children[at]].kind == RBK_NODE_WAITING;
     }
 }
 
@@ -171,13 +125,13 @@ void rbk_links_free(rbk_links *l)
 
 static bool is_linked(const rbk_links *l, uint32_t item)
 {
-    return plan_of(l, item)->n_parents || plan_of(l, item)->n_children || l->nodes[item].member;
+    return rbk_links_plan(l, item)->n_parents || rbk_links_plan(l, item)->n_children || l->nodes[item].member;
 }
 
 rbk_str rbk_links_fault(const rbk_links *l, uint32_t item)
 {
     const rbk_service *svc = &l->doc->items[item].svc;
-    const rbk_plan_member *m = plan_of(l, item);
+    const rbk_plan_member *m = rbk_links_plan(l, item);
     if (m->fault.p)
         return m->fault;
     if ((m->n_parents || l->nodes[item].member) &&
@@ -198,18 +152,18 @@ rbk_str rbk_links_fault(const rbk_links *l, uint32_t item)
 
 bool rbk_links_names(const rbk_links *l, uint32_t item)
 {
-    return plan_of(l, item)->n_parents > 0;
+    return rbk_links_plan(l, item)->n_parents > 0;
 }
 
 void rbk_links_describe(const rbk_links *l, uint32_t item, rbk_job *view, rbk_buf *chain)
 {
-    const rbk_plan_member *m = plan_of(l, item);
-    const node *n = &l->nodes[item];
+    const rbk_plan_member *m = rbk_links_plan(l, item);
+    const rbk_links_node *n = &l->nodes[item];
     for (size_t i = 0; i < m->n_children; i++) {
         uint32_t child = m->children[i], part = 0;
-        if (l->nodes[child].kind == NODE_WAITING)
+        if (l->nodes[child].kind == RBK_NODE_WAITING)
             continue;
-        while (plan_of(l, child)->parents[part] != item)
+        while (rbk_links_plan(l, child)->parents[part] != item)
             part++;
         rbk_chain_add_feed(chain, &(rbk_feed){.to = child, .part = part});
     }
@@ -218,7 +172,7 @@ void rbk_links_describe(const rbk_links *l, uint32_t item, rbk_job *view, rbk_bu
         if (!(view->flags & RBK_JOB_NOTIFICATION))
             rbk_chain_add_feed(chain, &(rbk_feed){.to = (int64_t)l->doc->n, .part = item});
     }
-    if (n->kind == NODE_STORED && m->n_parents) {
+    if (n->kind == RBK_NODE_STORED && m->n_parents) {
         rbk_chain_add_needs(chain, (uint32_t)m->n_parents, l->e->conf.max_body);
         view->state = RBK_JOB_HELD;
         view->due = INT64_MAX;
@@ -226,7 +180,7 @@ void rbk_links_describe(const rbk_links *l, uint32_t item, rbk_job *view, rbk_bu
     view->chain = chain->n ? rbk_buf_view(chain) : RBK_STR_NONE;
 }
 
-static void enqueue(rbk_links *l, uint32_t item)
+void rbk_links_enqueue(rbk_links *l, uint32_t item)
 {
     if (l->nodes[item].queued)
         return;
@@ -238,16 +192,16 @@ static void keep(rbk_links *l, uint32_t item)
 {
     pthread_mutex_lock(&l->lock);
     if (l->nodes[item].missing == 0)
-        enqueue(l, item);
+        rbk_links_enqueue(l, item);
     pthread_mutex_unlock(&l->lock);
 }
 
 bool rbk_links_keep_job(rbk_links *l, uint32_t item, rbk_ticket *t)
 {
-    node *n = &l->nodes[item];
+    rbk_links_node *n = &l->nodes[item];
     t->watched = n->watched;
-    n->job = n->kind == NODE_STORED;
-    if (n->kind == NODE_STORED)
+    n->job = n->kind == RBK_NODE_STORED;
+    if (n->kind == RBK_NODE_STORED)
         return false;
     n->ticket = t;
     keep(l, item);
@@ -306,7 +260,7 @@ static uint32_t write_entries(const rbk_links *l, rbk_buf *b)
     uint32_t needs = 0;
     rbk_buf_c(b, '[');
     for (uint32_t i = 0; i < l->doc->n; i++) {
-        const node *n = &l->nodes[i];
+        const rbk_links_node *n = &l->nodes[i];
         bool silent = l->doc->items[i].notification || !n->member;
         if (i)
             rbk_buf_c(b, ',');
@@ -327,7 +281,7 @@ static bool complete_whole(const rbk_links *l, rbk_ticket *t, bool *ret_nomem)
 {
     rbk_buf entries = RBK_BUF(SIZE_MAX / 2), chain = RBK_BUF(100);
     uint32_t needs = write_entries(l, &entries);
-    rbk_chain_add_needs(&chain, needs, l->e->conf.max_result * PARENTS_OF_BATCH);
+    rbk_chain_add_needs(&chain, needs, l->e->conf.max_result * RBK_RESULTS_OF_LINKS);
     rbk_job view = *t->job, *job = NULL;
     view.params = rbk_buf_view(&entries);
     view.chain = rbk_buf_view(&chain);
@@ -345,12 +299,11 @@ static bool complete_whole(const rbk_links *l, rbk_ticket *t, bool *ret_nomem)
 
 /* --- The group ------------------------------------------------------------------------------------------- */
 
-static void drop(rbk_links *l, rbk_ticket *t)
+void rbk_links_drop(rbk_ticket *t)
 {
     rbk_exchange *ex = t->ex;
     rbk_ticket_free(t);
     rbk_exchange_unref(ex);
-    (void)l;
 }
 
 /* A parent that was refused; or n: none was. */
@@ -358,7 +311,7 @@ static size_t refused_parent(const rbk_links *l, const rbk_ticket *t)
 {
     if (t->item == l->doc->n)
         return l->doc->n;
-    const rbk_plan_member *m = plan_of(l, t->item);
+    const rbk_plan_member *m = rbk_links_plan(l, t->item);
     for (size_t at = 0; at < m->n_parents; at++)
         if (l->nodes[m->parents[at]].done)
             return m->parents[at];
@@ -377,12 +330,12 @@ static bool prune(rbk_links *l, rbk_list *jobs)
             rbk_list_push(&left, at);
             continue;
         }
-        node *n = &l->nodes[t->item];
-        n->params = RBK_BUF(FAULT_MAX);
+        rbk_links_node *n = &l->nodes[t->item];
+        n->params = RBK_BUF(RBK_LINKS_FAULT_MAX);
         rbk_plan_blame(l->doc, l->plan, t->item, parent, &n->params);
         rbk_exchange_fault(l->ex, t->item, RBK_E_PARAMS,
                            n->params.err ? RBK_STR_NONE : rbk_buf_view(&n->params));
-        drop(l, t);
+        rbk_links_drop(t);
         any = true;
     }
     *jobs = left;
@@ -394,7 +347,7 @@ static void refuse_all(rbk_links *l, rbk_list *jobs)
     for (rbk_node *at; (at = rbk_list_pop(jobs));) {
         rbk_ticket *t = (rbk_ticket *)(void *)at;
         rbk_exchange_fault(l->ex, t->item, RBK_E_BUSY, RBK_STR_NONE);
-        drop(l, t);
+        rbk_links_drop(t);
     }
 }
 
@@ -405,7 +358,7 @@ void rbk_links_group(rbk_links *l, rbk_list *jobs)
         ;
     rbk_ticket *first = (rbk_ticket *)(void *)jobs->head;
     if (first && first->item == l->doc->n && !complete_whole(l, first, &nomem))
-        drop(l, (rbk_ticket *)(void *)rbk_list_pop(jobs));
+        rbk_links_drop((rbk_ticket *)(void *)rbk_list_pop(jobs));
     if (nomem)
         refuse_all(l, jobs);
     for (rbk_node *at = jobs->head; at; at = at->next)
@@ -421,193 +374,4 @@ void rbk_links_resolve(rbk_ticket *const *tickets, size_t n)
     for (size_t i = 0; i < n; i++)
         if (tickets[i]->job->chain.n)
             rbk_chain_resolve(tickets[i]->job->chain, seq_of, RBK_GROUP_MAX + 1);
-}
-
-/* --- What waits here begins ---------------------------------------------------------------------------------- */
-
-/* A rbk_part_fn. */
-typedef struct source {
-    const rbk_links *l;
-    size_t item;
-} source;
-
-static int give_part(void *user, uint32_t part, rbk_str *ret)
-{
-    const source *s = user;
-    *ret = s->l->nodes[plan_of(s->l, s->item)->parents[part]].response;
-    return 0;
-}
-
-static void fail(rbk_links *l, uint32_t item, int err)
-{
-    node *n = &l->nodes[item];
-    rbk_call *c = n->call;
-    rbk_ticket *t = n->ticket;
-    n->call = NULL;
-    n->ticket = NULL;
-    bool told = err == RBK_E_PARAMS && n->params.n && n->params.err == 0;
-    if (c) {
-        rbk_buf_c(&n->params, 0);
-        if (err == RBK_E_PARAMS)
-            rbk_call_error(c, rbk_err_rpc_code(err), rbk_strerror(err),
-                           told && n->params.err == 0 ? n->params.p : NULL);
-        else
-            rbk_call_drop(c);
-        rbk_call_unref(c);
-        return;
-    }
-    atomic_fetch_add_explicit(&l->e->refused, 1, memory_order_relaxed);
-    rbk_exchange_fault(l->ex, item, err, told ? rbk_buf_view(&n->params) : RBK_STR_NONE);
-    drop(l, t);
-}
-
-static void run(rbk_links *l, node *n)
-{
-    rbk_call *c = n->call;
-    n->call = NULL;
-    if (n->params.n)
-        c->params = rbk_buf_view(&n->params);
-    if (rbk_call_in_time(c)) {
-        rbk_execute_sync(l->e->execute, c);
-    } else {
-        rbk_call_expire(c);
-        rbk_call_unref(c);
-    }
-}
-
-static void store(rbk_links *l, uint32_t item)
-{
-    node *n = &l->nodes[item];
-    rbk_list one = {0};
-    rbk_job view = *n->ticket->job;
-    view.params = rbk_buf_view(&n->params);
-    rbk_job *job = rbk_job_copy(&view);
-    if (job == NULL) {
-        fail(l, item, RBK_E_BUSY);
-        return;
-    }
-    rbk_job_free(n->ticket->job);
-    n->ticket->job = job;
-    rbk_list_push(&one, &n->ticket->node);
-    n->ticket = NULL;
-    rbk_admit_hand_over(l->e, l->ex, &one);
-}
-
-/* Its turn in the queue has come. The responses that it names do not change any more. */
-static void begin(rbk_links *l, uint32_t item)
-{
-    node *n = &l->nodes[item];
-    source from = {l, item};
-    rbk_buf fault = RBK_BUF(FAULT_MAX);
-    int r = n->lost ? RBK_E_BUSY : 0;
-    if (n->call == NULL && n->ticket == NULL)
-        return; /* refused at admission */
-    n->params = RBK_BUF(l->e->conf.max_body);
-    if (r == 0 && plan_of(l, item)->n_parents)
-        r = rbk_refs_replace(l->doc->items[item].params, give_part, &from, &n->params, &fault);
-    if (r == RBK_E_PARAMS) {
-        rbk_buf_free(&n->params);
-        n->params = fault;
-        n->params.max = FAULT_MAX + 1;
-    } else {
-        rbk_buf_free(&fault);
-    }
-    if (r < 0)
-        fail(l, item, r == RBK_E_PARAMS ? r : RBK_E_BUSY);
-    else if (n->call)
-        run(l, n);
-    else
-        store(l, item);
-}
-
-/* With the lock held, and again when it returns. */
-static void take_turns(rbk_links *l)
-{
-    if (l->busy)
-        return;
-    l->busy = true;
-    while (l->first < l->last) {
-        uint32_t item = l->queue[l->first++];
-        pthread_mutex_unlock(&l->lock);
-        begin(l, item);
-        pthread_mutex_lock(&l->lock);
-    }
-    l->busy = false;
-}
-
-/* What runs on other threads may end the exchange meanwhile: it stays until we are through. */
-static void unlock_and_leave(rbk_links *l)
-{
-    rbk_exchange *ex = rbk_exchange_ref(l->ex);
-    take_turns(l);
-    pthread_mutex_unlock(&l->lock);
-    rbk_exchange_unref(ex);
-}
-
-void rbk_links_start(rbk_links *l)
-{
-    pthread_mutex_lock(&l->lock);
-    l->busy = false;
-    unlock_and_leave(l);
-}
-
-/* With the lock held. A failure does not wait for the others. */
-static void tell_children(rbk_links *l, uint32_t item)
-{
-    const rbk_plan_member *m = plan_of(l, item);
-    bool failed = rbk_response_result(l->nodes[item].response).p == NULL;
-    for (size_t i = 0; i < m->n_children; i++) {
-        node *child = &l->nodes[m->children[i]];
-        if (child->kind != NODE_WAITING)
-            continue;
-        child->lost |= l->nodes[item].lost;
-        if (child->missing)
-            child->missing--;
-        if (failed || child->missing == 0)
-            enqueue(l, m->children[i]);
-    }
-}
-
-/* Those that are kept for other members are bounded together. */
-static bool keep_copy(rbk_links *l, node *n, rbk_str response)
-{
-    l->kept += response.n;
-    if (l->kept > l->e->conf.max_result * PARENTS_OF_BATCH)
-        return false;
-    n->kept = RBK_BUF(response.n + 1);
-    rbk_buf_str(&n->kept, response);
-    rbk_buf_c(&n->kept, 0);
-    if (n->kept.err)
-        return false;
-    n->response = (rbk_str){n->kept.p, response.n};
-    return true;
-}
-
-void rbk_links_done(rbk_links *l, uint32_t item, rbk_str response, bool copy)
-{
-    if (item >= l->doc->n)
-        return;
-    pthread_mutex_lock(&l->lock);
-    node *n = &l->nodes[item];
-    if (n->done) {
-        pthread_mutex_unlock(&l->lock);
-        return;
-    }
-    n->done = true;
-    n->response = response;
-    if (copy && !keep_copy(l, n, response)) {
-        n->response = RBK_STR_NONE;
-        n->lost = true;
-    }
-    tell_children(l, item);
-    unlock_and_leave(l);
-}
-
-void rbk_links_lost(rbk_links *l, uint32_t item)
-{
-    pthread_mutex_lock(&l->lock);
-    if (!l->nodes[item].done)
-        l->nodes[item].lost = true;
-    pthread_mutex_unlock(&l->lock);
-    rbk_links_done(l, item, RBK_STR_NONE, false);
 }

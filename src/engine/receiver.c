@@ -462,6 +462,26 @@ static void note_oldest(rbk_str name, void *value, void *user)
         *oldest = t->job->due;
 }
 
+static void shed_one(rbk_receiver *r, size_t keep, rbk_list *ret)
+{
+    rbk_list left = {0};
+    if (r->queue.n <= keep)
+        return;
+    for (rbk_node *n; (n = rbk_list_pop(&r->queue));)
+        rbk_list_push(left.n < keep || ((rbk_ticket *)(void *)n)->waiter ? &left : ret, n);
+    r->queue = left;
+}
+
+void rbk_receivers_shed(rbk_receivers *s, size_t keep, rbk_list *ret)
+{
+    const rbk_link *const rings[] = {&s->paused, &s->probable};
+    for (size_t i = 0; i < sizeof rings / sizeof rings[0]; i++)
+        for (rbk_link *l = rings[i]->next; l != rings[i]; l = l->next)
+            shed_one(RBK_OF_LINK(l, rbk_receiver, pause), keep, ret);
+    for (rbk_link *l = s->blocked.next; l != &s->blocked; l = l->next)
+        shed_one(RBK_OF_LINK(l, rbk_receiver, block), keep, ret);
+}
+
 void rbk_receivers_behind(const rbk_receivers *s, void (*fn)(rbk_str lane, void *user), void *user)
 {
     const rbk_link *const rings[] = {&s->paused, &s->probable};

@@ -103,6 +103,8 @@ void rbk_receivers_each(const rbk_receivers *s, void (*fn)(const rbk_receiver *r
 void rbk_receivers_tick(rbk_receivers *s, rbk_mono_ms now);
 /* Move to `ret` what is too old at `wall` and waits behind a pause or a block. */
 void rbk_receivers_expire(rbk_receivers *s, rbk_wall_ms wall, rbk_list *ret);
+/* Move to `ret` all but the first `keep` of each queue that waits behind a pause or a block. */
+void rbk_receivers_shed(rbk_receivers *s, size_t keep, rbk_list *ret);
 /* Calls `fn` with the lane of each that is paused or blocked; twice where it is both. */
 void rbk_receivers_behind(const rbk_receivers *s, void (*fn)(rbk_str lane, void *user), void *user);
 /* When one of the two has something to do; INT64_MAX: never. */

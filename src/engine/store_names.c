@@ -48,7 +48,7 @@ void rbk_store_take_names(rbk_store_thread *s, rbk_list *behind, rbk_list *pulls
 {
     rbk_mono_ms now = rbk_mono_now();
     for (rbk_node *n; (n = rbk_list_pop(behind));) {
-        rbk_aging_hear(rbk_flow_aging(s->flow), rbk_str_z(((rbk_lane_name *)(void *)n)->lane), now);
+        rbk_flow_behind(s->flow, rbk_str_z(((rbk_lane_name *)(void *)n)->lane), now);
         free(n);
     }
     for (rbk_node *n; (n = rbk_list_pop(pulls));) {

@@ -64,15 +64,6 @@ static bool is_page(rbk_str path)
     return is_health(path) || rbk_str_eqz(path, "/metrics");
 }
 
-static bool is_json(rbk_str type)
-{
-    const char *semicolon = type.n ? memchr(type.p, ';', type.n) : NULL;
-    if (semicolon)
-        type.n = (size_t)(semicolon - type.p);
-    type = rbk_str_trim(type);
-    return rbk_str_ieqz(type, "application/json") || rbk_str_ieqz(type, "application/json-rpc");
-}
-
 static int on_head(rbk_http_request *rq, void *user)
 {
     rbk_admin_port *p = user;
@@ -91,7 +82,7 @@ static int on_head(rbk_http_request *rq, void *user)
         return 404;
     if (!rbk_str_eqz(rq->method, "POST"))
         return 405;
-    return is_json(rbk_http_find(rq->headers, rq->n_headers, "content-type")) ? 0 : 415;
+    return rbk_http_is_json(rbk_http_find(rq->headers, rq->n_headers, "content-type")) ? 0 : 415;
 }
 
 /* --- Pages ------------------------------------------------------------------------------- */
@@ -141,15 +132,7 @@ static void on_request(rbk_http_request *rq, void *user)
 static void note_port(rbk_admin_port *p, rbk_str text, uint16_t port)
 {
     rbk_own_listener *own = &p->own;
-    *own = (rbk_own_listener){.kind = RBK_HOST_IPV4, .port = port};
-    const char *colon = memrchr(text.p, ':', text.n);
-    rbk_str host = {text.p, colon ? (size_t)(colon - text.p) : 0};
-    if (host.n > 2 && host.p[0] == '[') {
-        own->kind = RBK_HOST_IPV6;
-        rbk_parse_ipv6((rbk_str){host.p + 1, host.n - 2}, own->addr);
-    } else if (host.n) {
-        rbk_parse_ipv4(host, own->addr);
-    }
+    rbk_own_listener_read(text, port, own);
     char addr[46];
     bool v6 = own->kind == RBK_HOST_IPV6;
     rbk_format_addr(own->kind, own->addr, addr);

@@ -43,15 +43,6 @@ struct rbk_http_front {
 
 /* --- Requests ---------------------------------------------------------------------------- */
 
-static bool is_json(rbk_str type)
-{
-    const char *semicolon = type.n ? memchr(type.p, ';', type.n) : NULL;
-    if (semicolon)
-        type.n = (size_t)(semicolon - type.p);
-    type = rbk_str_trim(type);
-    return rbk_str_ieqz(type, "application/json") || rbk_str_ieqz(type, "application/json-rpc");
-}
-
 /* Our public keys, for receivers; to whoever asks. */
 static bool is_for_keys(const front_loop *l, const rbk_http_request *rq)
 {
@@ -74,7 +65,7 @@ static int on_head(rbk_http_request *rq, void *user)
         return 404;
     if (!rbk_str_eqz(rq->method, "POST"))
         return 405;
-    if (!is_json(rbk_http_find(rq->headers, rq->n_headers, "content-type")))
+    if (!rbk_http_is_json(rbk_http_find(rq->headers, rq->n_headers, "content-type")))
         return 415;
     return 0;
 }
@@ -182,22 +173,6 @@ _Static_assert(sizeof(rbk_header) == sizeof(rbk_http_header) &&
 
 /* --- Start ------------------------------------------------------------------------------- */
 
-/* The address of "127.0.0.1:7600", "[::1]:7600", ":7600" as the policy wants it. */
-static void note_listener(rbk_own_listener *own, rbk_str text, uint16_t port)
-{
-    *own = (rbk_own_listener){.kind = RBK_HOST_IPV4, .port = port};
-    size_t colon = text.n;
-    while (colon > 0 && text.p[colon - 1] != ':')
-        colon--;
-    rbk_str host = {text.p, colon > 0 ? colon - 1 : 0};
-    if (host.n > 2 && host.p[0] == '[') {
-        own->kind = RBK_HOST_IPV6;
-        rbk_parse_ipv6((rbk_str){host.p + 1, host.n - 2}, own->addr);
-    } else if (host.n) {
-        rbk_parse_ipv4(host, own->addr);
-    }
-}
-
 static int listen_all(rbk_http_front *f, rbk_error *err)
 {
     rbk_str rest = f->conf.listen, text;
@@ -210,7 +185,7 @@ static int listen_all(rbk_http_front *f, rbk_error *err)
                                 &port, err);
         if (r < 0)
             return r;
-        note_listener(&f->own[f->n_listeners++], text, port);
+        rbk_own_listener_read(text, port, &f->own[f->n_listeners++]);
     }
     return 0;
 }

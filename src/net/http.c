@@ -52,6 +52,15 @@ rbk_str rbk_http_find(const rbk_http_header *h, size_t n, const char *name)
     return RBK_STR_NONE;
 }
 
+bool rbk_http_is_json(rbk_str type)
+{
+    const char *semicolon = type.n ? memchr(type.p, ';', type.n) : NULL;
+    if (semicolon)
+        type.n = (size_t)(semicolon - type.p);
+    type = rbk_str_trim(type);
+    return rbk_str_ieqz(type, "application/json") || rbk_str_ieqz(type, "application/json-rpc");
+}
+
 void rbk_http_date(rbk_wall_ms now, char out[30])
 {
     /* strftime() would follow the locale of the embedding program. */

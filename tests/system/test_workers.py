@@ -220,6 +220,7 @@ def test_kill_9_of_workers_under_load(play, receiver):
     print(f"{kills} kills, {len(acked)} jobs, {again} runs again, {failed} answered -32603")
     assert again > 0, "no kill met a run"
     assert failed <= len(acked) / 20
+    assert re.findall(r"worker\.call_failed .*?runs=(\d+)", server.log()) == ["4"] * failed, "1 and 3 retries"
 
 
 @pytest.mark.parametrize("command, says", [

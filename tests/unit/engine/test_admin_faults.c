@@ -367,6 +367,29 @@ static void test_old_jobs_are_given_up_after_all(void **state)
     rbk_server_free(s);
 }
 
+/* Jobs of a held receiver give their memory back as they are, and are sent when it is resumed. */
+static void test_held_jobs_leave_memory(void **state)
+{
+    enum { JOBS = 500, FEW = 2 };
+    rbk_server *s = make_server();
+    (void)state;
+    set(s, "delivery.max_age", "1h");
+    start(s);
+    hold_receiver(s, true);
+    assert_int_equal(ask_jobs(s, "quick", JOBS, false), 200);
+    WAIT_FOR(disk_stats().due == JOBS);
+    WAIT_FOR(stats_of(s).in_memory <= FEW);
+    assert_int_equal(disk_stats().due, JOBS);
+    assert_int_equal(far_end.attempts, 0);
+    int applies = disk.applies;
+    watch_for(1500);
+    assert_int_equal(disk.applies, applies); /* and stay where they are */
+    hold_receiver(s, false);
+    WAIT_FOR(stats_of(s).delivered == JOBS);
+    assert_int_equal(far_end.attempts, JOBS);
+    rbk_server_free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -385,6 +408,7 @@ int main(void)
         RIG_TEST(test_a_hold_that_is_not_durable_is_none),
         RIG_TEST(test_a_sweep_is_tried_again),
         RIG_TEST(test_old_jobs_are_given_up_after_all),
+        RIG_TEST(test_held_jobs_leave_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

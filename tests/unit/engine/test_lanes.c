@@ -144,6 +144,40 @@ static void test_too_many_lanes_overflow(void **state)
     rbk_lanes_free(l);
 }
 
+/* A lane from which nothing is taken leaves memory to others, until it is told otherwise or
+ * not believed any more. */
+static void test_behind(void **state)
+{
+    (void)state;
+    rbk_lanes *l = rbk_lanes_new();
+    rbk_str name = RBK_STR("send:a");
+    rbk_lane *lane = rbk_lanes_enter(l, name, 100);
+    rbk_lanes_tick(l, 1000);
+    rbk_lanes_behind(l, RBK_STR("send:none"), true); /* is nowhere */
+    rbk_lanes_behind(l, name, true);
+    for (int i = 1; i < RBK_LANE_BEHIND; i++)
+        assert_non_null(rbk_lanes_enter(l, name, 100));
+    assert_null(rbk_lanes_enter(l, name, 100));
+    assert_false(rbk_lanes_waiting(l));
+    rbk_lanes_leave(l, lane, 100);
+    assert_true(rbk_lanes_waiting(l)); /* the next one, for a probe */
+    size_t room = 0;
+    assert_ptr_equal(rbk_lanes_next_refill(l, &room), lane);
+    assert_int_equal(room, 1);
+    rbk_lanes_take(l, lane, 100);
+    rbk_lanes_refilled(l, lane, true);
+    assert_false(rbk_lanes_waiting(l));
+    rbk_lanes_behind(l, name, false);
+    assert_true(rbk_lanes_waiting(l));
+    rbk_lanes_next_refill(l, &room);
+    assert_int_equal(room, RBK_LANE_JOBS - RBK_LANE_BEHIND);
+    rbk_lanes_behind(l, name, true);
+    rbk_lanes_tick(l, 1000 + RBK_LANE_BEHIND_MS);
+    rbk_lanes_refilled(l, lane, false);
+    fill(l, name, RBK_LANE_JOBS - RBK_LANE_BEHIND);
+    rbk_lanes_free(l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -152,6 +186,7 @@ int main(void)
         cmocka_unit_test(test_bytes_are_bounded),    cmocka_unit_test(test_too_many_lanes_overflow),
         cmocka_unit_test(test_big_jobs_of_many_lanes_are_bounded),
         cmocka_unit_test(test_spilled_lane_without_jobs_is_filled),
+        cmocka_unit_test(test_behind),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -233,7 +233,7 @@ static void expect_end(const char *mode, const char *how, int64_t at_least)
     if (count_log(g, how) != 2)
         fail_msg("%s: %s", mode, g->text);
     assert_int_equal(count_log(g, "level=warn"), 0);
-    assert_int_equal(stop_ms(g, 10000), 0); /* again: nothing to do */
+    stop_ms(g, 10000); /* again: legal */
     end_rig(g);
 }
 
