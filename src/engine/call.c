@@ -237,9 +237,9 @@ static void give_to_store(rbk_engine *e, rbk_ticket *t, const rbk_method_entry *
     rbk_store_push(e->store, t);
 }
 
+/* It is disarmed behind that: a stop that sees no armed call may close the store. */
 static void finish(rbk_call *c, rbk_buf *text, bool failed)
 {
-    rbk_reaper_disarm(c->e->reaper, c);
     if (c->ex && rbk_exchange_item(c->ex, c->item)->notification) {
         rbk_buf_free(text);
         rbk_exchange_silent(c->ex, c->item);
@@ -252,6 +252,7 @@ static void finish(rbk_call *c, rbk_buf *text, bool failed)
         response r = {*text, failed, expired ? RBK_EV_EXPIRE : RBK_EV_RESULT};
         give_to_store(c->e, t, c->method, &r);
     }
+    rbk_reaper_disarm(c->e->reaper, c);
 }
 
 static rbk_buf make_buf(const rbk_call *c, size_t n)
