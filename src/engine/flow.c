@@ -2,9 +2,9 @@
 /* engine/flow.c - see flow.h.
  *
  * A job is either in memory (a ticket, its place counted in a lane, its row on the job
- * shelf) or in the store alone (its row on the wait shelf). This file decides which, and
- * brings waiting jobs back: lanes that have room again are refilled, and a scan over the
- * store's lanes finds those whose delay or retry has come due.
+ * shelf) or in the store alone (its row on the wait shelf). This file decides which;
+ * flow_page.c brings waiting jobs back: lanes that have room again are refilled, and a scan over
+ * the store's lanes finds those whose delay or retry has come due.
  *
  * A claim takes what is due by the engine's schedule clock (core/retry.h), oldest due first.
  * A job that waits for room alone is due since it was accepted: the time in its seq.
@@ -32,13 +32,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-
-enum {
-    CLAIM_JOBS = 64,           /* in one claim */
-    CLAIMS_A_TURN = 16,        /* so that acknowledgements never wait long */
-    SCAN_EVERY_MS = 20,
-    OVERFLOW_MS = 200,         /* the same while more lanes have work than are remembered */
-};
 
 int rbk_flow_new(rbk_engine *e, rbk_flow **ret, rbk_error *err)
 {
@@ -80,7 +73,7 @@ void rbk_flow_end(rbk_flow *f)
     rbk_follows_end(f->follows);
 }
 
-static void note_due(rbk_flow *f, rbk_wall_ms due)
+void rbk_flow_note_due(rbk_flow *f, rbk_wall_ms due)
 {
     if (due < f->next_due)
         f->next_due = due;
@@ -88,8 +81,7 @@ static void note_due(rbk_flow *f, rbk_wall_ms due)
 
 /* --- Before the commit -------------------------------------------------------------- */
 
-/* `due` of a job that waits for room alone. */
-static rbk_wall_ms ready_since(const rbk_job *job)
+rbk_wall_ms rbk_flow_ready_since(const rbk_job *job)
 {
     return rbk_id_ms((uint64_t)job->seq);
 }
@@ -101,7 +93,7 @@ static void prepare_put(rbk_flow *f, rbk_ticket *t, rbk_wall_ms now)
     job->seq = (int64_t)id.seq;
     job->rnd = (int64_t)id.rnd;
     if (job->due <= now) {
-        job->due = ready_since(job);
+        job->due = rbk_flow_ready_since(job);
         t->lane_bytes = rbk_job_bytes(job);
         t->lane = rbk_lanes_enter(f->lanes, job->lane, t->lane_bytes);
     }
@@ -112,7 +104,7 @@ static void prepare_put(rbk_flow *f, rbk_ticket *t, rbk_wall_ms now)
  * leaves all as it was; the place in the send lane is taken now. */
 static void prepare_result(rbk_flow *f, rbk_ticket *t, rbk_wall_ms now)
 {
-    t->job->due = ready_since(t->job);
+    t->job->due = rbk_flow_ready_since(t->job);
     t->job->first_attempt = now;
     t->waited = rbk_waits_has(f->waits, t->job->seq);
     if (t->waited) { /* its answer is its delivery, most likely */
@@ -151,7 +143,7 @@ void rbk_flow_wait_in_store(rbk_flow *f, const rbk_job *job)
 {
     rbk_expiry_note(&f->expiry, job);
     if (job->due > rbk_engine_now(f->e))
-        note_due(f, job->due);
+        rbk_flow_note_due(f, job->due);
     else
         rbk_flow_lane_waits(f, job->lane);
 }
@@ -159,7 +151,7 @@ void rbk_flow_wait_in_store(rbk_flow *f, const rbk_job *job)
 void rbk_flow_lane_waits(rbk_flow *f, rbk_str lane)
 {
     if (!rbk_lanes_spilled(f->lanes, lane))
-        note_due(f, rbk_engine_now(f->e) + OVERFLOW_MS);
+        rbk_flow_note_due(f, rbk_engine_now(f->e) + RBK_FLOW_OVERFLOW_MS);
 }
 
 static void forget(rbk_flow *f, rbk_ticket *t)
@@ -197,7 +189,7 @@ static void cannot_run(rbk_flow *f, rbk_ticket *t, rbk_str fault)
 {
     if (rbk_job_answer_data(f->e, t, RBK_E_PARAMS, fault) == 0)
         return;
-    rbk_ticket_park(t, rbk_engine_now(f->e) + OVERFLOW_MS);
+    rbk_ticket_park(t, rbk_engine_now(f->e) + RBK_FLOW_OVERFLOW_MS);
     rbk_store_push(f->e->store, t);
 }
 
@@ -224,8 +216,7 @@ static void tell_result(rbk_flow *f, rbk_ticket *t)
     rbk_couriers_send(f->e->couriers, t);
 }
 
-/* A job in memory goes to its next step. */
-static void go_on(rbk_flow *f, rbk_ticket *t)
+void rbk_flow_go_on(rbk_flow *f, rbk_ticket *t)
 {
     t->prepared = false;
     if (t->job->state == RBK_JOB_DUE) {
@@ -237,7 +228,7 @@ static void go_on(rbk_flow *f, rbk_ticket *t)
         return;
     }
     if (t->job->state == RBK_JOB_HELD) { /* a death found it on its way to be answered */
-        rbk_ticket_park(t, ready_since(t->job));
+        rbk_ticket_park(t, rbk_flow_ready_since(t->job));
         rbk_store_push(f->e->store, t);
         return;
     }
@@ -297,7 +288,7 @@ static void settle_put(rbk_flow *f, rbk_ticket *t)
     rbk_exchange_unref(t->ex);
     t->ex = NULL;
     if (t->lane) {
-        go_on(f, t);
+        rbk_flow_go_on(f, t);
         return;
     }
     leave_to_store(f, t);
@@ -313,10 +304,10 @@ static void settle_result(rbk_flow *f, rbk_ticket *t)
     t->next_lane = NULL;
     if (t->waited && !t->blocked) { /* else it is not to be told before its turn */
         t->waited = false;
-        go_on(f, t);
+        rbk_flow_go_on(f, t);
     } else if (t->lane) {
         t->lane_bytes = rbk_job_bytes(t->job);
-        go_on(f, t);
+        rbk_flow_go_on(f, t);
     } else {
         leave_to_store(f, t);
     }
@@ -363,12 +354,12 @@ static void settle_ok(rbk_flow *f, rbk_ticket *t)
     case RBK_OP_RETRY:
         rbk_pulls_failed(&f->pulls, t->job->lane);
         rbk_aging_note(f->aging, t->job->lane, t->job->first_attempt);
-        note_due(f, t->job->due);
+        rbk_flow_note_due(f, t->job->due);
         forget(f, t);
         break;
     case RBK_OP_PARK:
         rbk_aging_note(f->aging, t->job->lane, t->job->first_attempt);
-        note_due(f, t->job->due);
+        rbk_flow_note_due(f, t->job->due);
         rbk_expiry_note(&f->expiry, t->job);
         forget(f, t);
         break;
@@ -457,188 +448,5 @@ void rbk_flow_recover(rbk_flow *f, rbk_ticket *t)
     derive_lane(f, t->job);
     t->lane_bytes = rbk_job_bytes(t->job);
     t->lane = rbk_lanes_force(f->lanes, t->job->lane, t->lane_bytes);
-    go_on(f, t);
-}
-
-/* --- Paging in ------------------------------------------------------------------------- */
-
-/* Without memory for its ticket a claimed job goes back to the wait shelf. Should that fail
- * too, the next start finds it on the job shelf. */
-void rbk_flow_put_back(const rbk_store_ops *ops, rbk_store *st, rbk_job *job)
-{
-    rbk_store_op op = {.kind = RBK_OP_PARK, .from = job->state, .shelf = RBK_SHELF_WAIT, .job = job};
-    rbk_error err = {0};
-    job->due = ready_since(job);
-    ops->apply(st, &op, 1, &err);
-    rbk_job_free(job);
-}
-
-/* A claim: up to `max` jobs of `lane` that are due by `until`. */
-typedef struct claim {
-    rbk_lane *lane;
-    size_t max;
-    rbk_wall_ms until;
-} claim;
-
-/* Make it; *ret_next: when the first job left there is due. 0, or the store's error. */
-static int refill(rbk_flow *f, const claim *c, const rbk_store_ops *ops, rbk_store *st,
-                  rbk_wall_ms *ret_next, rbk_error *err)
-{
-    rbk_job *jobs = NULL;
-    rbk_lane *lane = c->lane;
-    rbk_wall_ms next = INT64_MAX, now = rbk_engine_now(f->e);
-    int n = ops->claim(st, lane->name, c->until, c->max, &jobs, &next, err);
-    if (n < 0) {
-        rbk_lanes_refilled(f->lanes, lane, true);
-        return n;
-    }
-    rbk_list ready = {0};
-    while (jobs) {
-        rbk_job *job = jobs;
-        jobs = job->next;
-        job->next = NULL;
-        size_t bytes = rbk_job_bytes(job);
-        rbk_ticket *t = rbk_ticket_new(job);
-        if (t == NULL) {
-            rbk_expiry_note(&f->expiry, job);
-            rbk_flow_put_back(ops, st, job);
-            note_due(f, now + OVERFLOW_MS); /* the scan finds it */
-            continue;
-        }
-        t->lane = lane;
-        t->lane_bytes = bytes;
-        rbk_lanes_take(f->lanes, lane, bytes);
-        rbk_list_push(&ready, &t->node);
-    }
-    if (next > now)
-        note_due(f, next);
-    rbk_lanes_refilled(f->lanes, lane, next <= now);
-    for (rbk_node *node; (node = rbk_list_pop(&ready));)
-        go_on(f, (rbk_ticket *)(void *)node);
-    *ret_next = next;
-    return 0;
-}
-
-void rbk_flow_behind(rbk_flow *f, rbk_str lane, rbk_mono_ms now)
-{
-    rbk_lanes_tick(f->lanes, now);
-    rbk_lanes_behind(f->lanes, lane, true);
-    rbk_aging_hear(f->aging, lane, now);
-}
-
-void rbk_flow_pull(rbk_flow *f, rbk_str lane)
-{
-    rbk_lanes_behind(f->lanes, lane, false);
-    rbk_aging_forget(f->aging, lane);
-    rbk_pulls_add(&f->pulls, lane, rbk_mono_now());
-}
-
-rbk_aging *rbk_flow_aging(rbk_flow *f)
-{
-    return f->aging;
-}
-
-/* Some jobs of a lane, before their time. */
-static int pull_some(rbk_flow *f, rbk_pull *pull, const rbk_store_ops *ops, rbk_store *st,
-                     rbk_error *err)
-{
-    size_t room = 0;
-    rbk_wall_ms next = INT64_MAX;
-    rbk_lane *lane = rbk_lanes_room(f->lanes, rbk_str_z(pull->lane), &room);
-    if (lane && room == 0)
-        rbk_lanes_refilled(f->lanes, lane, lane->spilled);
-    if (lane == NULL || room == 0)
-        return 0;
-    claim c = {lane, room < RBK_PULL_JOBS ? room : RBK_PULL_JOBS, INT64_MAX - 1};
-    int r = refill(f, &c, ops, st, &next, err);
-    if (r == 0 && next == INT64_MAX)
-        rbk_pulls_end(&f->pulls, pull);
-    return r;
-}
-
-static int page_in_some(rbk_flow *f, const rbk_store_ops *ops, rbk_store *st, rbk_wall_ms now,
-                        rbk_error *err)
-{
-    int r = 0;
-    rbk_wall_ms next;
-    rbk_pull *pull;
-    while (r == 0 && (pull = rbk_pulls_next(&f->pulls, rbk_mono_now())))
-        r = pull_some(f, pull, ops, st, err);
-    for (int i = 0; r == 0 && i < CLAIMS_A_TURN; i++) {
-        size_t room = 0;
-        rbk_lane *lane = rbk_lanes_next_refill(f->lanes, &room);
-        if (lane == NULL)
-            break;
-        r = refill(f, &(claim){lane, room < CLAIM_JOBS ? room : CLAIM_JOBS, now}, ops, st, &next,
-                   err);
-    }
-    return r;
-}
-
-/* Look at some lanes of the store: those with due jobs are remembered, of the others the
- * earliest time is. */
-static int scan_some(rbk_flow *f, const rbk_store_ops *ops, rbk_store *st, rbk_wall_ms now,
-                     rbk_error *err)
-{
-    if (!f->scanning) {
-        f->scanning = true;
-        memcpy(f->after, RBK_BEHIND_KEYS, sizeof RBK_BEHIND_KEYS);
-        f->next_due = INT64_MAX;
-        rbk_lanes_scanned(f->lanes);
-    }
-    int n = ops->lanes(st, rbk_str_z(f->after), RBK_FLOW_SCAN, f->found, err);
-    if (n < 0) {
-        f->scanning = false;
-        note_due(f, now);
-        return n;
-    }
-    for (int i = 0; i < n; i++) {
-        if (f->found[i].due > now)
-            note_due(f, f->found[i].due);
-        else if (!rbk_lanes_spilled(f->lanes, rbk_str_z(f->found[i].lane)))
-            note_due(f, now + OVERFLOW_MS);
-    }
-    if (n == RBK_FLOW_SCAN) {
-        memcpy(f->after, f->found[n - 1].lane, sizeof f->after);
-        return 0;
-    }
-    f->scanning = false;
-    f->next_scan = rbk_mono_now() + SCAN_EVERY_MS;
-    return 0;
-}
-
-void rbk_flow_answer(rbk_flow *f, bool all)
-{
-    rbk_waits_turn(f->waits, all);
-}
-
-int rbk_flow_turn(rbk_flow *f, const rbk_store_ops *ops, rbk_store *st, rbk_error *err)
-{
-    rbk_wall_ms now = rbk_engine_now(f->e);
-    int r = rbk_expiry_turn(&f->expiry, f->e, ops, st, err);
-    rbk_lanes_tick(f->lanes, rbk_mono_now());
-    if (r == 0 && (f->scanning || (f->next_due <= now && f->next_scan <= rbk_mono_now())))
-        r = scan_some(f, ops, st, now, err);
-    if (r == 0)
-        r = page_in_some(f, ops, st, now, err);
-    atomic_store(&f->e->in_memory, (int64_t)rbk_lanes_jobs(f->lanes));
-    return r;
-}
-
-int64_t rbk_flow_wait_ms(const rbk_flow *f)
-{
-    if (f->scanning || rbk_lanes_waiting(f->lanes))
-        return 0;
-    rbk_mono_ms now = rbk_mono_now(), wake = rbk_pulls_wake(&f->pulls);
-    int64_t pull = wake == INT64_MAX ? INT64_MAX : wake > now ? wake - now : 0;
-    int64_t wait = rbk_expiry_wait_ms(&f->expiry), answer = rbk_waits_wait_ms(f->waits);
-    wait = wait < pull ? wait : pull;
-    wait = wait < answer ? wait : answer;
-    if (f->next_due == INT64_MAX)
-        return wait;
-    rbk_wall_ms due = f->next_due - rbk_engine_now(f->e);
-    rbk_mono_ms scan = f->next_scan - now;
-    due = due > scan ? due : scan;
-    due = due > 0 ? due : 0;
-    return due < wait ? due : wait;
+    rbk_flow_go_on(f, t);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* engine/flow_impl.h - the flow's own, shared by
  *
- * flow.c         before and after a commit; what waits in the store comes back
+ * flow.c         before and after a commit
+ * flow_page.c    what waits in the store comes back
  * flow_change.c  after the commit of an operator's change
  * keys.c         jobs that wait for another of their order key
  *
@@ -17,7 +18,11 @@
 #include "engine/pulls.h"
 #include "engine/waits.h"
 
-enum { RBK_FLOW_SCAN = 256 }; /* lanes looked at in one turn */
+enum {
+    RBK_FLOW_SCAN = 256, /* lanes looked at in one turn */
+    RBK_FLOW_SCAN_EVERY_MS = 20,
+    RBK_FLOW_OVERFLOW_MS = 200, /* the same while more lanes have work than are remembered */
+};
 
 struct rbk_flow {
     rbk_engine *e;
@@ -36,6 +41,13 @@ struct rbk_flow {
     rbk_lane_due found[RBK_FLOW_SCAN];
     char after[RBK_LANE_MAX + 1]; /* the last lane that the scan saw */
 };
+
+/* Something in the store is due then. */
+void rbk_flow_note_due(rbk_flow *f, rbk_wall_ms due);
+/* `due` of a job that waits for room alone. */
+rbk_wall_ms rbk_flow_ready_since(const rbk_job *job);
+/* A job in memory goes to its next step. Takes the ticket. */
+void rbk_flow_go_on(rbk_flow *f, rbk_ticket *t);
 
 /* The store alone has the job now: its lane is filled again when it has room, or the scan
  * finds it. */
