@@ -254,14 +254,11 @@ static void leave_to_store(rbk_flow *f, rbk_ticket *t)
     rbk_ticket_free(t);
 }
 
-/* It is done, and the job is the store's: the places that it took in memory are free, and its
- * result, not being its turn, is nobody's answer. */
+/* It is done, and the job is the store's: the places that it took in memory are free. */
 static void settle_blocked(rbk_flow *f, rbk_ticket *t)
 {
     t->blocked = true;
-    if (t->waited)
-        rbk_waits_pass(f->waits, t->job->seq);
-    t->waited = false;
+    t->waited = false; /* its caller is told when its turn comes, if it waits that long */
     if (t->next_lane)
         rbk_lanes_leave(f->lanes, t->next_lane, rbk_job_bytes(t->job));
     t->next_lane = NULL;

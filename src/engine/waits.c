@@ -155,13 +155,6 @@ bool rbk_waits_answer(rbk_waits *w, rbk_ticket *t)
     return true;
 }
 
-void rbk_waits_pass(rbk_waits *w, int64_t seq)
-{
-    waiting *one = find(w, seq);
-    if (one)
-        acknowledge(w, one);
-}
-
 void rbk_waits_turn(rbk_waits *w, bool all)
 {
     rbk_mono_ms now = w->n ? rbk_mono_now() : 0;

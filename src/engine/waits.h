@@ -27,8 +27,6 @@ bool rbk_waits_has(const rbk_waits *w, int64_t seq);
 /* The result of the job is stored. True: it is the answer, and the exchange has the ticket.
  * False: the member is acknowledged, if it still waited; the ticket goes on. */
 bool rbk_waits_answer(rbk_waits *w, rbk_ticket *t);
-/* The result of the job is stored, and is not to be the answer: the member is acknowledged. */
-void rbk_waits_pass(rbk_waits *w, int64_t seq);
 /* Acknowledge those whose time is up; with `all` everybody. */
 void rbk_waits_turn(rbk_waits *w, bool all);
 /* How long until the first one's time is up; INT64_MAX: nobody waits. */

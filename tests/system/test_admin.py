@@ -304,7 +304,7 @@ def test_token_is_switched_on(make_server, tmp_path):
     assert kept_status() == 200
     conf.write_text(f"[admin]\ntoken_file = {path}\n")
     server.signal(1)
-    server.wait_log(r"admin\.token_refused\b.*token_file")
+    server.wait_log(r"config\.refused\b.*token_file")
     assert kept_status() == 200, "there is no such file"
     path.write_text(TOKEN)
     path.chmod(0o600)
