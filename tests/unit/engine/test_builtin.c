@@ -15,7 +15,7 @@ static void post_as(rbk_server *s, const char *caller, const char *body, answer 
 static void post_about(rbk_server *s, const char *caller, const char *method, const char *id, answer *a)
 {
     char body[256];
-    snprintf(body, sizeof body, "{\"id\":7,\"method\":\"rpc.job.%s\",\"params\":{\"id\":\"%s\"}}", method, id);
+    snprintf(body, sizeof body, "{\"id\":7,\"method\":\"rpc.job.%s\",\"params\":{\"id\":\"%.100s\"}}", method, id);
     post_as(s, caller, body, a);
 }
 
