@@ -52,6 +52,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
     def log_message(self, *args):
         pass
+http.server.ThreadingHTTPServer.request_queue_size = 1024  # of 5 the kernel drops what a restart sends at once
 server = http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler)
 print(server.server_address[1], flush=True)
 server.serve_forever()
