@@ -135,10 +135,10 @@ static void write_waiting(rbk_http_conn *c)
     while (c->first && c->first->answered) {
         rbk_http_rq *r = c->first;
         rbk_str all = rbk_buf_view(&r->out);
-        write_answer(c, r, (rbk_str){all.p, r->out_head},
-                     (rbk_str){all.p + r->out_head, all.n - r->out_head});
         rbk_http_watch_add(c, r->watch);
         r->watch = (rbk_http_watch){0};
+        write_answer(c, r, (rbk_str){all.p, r->out_head},
+                     (rbk_str){all.p + r->out_head, all.n - r->out_head});
         pop_first(c);
     }
 }
@@ -174,8 +174,8 @@ static void answer(rbk_http_rq *r, const rbk_http_reply *rp)
     if (rbk_buf_err(b))
         rbk_http_conn_abort(c);
     c->busy++;
-    write_answer(c, r, rbk_buf_view(b), has_body(r, rp->status) ? rp->body : RBK_STR_NONE);
     rbk_http_watch_add(c, (rbk_http_watch){rp->written, rp->user});
+    write_answer(c, r, rbk_buf_view(b), has_body(r, rp->status) ? rp->body : RBK_STR_NONE);
     pop_first(c);
     write_waiting(c);
     c->busy--;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* net/http_written.c - whether an answer has gone, for those who want to know.
  *
- * An answer has gone when the kernel has taken all of it, and the peer had not closed its end by
- * then: what is written to a socket that the peer has closed goes nowhere, and the news of that
- * may lie unread in the socket. Loop thread. */
+ * An answer has gone when the kernel has taken all of it, the peer had not closed its end before it
+ * was written, and has not reset the connection since: what is written to a socket that the peer has
+ * closed goes nowhere, and the news of that may lie unread in the socket. A peer that reads its
+ * answer and closes then has it. Loop thread. */
 #include "net/http_server_impl.h"
 
 #include <errno.h>
@@ -18,19 +19,24 @@ void rbk_http_watch_tell(rbk_http_watch *w, bool all)
         one.fn(all, one.user);
 }
 
-static bool is_closed(const rbk_http_conn *c)
+/* The peer has reset the connection; or, with `end`, said that nothing more comes. */
+static bool is_closed(const rbk_http_conn *c, bool end)
 {
     char byte;
     int fd = rbk_stream_fd(c->st);
     ssize_t n = fd < 0 ? 0 : recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    return n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
+    return (n == 0 && (end || fd < 0)) || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
 }
 
-/* Without memory to watch it nobody can say that it has gone. */
+/* Before the answer is written. Without memory to watch it nobody can say that it has gone. */
 void rbk_http_watch_add(rbk_http_conn *c, rbk_http_watch w)
 {
     if (w.fn == NULL)
         return;
+    if (is_closed(c, true)) {
+        rbk_http_watch_tell(&w, false);
+        return;
+    }
     if (c->n_watches == c->room_watches) {
         size_t room = c->room_watches ? c->room_watches * 2 : 2;
         rbk_http_watch *list = realloc(c->watches, room * sizeof *list);
@@ -55,7 +61,7 @@ static void tell_all(rbk_http_conn *c, bool all)
 void rbk_http_watches_drained(rbk_http_conn *c)
 {
     if (c->n_watches)
-        tell_all(c, !is_closed(c));
+        tell_all(c, !is_closed(c, false));
 }
 
 void rbk_http_watches_closed(rbk_http_conn *c)

@@ -42,6 +42,16 @@ def test_in_time(server, client, receiver):
     assert receiver.posts == []
 
 
+def test_who_reads_the_answer_and_closes_has_it(server, receiver):
+    """As a program does that asks once: no callback besides."""
+    for i in range(200):
+        with server.client() as c:
+            reply = c.call("test.echo", {"i": i}, callback=receiver.url(), wait=10)
+        assert reply.json["result"] == {"i": i}
+    until(lambda: server.pending() == 0, 10, "nothing is pending")
+    assert receiver.posts == []
+
+
 def test_too_late(server, client, receiver):
     then = time.monotonic()
     reply = client.call("test.late", {"ms": 1500}, id="b", callback=receiver.url(), wait=0.5)
