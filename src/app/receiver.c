@@ -259,7 +259,8 @@ int rbk_receiver_start(const rbk_receiver_conf *conf, rbk_receiver **ret, rbk_er
     if (r == NULL)
         return rbk_fail(err, RBK_E_NOMEM, "out of memory");
     r->conf = *conf;
-    int e = rbk_tls_server_new(conf->cert->chain, conf->cert->key, &r->tls, err);
+    rbk_tls_server_conf tls = {.cert_file = conf->cert->chain, .key_file = conf->cert->key};
+    int e = rbk_tls_server_new(&tls, &r->tls, err);
     if (e == 0)
         e = rbk_loop_new("receiver", &r->loop, err);
     if (e == 0)

@@ -260,17 +260,11 @@ static void admit_sync(admission *a, uint32_t item, const rbk_rpc_item *it,
  * so a line a second says the first of them and how many were left out before it. */
 void rbk_admit_log_refused(rbk_engine *e, const rbk_rpc_item *it, int err)
 {
-    enum { EVERY_MS = 1000 };
-    int_fast64_t now = rbk_mono_now(), last = atomic_load(&e->refused_at);
-    if (!it->notification)
+    uint64_t more = 0;
+    if (!it->notification || !rbk_log_pace_ok(&e->refusals, rbk_mono_now(), &more))
         return;
-    if ((last && now - last < EVERY_MS) ||
-        !atomic_compare_exchange_strong(&e->refused_at, &last, now)) {
-        atomic_fetch_add(&e->refused_more, 1);
-        return;
-    }
     rbk_event(RBK_LOG(e), RBK_WARN, "notification.refused", RBK_FS("method", it->method),
-              RBK_FZ("error", rbk_err_name(err)), RBK_F("more", atomic_exchange(&e->refused_more, 0)));
+              RBK_FZ("error", rbk_err_name(err)), RBK_F("more", more));
 }
 
 static void admit_item(admission *a, uint32_t i, const rbk_rpc_item *it)

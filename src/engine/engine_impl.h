@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 
 #include "base/clock.h"
+#include "base/log_pace.h"
 #include "base/ring.h"
 #include "engine/engine.h"
 #include "engine/ticket.h"
@@ -55,8 +56,7 @@ struct rbk_engine {
     atomic_int_fast64_t arriving; /* jobs on their way to the store */
     atomic_int_fast64_t stored;   /* unfinished jobs of the store; the store thread's */
     atomic_int_fast64_t pending_bytes, in_memory;
-    atomic_int_fast64_t refused_at;    /* the last line about a refused notification */
-    atomic_uint_fast64_t refused_more; /* refused since, without a line */
+    rbk_log_pace refusals; /* of notifications */
     atomic_uint_fast64_t accepted, delivered, dead, attempts, late, sync_calls;
     atomic_uint_fast64_t cancelled, refused, duplicates;
     /* The store thread's: what the store said last. */

@@ -53,7 +53,7 @@ typedef struct rbk_http_request {
     const rbk_http_header *headers;
     size_t n_headers;
     rbk_str body;          /* only in on_request */
-    const char *peer;      /* "1.2.3.4:567" */
+    const char *peer;      /* "1.2.3.4:567", "unix:uid=1000" */
     void *user;            /* the handler's own */
     const char *allow;     /* on_head may set it: static text, the methods that a 405 names
                               (NULL: POST) */
@@ -72,6 +72,10 @@ typedef struct rbk_http_handler {
      * longer be told from who only stops sending), or rbk_http_server_close() was
      * called. The reply must be given all the same, and is dropped. May be NULL. */
     void (*on_gone)(rbk_http_request *rq, void *user);
+    /* A connection ended before TLS was open (one that said nothing and left does not count): what
+     * was wrong with it, for the operator. `peer` as
+     * in a request; both are valid in the call alone. May be NULL. */
+    void (*on_unopened)(const char *peer, const char *detail, void *user);
     void *user;
 } rbk_http_handler;
 
@@ -88,7 +92,7 @@ typedef struct rbk_http_reply {
     void *user;
 } rbk_http_reply;
 
-/* `fd` is a listening socket of rbk_http_listen(), which is the server's from now on; it is closed
+/* `fd` is a listening socket, TCP or Unix, perhaps one that other loops have copies of, which is the server's from now on; it is closed
  * where there is none. RBK_E_SYS, RBK_E_NOMEM. */
 int rbk_http_server_new(rbk_loop *l, int fd, const rbk_http_conf *conf,
                         const rbk_http_handler *handler, rbk_http_server **ret, rbk_error *err);
@@ -122,6 +126,7 @@ void rbk_http_server_close(rbk_http_server *s);
  * address, port 0 for a free one): `n` of them with SO_REUSEPORT, one for each loop.
  * The address is bound without SO_REUSEPORT first, so that a second server on it is
  * refused (one of the same user that starts in the same instant may still slip in). *ret_port gets the port. 0, RBK_E_CONFIG (bad text), RBK_E_SYS. Any thread. */
+bool rbk_http_listen_ok(rbk_str text); /* is it such a text? */
 int rbk_http_listen(rbk_str text, size_t n, int *ret_fds, uint16_t *ret_port, rbk_error *err);
 
 #endif

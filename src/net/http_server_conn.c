@@ -331,6 +331,13 @@ static void check_write(rbk_http_conn *c, rbk_mono_ms now)
     }
 }
 
+static void tell_unopened(const rbk_http_conn *c, const char *detail)
+{
+    const rbk_http_handler *h = &c->s->handler;
+    if (c->stage == RBK_HTTP_OPENING && c->s->conf.tls && h->on_unopened)
+        h->on_unopened(rbk_stream_peer(c->st), detail, h->user);
+}
+
 static void on_timer(uv_timer_t *t)
 {
     rbk_http_conn *c = t->data;
@@ -339,12 +346,14 @@ static void on_timer(uv_timer_t *t)
     if (c->write_by && now >= c->write_by)
         check_write(c, now);
     if (c->read_by && now >= c->read_by) {
-        if (c->stage == RBK_HTTP_OPENING)
+        if (c->stage == RBK_HTTP_OPENING) {
+            tell_unopened(c, "the TLS handshake came too slowly");
             rbk_http_conn_abort(c);
-        else if (c->cur)
+        } else if (c->cur) {
             refuse(c, 408, "the request came too slowly");
-        else
+        } else {
             rbk_http_conn_end(c); /* idle */
+        }
     }
     if (c->stage == RBK_HTTP_CLOSING)
         arm(c);
@@ -441,8 +450,10 @@ static void on_timer_closed(uv_handle_t *t)
 
 static void on_closed(rbk_stream *st, int err, const char *detail, void *user)
 {
-    (void)st, (void)err, (void)detail;
+    (void)st;
     rbk_http_conn *c = user;
+    if (err == RBK_E_TLS)
+        tell_unopened(c, detail);
     c->st = NULL;
     c->stage = RBK_HTTP_CLOSING;
     rbk_http_uncharge(c);
@@ -467,7 +478,7 @@ int rbk_http_conn_accept(rbk_http_server *s, rbk_http_conn **ret)
         return RBK_E_NOMEM;
     *c = (rbk_http_conn){.s = s, .stage = RBK_HTTP_OPENING, .rest = RBK_BUF(REST_MAX)};
     int r =
-        rbk_stream_accept(s->loop, (uv_stream_t *)&s->listener, s->conf.tls, &stream_cb, c, &c->st);
+        rbk_stream_accept(s->loop, &s->listener.stream, s->conf.tls, &stream_cb, c, &c->st);
     if (r < 0) {
         free(c);
         return r;

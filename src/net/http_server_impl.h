@@ -84,9 +84,17 @@ struct rbk_http_conn {
     int64_t written, taken_mark; /* bytes written; taken by the kernel at the last look */
 };
 
+typedef union rbk_http_socket {
+    uv_handle_t handle;
+    uv_stream_t stream;
+    uv_tcp_t tcp;
+    uv_pipe_t pipe;
+} rbk_http_socket;
+
 struct rbk_http_server {
     rbk_loop *loop;
-    uv_tcp_t listener;
+    rbk_http_socket listener;
+    bool local; /* it is a Unix socket */
     bool listening, draining, closed;
     rbk_http_conf conf;
     rbk_http_handler handler;
@@ -94,7 +102,7 @@ struct rbk_http_server {
     size_t n_conns;
     rbk_mono_ms none_idle_until;           /* nobody has to be looked for before */
     atomic_uint own_connections, own_shed; /* when the conf gives none */
-    uv_tcp_t reject;             /* takes and drops a connection that there is no memory for */
+    rbk_http_socket reject;      /* takes and drops a connection that there is no memory for */
     bool rejecting, reject_again;
     rbk_buf scratch; /* head lines of the answer being written */
     rbk_mono_ms date_until;

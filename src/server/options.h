@@ -30,7 +30,9 @@ typedef struct rbk_method_rule {
 typedef struct rbk_options {
     /* server */
     char *listen; /* comma-separated addresses */
+    char *socket_mode;
     char *path;
+    char *tls_cert, *tls_key, *tls_client_ca; /* files; empty: none */
     int64_t threads, max_body, max_batch, max_connections, drain_ms;
     /* admin */
     char *admin_listen; /* may be empty: none */
@@ -84,6 +86,8 @@ void rbk_options_fixed(const rbk_options *o, const rbk_options *fresh, rbk_buf *
 
 /* The settings as an INI file that reads back the same. */
 void rbk_options_dump(const rbk_options *o, rbk_buf *b);
+unsigned rbk_options_socket_mode(const rbk_options *o);
+
 /* The table as Markdown (docs/configuration.md) or as text (--help). */
 void rbk_options_doc(rbk_buf *b, bool markdown);
 
