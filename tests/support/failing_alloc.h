@@ -14,6 +14,22 @@ static inline int fails_now(void)
 {
     return fail_in > 0 && --fail_in == 0;
 }
+
+/* For another thread, to be called there. */
+typedef struct alloc_failure {
+    int n, left; /* the n-th fails; more than 0 left: there were not so many */
+} alloc_failure;
+
+static inline void do_fail_in(void *arg)
+{
+    fail_in = ((alloc_failure *)arg)->n;
+}
+
+static inline void do_fail_stop(void *arg)
+{
+    ((alloc_failure *)arg)->left = fail_in;
+    fail_in = 0;
+}
 #endif
 
 void *__real_malloc(size_t n);
