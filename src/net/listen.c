@@ -55,7 +55,7 @@ const char *rbk_listen_fault(rbk_str text)
         return is_fd_name(behind(text, FD)) ? NULL : "is not the name of a passed socket";
     return rbk_http_listen_ok(text)
                ? NULL
-               : "is not like 127.0.0.1:7600, [::1]:7600, :7600, unix:/path or fd:NAME";
+               : "is not an address like 127.0.0.1:7600, [::1]:7600, :7600, unix:/path or fd:NAME";
 }
 
 static int fail(rbk_error *err, rbk_str text, const char *why)

@@ -151,7 +151,7 @@ def test_something_else_is_there(make_local, path, kind):
 def test_bad_places(make_local, tmp_path):
     long = "x" * 108
     for place, says in [("unix:", "has no path"), (f"unix:/{long}", "more than 107 bytes"), ("unix:@x", "no path of a file"),
-                        (f"unix:{tmp_path}/none/s", "No such file"), ("fd:a b", "not the name"), ("unixx", "is not like"),
+                        (f"unix:{tmp_path}/none/s", "No such file"), ("fd:a b", "not the name"), ("unixx", "is not an address like"),
                         ("fd:", "no such socket was passed"), ("fd:web", "no such socket was passed")]:
         said = refused(make_local(listen=place, start=False))
         assert says in said and "server.listen" in said, said
