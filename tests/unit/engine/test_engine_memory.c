@@ -9,13 +9,6 @@
 
 static atomic_int fail_in; /* 1: the next allocation fails; 0: none does */
 
-void *__real_malloc(size_t n);
-void *__real_calloc(size_t n, size_t size);
-void *__real_realloc(void *p, size_t n);
-void *__wrap_malloc(size_t n);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_realloc(void *p, size_t n);
-
 static bool fails_now(void)
 {
     int n = fail_in;
@@ -25,20 +18,8 @@ static bool fails_now(void)
     return false;
 }
 
-void *__wrap_malloc(size_t n)
-{
-    return fails_now() ? NULL : __real_malloc(n);
-}
-
-void *__wrap_calloc(size_t n, size_t size)
-{
-    return fails_now() ? NULL : __real_calloc(n, size);
-}
-
-void *__wrap_realloc(void *p, size_t n)
-{
-    return fails_now() ? NULL : __real_realloc(p, n);
-}
+#define RBK_FAILS_NOW
+#include "../../support/failing_alloc.h"
 
 /* --- The session --------------------------------------------------------------------------- */
 
