@@ -49,6 +49,7 @@ class Client:
     """Not for two threads at once. Connects when it must, stays connected."""
 
     leaves = True  # when it is told that the server closes
+    lints = True  # the answers are ringback's own
 
     def __init__(self, port, path="/api", host="127.0.0.1", timeout=30):
         self.addr, self.path, self.timeout = (host, port), path, timeout
@@ -88,7 +89,8 @@ class Client:
         while len(self.buf) < total:
             self._more()
         body, self.buf = self.buf[end + 4:total], self.buf[total:]
-        lint(status, head, body, head_only)
+        if self.lints:
+            lint(status, head, body, head_only)
         reply = Reply(status, head, body)
         if self.leaves and b"\r\nconnection: close" in head.lower():
             self.close()
