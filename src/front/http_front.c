@@ -122,7 +122,7 @@ static void reply_busy(rbk_http_request *rq)
     static const char body[] =
         "{\"id\":null,\"error\":{\"code\":-32009,\"message\":\"Server is busy\"}}";
     rbk_http_reply_send(rq, &(rbk_http_reply){.status = 503, .headers = &retry, .n_headers = 1,
-                                              .body = RBK_STR(body)});
+                                              .body = {body, sizeof body - 1}});
 }
 
 static void reply_keys(const front_loop *l, rbk_http_request *rq)
