@@ -81,7 +81,7 @@ struct rbk_http_conn {
      * looks, and is set again. 0: no deadline. */
     uv_timer_t timer;
     rbk_mono_ms timer_due, read_by, write_by;
-    int64_t written, taken_mark; /* bytes written; taken by the kernel at the last look */
+    int64_t written, taken_mark; /* bytes written; that had reached the peer at the last look */
 };
 
 struct rbk_http_server {
