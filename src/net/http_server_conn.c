@@ -317,8 +317,7 @@ void rbk_http_conn_settle(rbk_http_conn *c)
     arm(c);
 }
 
-/* Bytes that the kernel has taken, and the peer has not: megabytes, if he reads nothing. */
-static int64_t in_kernel(const rbk_http_conn *c)
+int64_t rbk_http_in_kernel(const rbk_http_conn *c)
 {
     int n = 0;
     return ioctl(rbk_stream_fd(c->st), TIOCOUTQ, &n) == 0 && n > 0 ? n : 0;
@@ -336,7 +335,7 @@ static void cut_off(rbk_http_conn *c)
 static void check_write(rbk_http_conn *c, rbk_mono_ms now)
 {
     size_t unsent = rbk_stream_unsent(c->st);
-    int64_t taken = c->written - (int64_t)unsent - in_kernel(c);
+    int64_t taken = c->written - (int64_t)unsent - rbk_http_in_kernel(c);
     int64_t pace = unsent > RBK_HTTP_FREE ? PACE_LARGE : PACE;
     if (unsent == 0) {
         c->write_by = 0;
