@@ -38,7 +38,9 @@ static int feed_copy(rbk_response *r, const uint8_t *p, size_t n)
 static void check_bounds(const rbk_response *r)
 {
     require(r->n_interim <= RBK_RESPONSE_INTERIM_MAX + 1);
-    require(r->retry_after_n <= RBK_RESPONSE_FIELD_MAX && r->encoding_n <= RBK_RESPONSE_FIELD_MAX);
+    /* One more than the room says that the value was too long. */
+    require(r->retry_after_n <= RBK_RESPONSE_FIELD_MAX + 1);
+    require(r->encoding_n <= RBK_RESPONSE_FIELD_MAX + 1);
     require(!r->head_done || (r->status >= 100 && r->status <= 599));
     require(!r->clean || (r->done && r->fault == NULL));
     if (r->extra)
