@@ -7,6 +7,7 @@
  * the store has it (rbk_flow_settle). The jobs of one body go to the store together; where
  * the addresses of a host are not known yet, they wait for them first (engine/held.c). */
 #include "base/clock.h"
+#include "core/header.h"
 #include "engine/builtin.h"
 #include "engine/call.h"
 #include "engine/dedup.h"
@@ -43,18 +44,9 @@ static bool in_list(rbk_str list, rbk_str name)
     return false;
 }
 
-/* Visible ASCII, blanks and tabs: nothing in a line may end it or start another one. */
-static bool is_clean(rbk_str s)
-{
-    for (size_t i = 0; i < s.n; i++)
-        if (s.p[i] != '\t' && (s.p[i] < ' ' || s.p[i] > '~'))
-            return false;
-    return s.n > 0;
-}
-
 static void add_line(rbk_buf *b, rbk_str name, rbk_str value)
 {
-    if (!is_clean(name) || !is_clean(value) || b->n + name.n + value.n + 4 > FORWARD_MAX)
+    if (!rbk_header_is_value(name) || !rbk_header_is_value(value) || b->n + name.n + value.n + 4 > FORWARD_MAX)
         return;
     rbk_buf_str(b, name);
     rbk_buf_lit(b, ": ");
@@ -256,21 +248,13 @@ static void admit_sync(admission *a, uint32_t item, const rbk_rpc_item *it,
     }
 }
 
-/* The faults of notifications are never answered. A caller can make as many as it likes,
- * so a line a second says the first of them and how many were left out before it. */
+/* The faults of notifications are never answered. */
 void rbk_admit_log_refused(rbk_engine *e, const rbk_rpc_item *it, int err)
 {
-    enum { EVERY_MS = 1000 };
-    int_fast64_t now = rbk_mono_now(), last = atomic_load(&e->refused_at);
-    if (!it->notification)
-        return;
-    if ((last && now - last < EVERY_MS) ||
-        !atomic_compare_exchange_strong(&e->refused_at, &last, now)) {
-        atomic_fetch_add(&e->refused_more, 1);
-        return;
-    }
-    rbk_event(RBK_LOG(e), RBK_WARN, "notification.refused", RBK_FS("method", it->method),
-              RBK_FZ("error", rbk_err_name(err)), RBK_F("more", atomic_exchange(&e->refused_more, 0)));
+    uint64_t more;
+    if (it->notification && rbk_seldom_now(&e->refused_lines, &more))
+        rbk_event(RBK_LOG(e), RBK_WARN, "notification.refused", RBK_FS("method", it->method),
+                  RBK_FZ("error", rbk_err_name(err)), RBK_F("more", more));
 }
 
 static void admit_item(admission *a, uint32_t i, const rbk_rpc_item *it)
