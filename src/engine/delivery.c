@@ -19,7 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { SPARE_MAX = 256, LINES_MAX = 16 << 10 };
+enum { SPARE_MAX = 256, LINES_MAX = 32 << 10 };
 
 struct rbk_delivery {
     rbk_attempt a; /* first */
@@ -339,25 +339,25 @@ static size_t transport_at(const char *scheme)
     return RBK_TRANSPORTS_MAX;
 }
 
-/* A stored job that the policy of the day forbids goes dead with the reason, not out. */
-static void refuse(rbk_courier *c, rbk_delivery *d, rbk_dsn_fault fault)
+/* A stored job that must not go out today goes dead with the reason. */
+static void refuse(rbk_courier *c, rbk_delivery *d, const char *reason)
 {
-    char reason[160];
     rbk_job *job = d->t->job;
-    rbk_dsn_reason(fault, job->callback, rbk_netpolicy_schemes(d->policy), reason);
     free(job->mem[2]);
     job->mem[2] = strdup(reason);
     job->reason = job->mem[2] ? rbk_str_z(job->mem[2]) : RBK_STR("refused");
     job->lane = RBK_STR_NONE; /* it lay in mem[2]; a dead job waits for nothing */
+    rbk_id_format((rbk_id){(uint64_t)job->seq, (uint64_t)job->rnd}, d->job);
     rbk_event(RBK_LOG(c->e), RBK_ERROR, "job.refused", RBK_FS("method", job->method),
-              RBK_FZ("reason", reason));
+              RBK_FZ("reason", reason), RBK_FS("job", ((rbk_str){d->job, RBK_ID_TEXT})),
+              RBK_FS("caller", job->caller));
     rbk_ticket_move(d->t, RBK_EV_REFUSE, RBK_OP_DEAD);
     rbk_store_push(c->e->store, d->t);
     put_delivery(c, d);
 }
 
 /* 0, or nothing can be sent now: an attempt without its signature is none. */
-static int prepare_attempt(rbk_courier *c, rbk_delivery *d)
+static int prepare_attempt(rbk_courier *c, rbk_delivery *d, const rbk_caller *who)
 {
     const rbk_job *job = d->t->job;
     d->began = rbk_mono_now();
@@ -377,7 +377,7 @@ static int prepare_attempt(rbk_courier *c, rbk_delivery *d)
         .done = on_done,
     };
     d->lines = RBK_BUF(LINES_MAX);
-    int e = rbk_signer_add(c->e, d->t, &d->a, &d->lines);
+    int e = rbk_signer_add(c->e, d->t, who, &d->a, &d->lines);
     d->a.headers = rbk_buf_view(&d->lines);
     if (e < 0)
         rbk_event(RBK_LOG(c->e), RBK_ERROR, "delivery.unsigned", RBK_FZ("error", rbk_err_name(e)));
@@ -394,14 +394,51 @@ static void begin_attempt(rbk_courier *c, rbk_delivery *d)
     rbk_transports_at(at)->send(c->transports[at], &d->a);
 }
 
-/* Its slot is counted already. */
+/* May it go out today? Else `reason` is filled. */
+static bool is_permitted(rbk_delivery *d, const rbk_caller *who, char reason[160])
+{
+    const rbk_job *job = d->t->job;
+    rbk_dsn_fault fault = rbk_netpolicy_check_for(d->policy, who ? &who->hosts : NULL, job->callback,
+                                                  &d->dsn);
+    if (fault == RBK_DSN_OK && transport_at(d->dsn.scheme_lower) == RBK_TRANSPORTS_MAX)
+        fault = RBK_DSN_PROTOCOL;
+    if (fault != RBK_DSN_OK)
+        rbk_dsn_reason(fault, job->callback, rbk_netpolicy_schemes(d->policy), reason);
+    return fault == RBK_DSN_OK;
+}
+
+/* Its slot is counted already. `who`: the job's caller, NULL where nobody asks. */
+static void start_attempt(rbk_courier *c, rbk_delivery *d, const rbk_caller *who, bool gone)
+{
+    char reason[160] = "its caller is gone";
+    rbk_receiver *r = d->to;
+    rbk_mono_ms now = rbk_loop_now(c->loop);
+    if (gone || !is_permitted(d, who, reason)) {
+        refuse(c, d, reason);
+        rbk_receivers_skip(c->receivers, r, now);
+    } else if (!enter_shares(d)) {
+        rbk_ticket *t = d->t;
+        leave_shares(d);
+        put_delivery(c, d);
+        rbk_receivers_hold(c->receivers, r, t, now);
+    } else if (prepare_attempt(c, d, who) < 0) {
+        rbk_ticket *t = d->t;
+        leave_shares(d);
+        put_delivery(c, d);
+        rbk_delivery_park(c, t);
+        rbk_receivers_skip(c->receivers, r, now);
+    } else {
+        begin_attempt(c, d);
+    }
+}
+
 void rbk_delivery_start(rbk_courier *c, rbk_receiver *r, rbk_ticket *t)
 {
     rbk_delivery *d = get_delivery(c);
-    rbk_mono_ms now = rbk_loop_now(c->loop);
+    rbk_str name = t->job->caller;
     if (d == NULL) {
         rbk_delivery_park(c, t);
-        rbk_receivers_skip(c->receivers, r, now);
+        rbk_receivers_skip(c->receivers, r, rbk_loop_now(c->loop));
         return;
     }
     d->c = c;
@@ -410,24 +447,10 @@ void rbk_delivery_start(rbk_courier *c, rbk_receiver *r, rbk_ticket *t)
     d->address.n = d->used.n = 0;
     d->caller = false;
     d->policy = rbk_engine_policy(c->e);
-    rbk_dsn_fault fault = rbk_netpolicy_check(d->policy, t->job->callback, &d->dsn);
-    if (fault == RBK_DSN_OK && transport_at(d->dsn.scheme_lower) == RBK_TRANSPORTS_MAX)
-        fault = RBK_DSN_PROTOCOL;
-    if (fault != RBK_DSN_OK) {
-        refuse(c, d, fault);
-        rbk_receivers_skip(c->receivers, r, now);
-    } else if (!enter_shares(d)) {
-        leave_shares(d);
-        put_delivery(c, d);
-        rbk_receivers_hold(c->receivers, r, t, now);
-    } else if (prepare_attempt(c, d) < 0) {
-        leave_shares(d);
-        put_delivery(c, d);
-        rbk_delivery_park(c, t);
-        rbk_receivers_skip(c->receivers, r, now);
-    } else {
-        begin_attempt(c, d);
-    }
+    rbk_callers *callers = name.n ? rbk_engine_callers(c->e) : NULL;
+    const rbk_caller *who = callers ? rbk_callers_find(callers, name) : NULL;
+    start_attempt(c, d, who, callers && who == NULL);
+    rbk_callers_unref(callers);
 }
 
 void rbk_delivery_expire(rbk_courier *c, rbk_ticket *t)

@@ -1,49 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Callers and their tokens: who is let in, whose job is whose, and what each may do."""
 import re
-import signal
 
-import pytest
-
-from lib.callers import As, Callers, hash_of, new_token
+from lib.callers import hash_of, new_token, reload
 from lib.wait import until
 from test_cli import run
 
 LARGE = 1 << 40
-
-
-@pytest.fixture
-def callers(tmp_path):
-    return Callers(tmp_path / "tokens").add("alice").add("bob")
-
-
-@pytest.fixture
-def serve(make_server, callers):
-    def start(**options):
-        callers.write()
-        return make_server({"auth.tokens_file": callers.path, **options})
-    return start
-
-
-@pytest.fixture
-def as_caller(callers):
-    made = []
-
-    def make(server, name=None, token=None):
-        made.append(As(server.port, token or (callers.tokens[name] if name else None)))
-        return made[-1]
-    yield make
-    for c in made:
-        c.close()
-
-
-def reload(server, event=r"event=auth\.tokens "):
-    """SIGHUP, and wait for what comes of it."""
-    def count():
-        return len(re.findall(event, server.log()))
-    before = count()
-    server.signal(signal.SIGHUP)
-    until(lambda: count() > before, 10, lambda: f"{event} after SIGHUP: {server.log()[-1500:]}")
 
 
 def refused(reply):

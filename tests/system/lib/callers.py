@@ -2,9 +2,12 @@
 """A tokens file for the tests, and clients that show their tokens."""
 import hashlib
 import os
+import re
 import secrets
+import signal
 
 from .client import Client
+from .wait import until
 
 
 def new_token():
@@ -57,3 +60,12 @@ class Callers:
         temp.chmod(0o600)
         os.replace(temp, self.path)
         return self
+
+
+def reload(server, event=r"event=auth\.tokens "):
+    """SIGHUP, and wait for what comes of it."""
+    def count():
+        return len(re.findall(event, server.log()))
+    before = count()
+    server.signal(signal.SIGHUP)
+    until(lambda: count() > before, 10, lambda: f"{event} after SIGHUP: {server.log()[-1500:]}")
