@@ -97,12 +97,16 @@ int rbk_hosts_read(rbk_hosts *h, const char *key, rbk_str list, rbk_error *err)
         n++;
     if (n > RBK_HOSTS_MAX - h->n)
         return rbk_fail(err, RBK_E_CONFIG, "%s: more than %d items", key, RBK_HOSTS_MAX);
-    rbk_glob *v = n ? realloc(h->v, (h->n + n) * sizeof *v) : h->v;
-    if (n && v == NULL)
+    if (n == 0)
+        return 0;
+    rbk_glob *v = calloc(h->n + n, sizeof *v);
+    if (v == NULL)
         return rbk_fail(err, RBK_E_NOMEM, "%s", key);
+    if (h->n)
+        memcpy(v, h->v, h->n * sizeof *v);
+    free(h->v);
     h->v = v;
     while (r == 0 && rbk_list_next(&list, &item)) {
-        v[h->n] = (rbk_glob){0};
         r = read_glob(&v[h->n], key, item, err);
         h->n += r == 0;
     }
