@@ -24,6 +24,7 @@ typedef struct rbk_runs rbk_runs;
 typedef struct rbk_names rbk_names;
 typedef struct rbk_watches rbk_watches;
 typedef struct rbk_discover rbk_discover;
+typedef struct rbk_progress rbk_progress;
 
 struct rbk_engine {
     rbk_engine_conf conf;
@@ -37,6 +38,7 @@ struct rbk_engine {
     rbk_names *names;
     rbk_watches *watches;
     rbk_discover *discover;
+    rbk_progress *progress; /* as long as calls, which may outlive the parts */
     pthread_mutex_t keys_lock; /* of the three that may be replaced */
     rbk_sign_keys *keys;   /* that attempts are signed with now */
     rbk_netpolicy *policy; /* that callbacks are judged by now */
@@ -62,6 +64,7 @@ struct rbk_engine {
     rbk_seldom denied_lines;  /* about what a caller has no right to */
     atomic_uint_fast64_t accepted, delivered, dead, attempts, late, sync_calls;
     atomic_uint_fast64_t cancelled, refused, duplicates;
+    atomic_uint_fast64_t progress_sent, progress_lost; /* notifications that arrived, or did not */
     /* The store thread's: what the store said last. */
     atomic_int_fast64_t held, queued, due, kept_done, kept_dead;
     atomic_int_fast64_t store_due; /* of what waits in the store, the earliest; INT64_MAX: none */

@@ -12,10 +12,10 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
-from lib.callers import As, Callers  # noqa: E402
 from lib.certs import CA  # noqa: E402
 from lib.receiver import Receiver  # noqa: E402
 from lib.server import Server, ringback, root  # noqa: E402
+from lib.tokens import As, Callers  # noqa: E402
 
 
 # Those that take longest, which begin first so that none is left over at the end.

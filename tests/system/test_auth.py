@@ -2,7 +2,7 @@
 """Callers and their tokens: who is let in, whose job is whose, and what each may do."""
 import re
 
-from lib.callers import hash_of, new_token, reload
+from lib.tokens import hash_of, new_token, reload
 from lib.wait import until
 from test_cli import run
 

@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-from lib.callers import reload
+from lib.tokens import reload
 from lib.wait import until
 from test_signatures import fits_ed25519, fits_hmac, from_base64url, get_keys, keygen, signatures, write_secrets
 

@@ -1,71 +1,57 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A tokens file for the tests, and clients that show their tokens."""
-import hashlib
-import os
-import re
-import secrets
-import signal
-
-from .client import Client
-from .wait import until
-
-
-def new_token():
-    return "rbk_" + secrets.token_urlsafe(32)
-
-
-def hash_of(token):
-    return hashlib.sha256(token.encode()).hexdigest()
-
-
-class As(Client):
-    """A client that shows a token with each request; None: none."""
-
-    def __init__(self, port, token, **kw):
-        super().__init__(port, **kw)
-        self.token = token
-
-    def post(self, body, headers=(), content_type="application/json"):
-        own = {"Authorization": f"Bearer {self.token}"} if self.token else {}
-        return super().post(body, {**own, **dict(headers)}, content_type)
+"""Callers under load, and a server that is killed under them."""
+import threading
+import time
 
 
 class Callers:
-    """`tokens[name]`; write() takes keys of each section, lists for lines that stand several times."""
+    """`n` at once. Number k makes its requests i = 0, 1, … one after the other, over every crash, with the
+    service parameters params(k, i). One that was not acknowledged is sent again if `again`: else the next one
+    is, since nobody knows whether the server has it."""
 
-    def __init__(self, path):
-        self.path, self.tokens, self.sections = path, {}, {}
+    def __init__(self, server, url, n, params, again):
+        self.server, self.url, self.params, self.again = server, url, params, again
+        self.acked, self.faults = [], []  # acked: (k, i, job)
+        self.up, self.over = threading.Event(), threading.Event()
+        self.threads = [threading.Thread(target=self.work, args=(k,)) for k in range(n)]
 
-    def add(self, name, **keys):
-        self.tokens[name] = new_token()
-        self.sections[name] = {"hash": hash_of(self.tokens[name]), **keys}
-        return self
+    def acknowledged(self, client, k, i):
+        reply = client.call("test.journal", {"n": i}, id=f"{k}-{i}", callback=self.url, **self.params(k, i))
+        if reply.status == 503:
+            return False
+        if reply.status == 200 and len(reply.jobs) == 1:
+            self.acked.append((k, i, reply.jobs[0]))
+        else:
+            self.faults.append(repr(reply))
+        return True
 
-    def remove(self, name):
-        del self.sections[name]
-        return self
+    def work(self, k):
+        i = 0
+        while not self.over.is_set():
+            if not self.up.wait(0.05):
+                continue
+            try:
+                with self.server.client(timeout=5) as c:
+                    while not self.over.is_set():
+                        i += self.acknowledged(c, k, i) or not self.again
+            except OSError:
+                i += not self.again
 
-    def write(self):
-        lines = ["# callers of the test"]
-        for name, keys in self.sections.items():
-            lines.append(f'\n[token "{name}"]')
-            for key, values in keys.items():
-                for value in values if isinstance(values, list) else [values]:
-                    lines.append(f"{key} = {value}")
-        return self.write_text("\n".join(lines) + "\n")
-
-    def write_text(self, text):
-        temp = self.path.with_suffix(".new")
-        temp.write_text(text)
-        temp.chmod(0o600)
-        os.replace(temp, self.path)
-        return self
-
-
-def reload(server, event=r"event=auth\.tokens "):
-    """SIGHUP, and wait for what comes of it."""
-    def count():
-        return len(re.findall(event, server.log()))
-    before = count()
-    server.signal(signal.SIGHUP)
-    until(lambda: count() > before, 10, lambda: f"{event} after SIGHUP: {server.log()[-1500:]}")
+    def over_kills(self, kills, rng, longest):
+        """The server starts and is killed so often, each time within `longest` s."""
+        for t in self.threads:
+            t.start()
+        try:
+            for _ in range(kills):
+                self.server.start()
+                self.up.set()
+                time.sleep(rng.uniform(0.05, longest))  # the instant is the experiment, not a wait
+                self.up.clear()
+                self.server.kill()
+                self.server.check_sanitizers()
+        finally:
+            self.over.set()
+            self.up.set()
+            for t in self.threads:
+                t.join()
+        assert self.faults == [], self.faults[:3]
