@@ -7,6 +7,7 @@
 #include "front/http_front.h"
 
 #include "base/error.h"
+#include "front/auth.h"
 #include "net/http_server.h"
 
 #include <stdio.h>
@@ -33,6 +34,7 @@ typedef struct pending {
 struct rbk_http_front {
     rbk_http_front_conf conf;
     rbk_engine *e;
+    rbk_auth auth;
     front_loop *loops;
     atomic_uint connections, shed;
     atomic_size_t buffered;
@@ -56,15 +58,26 @@ static int on_head_for_keys(rbk_http_request *rq)
     return rbk_str_eqz(rq->method, "GET") || rbk_str_eqz(rq->method, "HEAD") ? 0 : 405;
 }
 
+/* Is it somebody's token? Asked before the body is read, and again when it is there. */
+static int check_caller(const front_loop *l, const rbk_http_request *rq, rbk_auth_pass *ret)
+{
+    return rbk_auth_check(&l->f->auth, rq->headers, rq->n_headers, rq->peer, ret);
+}
+
 static int on_head(rbk_http_request *rq, void *user)
 {
     const front_loop *l = user;
+    rbk_auth_pass pass;
     if (is_for_keys(l, rq))
         return on_head_for_keys(rq);
     if (!rbk_str_eq(rq->path, l->f->conf.path))
         return 404;
     if (!rbk_str_eqz(rq->method, "POST"))
         return 405;
+    int r = check_caller(l, rq, &pass);
+    if (r)
+        return r;
+    rbk_auth_done(&pass);
     if (!rbk_http_is_json(rbk_http_find(rq->headers, rq->n_headers, "content-type")))
         return 415;
     return 0;
@@ -140,13 +153,8 @@ static void reply_keys(const front_loop *l, rbk_http_request *rq)
     rbk_buf_free(&b);
 }
 
-static void on_request(rbk_http_request *rq, void *user)
+static void serve(front_loop *l, rbk_http_request *rq, const rbk_auth_pass *pass)
 {
-    front_loop *l = user;
-    if (is_for_keys(l, rq)) {
-        reply_keys(l, rq);
-        return;
-    }
     pending *p = calloc(1, sizeof *p);
     rbk_exchange *ex = p ? rbk_exchange_new(l->f->e, on_done, p) : NULL;
     if (ex == NULL) {
@@ -161,7 +169,25 @@ static void on_request(rbk_http_request *rq, void *user)
                                 .headers = (const rbk_header *)(const void *)rq->headers,
                                 .n_headers = rq->n_headers,
                                 .peer = rbk_str_z(rq->peer),
+                                .caller = rbk_auth_name(pass),
                             });
+}
+
+static void on_request(rbk_http_request *rq, void *user)
+{
+    front_loop *l = user;
+    if (is_for_keys(l, rq)) {
+        reply_keys(l, rq);
+        return;
+    }
+    rbk_auth_pass pass;
+    int status = check_caller(l, rq, &pass);
+    if (status) {
+        rbk_http_reply_refusal(rq, status);
+        return;
+    }
+    serve(l, rq, &pass);
+    rbk_auth_done(&pass);
 }
 
 static void on_gone(rbk_http_request *rq, void *user)
@@ -259,6 +285,7 @@ int rbk_http_front_start(rbk_http_front *f, rbk_engine *e, rbk_error *err)
 {
     int r = 0;
     f->e = e;
+    f->auth = (rbk_auth){.e = e, .log = f->conf.log};
     for (size_t i = 0; r == 0 && i < f->conf.threads; i++)
         r = start_loop(f, i, err);
     return r;
