@@ -7,7 +7,8 @@
 #include "front/http_front.h"
 
 #include "base/error.h"
-#include "base/log_pace.h"
+#include "base/seldom.h"
+#include "front/auth.h"
 #include "front/listeners.h"
 #include "net/http_server.h"
 
@@ -34,10 +35,11 @@ typedef struct pending {
 struct rbk_http_front {
     rbk_http_front_conf conf;
     rbk_engine *e;
+    rbk_auth auth;
     front_loop *loops;
     atomic_uint connections, shed;
     atomic_size_t buffered;
-    rbk_log_pace unopened;
+    rbk_seldom unopened;
     rbk_listeners listeners;
 };
 
@@ -56,15 +58,26 @@ static int on_head_for_keys(rbk_http_request *rq)
     return rbk_str_eqz(rq->method, "GET") || rbk_str_eqz(rq->method, "HEAD") ? 0 : 405;
 }
 
+/* Is it somebody's token? Asked before the body is read, and again when it is there. */
+static int check_caller(const front_loop *l, const rbk_http_request *rq, rbk_auth_pass *ret)
+{
+    return rbk_auth_check(&l->f->auth, rq->headers, rq->n_headers, rq->peer, ret);
+}
+
 static int on_head(rbk_http_request *rq, void *user)
 {
     const front_loop *l = user;
+    rbk_auth_pass pass;
     if (is_for_keys(l, rq))
         return on_head_for_keys(rq);
     if (!rbk_str_eq(rq->path, l->f->conf.path))
         return 404;
     if (!rbk_str_eqz(rq->method, "POST"))
         return 405;
+    int r = check_caller(l, rq, &pass);
+    if (r)
+        return r;
+    rbk_auth_done(&pass);
     if (!rbk_http_is_json(rbk_http_find(rq->headers, rq->n_headers, "content-type")))
         return 415;
     return 0;
@@ -119,7 +132,10 @@ static void on_done(rbk_exchange *ex, void *user)
 static void reply_busy(rbk_http_request *rq)
 {
     static const rbk_http_header retry = {{"Retry-After", 11}, {"1", 1}};
-    rbk_http_reply_send(rq, &(rbk_http_reply){.status = 503, .headers = &retry, .n_headers = 1});
+    static const char body[] =
+        "{\"id\":null,\"error\":{\"code\":-32009,\"message\":\"Server is busy\"}}";
+    rbk_http_reply_send(rq, &(rbk_http_reply){.status = 503, .headers = &retry, .n_headers = 1,
+                                              .body = {body, sizeof body - 1}});
 }
 
 static void reply_keys(const front_loop *l, rbk_http_request *rq)
@@ -137,13 +153,8 @@ static void reply_keys(const front_loop *l, rbk_http_request *rq)
     rbk_buf_free(&b);
 }
 
-static void on_request(rbk_http_request *rq, void *user)
+static void serve(front_loop *l, rbk_http_request *rq, const rbk_auth_pass *pass)
 {
-    front_loop *l = user;
-    if (is_for_keys(l, rq)) {
-        reply_keys(l, rq);
-        return;
-    }
     pending *p = calloc(1, sizeof *p);
     rbk_exchange *ex = p ? rbk_exchange_new(l->f->e, on_done, p) : NULL;
     if (ex == NULL) {
@@ -158,7 +169,25 @@ static void on_request(rbk_http_request *rq, void *user)
                                 .headers = (const rbk_header *)(const void *)rq->headers,
                                 .n_headers = rq->n_headers,
                                 .peer = rbk_str_z(rq->peer),
+                                .caller = rbk_auth_name(pass),
                             });
+}
+
+static void on_request(rbk_http_request *rq, void *user)
+{
+    front_loop *l = user;
+    if (is_for_keys(l, rq)) {
+        reply_keys(l, rq);
+        return;
+    }
+    rbk_auth_pass pass;
+    int status = check_caller(l, rq, &pass);
+    if (status) {
+        rbk_http_reply_refusal(rq, status);
+        return;
+    }
+    serve(l, rq, &pass);
+    rbk_auth_done(&pass);
 }
 
 static void on_gone(rbk_http_request *rq, void *user)
@@ -172,7 +201,7 @@ static void on_unopened(const char *peer, const char *detail, void *user)
 {
     front_loop *l = user;
     uint64_t more = 0;
-    if (rbk_log_pace_ok(&l->f->unopened, rbk_loop_now(l->loop), &more))
+    if (rbk_seldom_now(&l->f->unopened, &more))
         rbk_event(l->f->conf.log, RBK_INFO, "tls.refused", RBK_FZ("peer", peer),
                   RBK_FZ("detail", detail), RBK_F("more", more));
 }
@@ -256,6 +285,7 @@ int rbk_http_front_start(rbk_http_front *f, rbk_engine *e, rbk_error *err)
 {
     int r = 0;
     f->e = e;
+    f->auth = (rbk_auth){.e = e, .log = f->conf.log};
     for (size_t i = 0; r == 0 && i < f->conf.threads; i++)
         r = start_loop(f, i, err);
     return r;

@@ -153,8 +153,9 @@ def test_bad_places(make_local, tmp_path):
     for place, says in [("unix:", "has no path"), (f"unix:/{long}", "more than 107 bytes"), ("unix:@x", "no path of a file"),
                         (f"unix:{tmp_path}/none/s", "No such file"), ("fd:a b", "not the name"), ("unixx", "is not an address like"),
                         ("fd:", "no such socket was passed"), ("fd:web", "no such socket was passed")]:
-        said = refused(make_local(listen=place, start=False))
+        said = refused(make_local({"auth.open": "yes"}, listen=place, start=False))
         assert says in said and "server.listen" in said, said
+    assert "auth.tokens_file" in refused(make_local(listen="fd:", start=False))
     for mode in ("600", "0999", "01777", "rw", ""):
         assert "server.socket_mode" in refused(make_local({"server.socket_mode": mode}, start=False))
 
@@ -204,7 +205,7 @@ def passed():
 def make_passed(make_server):
     def make(socks, names, listen="fd:", options=None, start=True, env=None):
         wrap = [sys.executable, passing.__file__, names, *(str(s.fileno()) for s in socks), "--"]
-        s = make_server({"server.listen": listen, **(options or {})}, start=False, env=env)
+        s = make_server({"server.listen": listen, "auth.open": "yes", **(options or {})}, start=False, env=env)
         argv = s.argv
         s.argv = lambda: [*wrap, *argv()]
         s.pass_fds = tuple(x.fileno() for x in socks)
