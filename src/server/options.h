@@ -31,7 +31,7 @@ typedef struct rbk_options {
     /* server */
     char *listen; /* comma-separated addresses */
     char *path;
-    int64_t threads, max_body, max_batch, max_connections, drain_ms;
+    int64_t threads, max_body, max_batch, max_connections, max_sockets, ping_ms, drain_ms;
     /* admin */
     char *admin_listen; /* may be empty: none */
     char *admin_token_file;
