@@ -38,8 +38,9 @@ typedef struct ws_socket {
     rbk_ws *ws;
     rbk_link messages; /* that are not answered */
     unsigned n_open;   /* of them */
-    bool large, draining, pinged;
+    bool large, draining;
     rbk_mono_ms heard_at; /* the last time that anything came */
+    rbk_mono_ms pinged_at; /* since then; 0: it was not */
     rbk_mono_ms begun_at; /* a message that is not whole; 0: there is none */
     rbk_mono_ms close_by; /* a close was sent; 0: none was */
 } ws_socket;
@@ -228,13 +229,13 @@ static size_t on_data(rbk_http_request *rq, rbk_str bytes, void *user)
     if (is_full(s))
         return 0;
     s->heard_at = rbk_loop_now(s->f->conf.loop);
-    s->pinged = false;
+    s->pinged_at = 0;
     int r = rbk_ws_feed_some(s->ws, &bytes);
     send_out(s);
     if (r == RBK_E_NOMEM) {
         rbk_http_tunnel_close(rq, true);
     } else if (r < 0) {
-        rbk_event(s->f->conf.log, RBK_INFO, "websocket.fault", RBK_FZ("why", rbk_ws_fault(s->ws)),
+        rbk_event(s->f->conf.log, RBK_DEBUG, "websocket.fault", RBK_FZ("why", rbk_ws_fault(s->ws)),
                   RBK_FZ("peer", rq->peer));
         rbk_http_tunnel_close(rq, false);
     } else if (rbk_ws_closed_by(s->ws)) {
@@ -269,7 +270,7 @@ static void on_drain(rbk_http_request *rq, void *user)
 
 static void drop(ws_socket *s, const char *why)
 {
-    rbk_event(s->f->conf.log, RBK_INFO, "websocket.fault", RBK_FZ("why", why),
+    rbk_event(s->f->conf.log, RBK_DEBUG, "websocket.fault", RBK_FZ("why", why),
               RBK_FZ("peer", s->rq->peer));
     rbk_http_tunnel_close(s->rq, true);
 }
@@ -281,13 +282,14 @@ static void look_at(ws_socket *s, rbk_mono_ms now)
         rbk_http_tunnel_close(s->rq, true);
     } else if (rbk_http_tunnel_is_stuck(s->rq)) {
         s->heard_at = now; /* it is us who do not listen */
+        s->pinged_at = 0;
         s->begun_at = s->begun_at ? now : 0;
     } else if (s->begun_at && now - s->begun_at >= MESSAGE_MS) {
         drop(s, "the message came too slowly");
-    } else if (now - s->heard_at >= 2 * ping) {
+    } else if (s->pinged_at && now - s->pinged_at >= ping) {
         drop(s, "silent, and no answer to a ping");
-    } else if (now - s->heard_at >= ping && !s->pinged && s->close_by == 0) {
-        s->pinged = true;
+    } else if (now - s->heard_at >= ping && s->pinged_at == 0 && s->close_by == 0) {
+        s->pinged_at = now;
         if (rbk_ws_send_ping(s->ws) == 0)
             send_out(s);
     }

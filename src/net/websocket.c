@@ -8,7 +8,7 @@
  *
  * wslay also takes the second byte of a code for text where the bytes of a close come in two
  * pieces (1.1.1 does). So frames are measured here, and it gets heads, and closes,
- * whole. What is wrong with them is still wslay's to say, but for a close of one byte. */
+ * whole. What is wrong with them is still wslay's to say, where it says it with a code. */
 #include "net/websocket.h"
 
 #include <openssl/evp.h>
@@ -19,6 +19,9 @@
 #include "base/id.h"
 
 enum { OUT_MAX = 256 << 20, NONCE = 16, HEAD_MAX = 2 + 8 + 4, CONTROL_MAX = 125 };
+
+static const char MALFORMED[] = "the peer's websocket frames are malformed";
+static const char TOO_LARGE[] = "the peer's websocket message is too large";
 
 struct rbk_ws {
     rbk_ws_conf conf;
@@ -231,11 +234,11 @@ static const char *fault_of(const rbk_ws *ws)
 {
     switch (wslay_event_get_status_code_sent(ws->w)) {
     case WSLAY_CODE_MESSAGE_TOO_BIG:
-        return "the peer's websocket message is too large";
+        return TOO_LARGE;
     case WSLAY_CODE_INVALID_FRAME_PAYLOAD_DATA:
         return "the peer's websocket text is not UTF-8";
     default:
-        return "the peer's websocket frames are malformed";
+        return MALFORMED;
     }
 }
 
@@ -298,6 +301,20 @@ static uint64_t payload_of(const rbk_ws *ws)
     return n;
 }
 
+/* What wslay would answer with a close that does not say why, or only when the payload has begun. */
+static void check_head(rbk_ws *ws)
+{
+    const uint8_t *h = ws->head;
+    bool control = (h[0] & 0x08) != 0;
+    size_t n7 = h[1] & 0x7f;
+    if (control && (!(h[0] & 0x80) || n7 > CONTROL_MAX || (is_close(ws) && n7 == 1)))
+        refuse(ws, WSLAY_CODE_PROTOCOL_ERROR, MALFORMED);
+    else if (ws->left > INT64_MAX)
+        refuse(ws, WSLAY_CODE_PROTOCOL_ERROR, MALFORMED);
+    else if (!control && ws->conf.lasting && ws->left > ws->conf.max_in - ws->partial)
+        refuse(ws, RBK_WS_TOO_BIG, TOO_LARGE);
+}
+
 /* One byte of a frame that begins. */
 static int take_head(rbk_ws *ws, char c)
 {
@@ -307,6 +324,9 @@ static int take_head(rbk_ws *ws, char c)
     size_t n = ws->head_n;
     ws->left = payload_of(ws);
     ws->head_n = 0;
+    check_head(ws);
+    if (ws->fault[0])
+        return 0;
     return give(ws, ws->head, n);
 }
 

@@ -4,6 +4,8 @@ import asyncio
 import json
 import re
 import struct
+import subprocess
+import sys
 import time
 
 import pytest
@@ -68,8 +70,8 @@ def test_a_result_that_was_waited_for_is_delivered_by_the_answer(make_server, re
     with WsClient(s.port) as c:
         c.call("test.echo", {"x": 1}, callback=receiver.url(), wait=10)
         assert c.message() == {"id": 1, "result": {"x": 1}}
-        until(lambda: s.rows("select count(*) from done")[0][0] == 1, 20)
-    assert receiver.calls == []
+        until(lambda: s.rows("select count(*) from done")[0][0] == 1, 20, "the job is done")
+    assert receiver.posts == []
 
 
 def test_requests_run_beside_each_other(ws):
@@ -116,7 +118,7 @@ def test_faults_of_a_message(ws):
 
 
 def test_a_full_store_is_an_error_not_a_close(make_server, receiver):
-    s = make_server({"store.max_pending": "1", 'method."test.*".concurrency': None})
+    s = make_server({"store.max_pending": "1"})
     with WsClient(s.port) as c:
         c.call("test.echo", callback=receiver.url(), delay=60)
         assert "result" in c.message()
@@ -204,7 +206,7 @@ def test_the_limit_of_sockets(make_server):
         def again():
             with WsClient(s.port, handshake=False) as c:
                 return c.ask()[0] == 101
-        until(again, 20)
+        until(again, 20, "there is a place again")
 
 
 # --- frames ------------------------------------------------------------------------------------
@@ -257,7 +259,7 @@ def test_empty_fragments(ws):
     (frame(CLOSE, struct.pack(">H", 1000) + b"\xff"), 1007),
     (bytes([0x81, 0xff]) + b"\xff" * 8 + b"mask", 1002),  # a length of 64 bits
     (bytes([0x81, 0xff]) + (1 << 40).to_bytes(8, "big") + b"mask", 1009),
-])
+], ids=lambda v: v if isinstance(v, int) else v[:1].hex() + "-" + str(len(v)))
 def test_frames_that_are_refused(ws, bytes_, code):
     ws.raw(bytes_)
     assert ws.closed() == code
@@ -356,11 +358,11 @@ def test_who_never_reads_is_dropped(make_server):
             return False
         c.sock.setblocking(False)
         c.sock.settimeout(0.2)
-        until(is_gone, 60)
+        until(is_gone, 60, "the connection is dropped")
 
 
 def test_silence_is_asked_and_then_over(make_server):
-    s = make_server({"server.ping": "1s"})
+    s = make_server({"server.ping": "1s", "log.level": "debug"})
     with WsClient(s.port) as half_open, WsClient(s.port) as alive:
         for _ in range(4):
             assert alive.frame() == (PING, b"")
@@ -437,6 +439,14 @@ def test_a_stop_does_not_wait_for_who_does_not_say_it_back(make_server):
 
 
 # --- a client of others ------------------------------------------------------------------------
+
+def test_the_example_of_the_docs(shared):
+    text = (root() / "docs/websocket.md").read_text()
+    program = re.search(r"```python\n(.*?)```", text, re.S)[1].replace("127.0.0.1:7600", f"127.0.0.1:{shared.port}")
+    output = re.search(r"prints\n\n```text\n(.*?)```", text, re.S)[1]
+    got = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (got.stdout, got.returncode) == (output, 0), got.stderr
+
 
 def test_with_a_library(shared, receiver):
     async def talk():
