@@ -2,7 +2,9 @@
 """Fixtures of the system tests: a certificate authority, receivers, servers.
 
 Run:  pytest tests/system            (after meson compile; RINGBACK=… picks the program)
-Each test has its own folder, ports and processes, so runs may be parallel."""
+Each test has its own folder, ports and processes, so they may run beside each other (`-n 3 --dist loadfile`
+of pytest-xdist). What measures the machine rather than the server's behaviour (ratios of rates, memory, how much
+is under way at once) is marked `alone`, and script/test runs it afterwards, one at a time."""
 import sys
 import pathlib
 
@@ -13,6 +15,21 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from lib.certs import CA  # noqa: E402
 from lib.receiver import Receiver  # noqa: E402
 from lib.server import Server, ringback, root  # noqa: E402
+
+
+# Those that take longest, which begin first so that none is left over at the end.
+LONGEST = ("fairness", "workers", "methods", "clock", "readme", "wss", "signatures", "ssrf", "hostile_receivers")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "alone: measures the machine, so nothing may run beside it")
+
+
+def pytest_collection_modifyitems(items):
+    def rank(item):
+        name = item.path.stem.removeprefix("test_")
+        return LONGEST.index(name) if name in LONGEST else len(LONGEST)
+    items.sort(key=rank)
 
 
 @pytest.fixture(scope="session")

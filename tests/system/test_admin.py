@@ -429,6 +429,7 @@ def put_long(server, pad):
     return reply.jobs[0]
 
 
+@pytest.mark.alone  # hundreds of MiB at once
 def test_answers_are_bounded(make_server):
     server = make_server({"server.max_body": "64M", "server.max_connections": 500})
     admin = Admin(server)

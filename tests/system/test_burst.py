@@ -12,6 +12,8 @@ import re
 import threading
 import time
 
+import pytest
+
 from lib.receiver import Answer
 from lib.server import ringback
 from lib.wait import until
@@ -20,6 +22,8 @@ from test_lanes import bodies, send
 LONG = bool(os.environ.get("RBK_LONG"))
 SEED = int(os.environ.get("RBK_SEED", str(time.time_ns() & 0xffffffff)))
 MEMORY = 64 << 10  # KiB
+
+pytestmark = pytest.mark.alone  # memory under load, and how late jobs die
 
 
 def memory(server):

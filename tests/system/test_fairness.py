@@ -23,6 +23,7 @@ def gaps(posts):
     return [(b.ns - a.ns) / 1e9 for a, b in zip(posts, posts[1:])]
 
 
+@pytest.mark.alone  # a ratio of rates
 @pytest.mark.parametrize("hanging", [1, 16, 64] if LONG else [16])
 def test_receivers_that_hang(make_server, make_receiver, hanging):
     good, bad = make_receiver(), [make_receiver() for _ in range(hanging)]

@@ -539,6 +539,7 @@ def test_wss(stage, wss, wss_jobs, label):
     assert state[0] in ("job", "wait") and bool(wss[label].requests) == (reason != "TLS")
 
 
+@pytest.mark.alone  # memory under load
 def test_floods_cost_nothing(ca, cert, names, tmp_path):
     """Many floods at once: memory stays, and no attempt outlives its deadline. A body of 1 GiB
     is not even taken."""

@@ -11,6 +11,8 @@ import statistics
 import threading
 import time
 
+import pytest
+
 from lib.receiver import HANG
 from lib.wait import until
 
@@ -67,6 +69,7 @@ def cpu_seconds(server):
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
+@pytest.mark.alone  # a ratio of rates, and of the processor's time
 def test_trouble_stays_where_it_is(make_server, make_receiver):
     good, hanging = make_receiver(), make_receiver()
     hanging.answer = HANG

@@ -13,6 +13,8 @@ HOST = "127.0.0.2"
 NAMES = [f"n{i}.hooks.test" for i in range(8)]
 EACH = 30
 
+pytestmark = pytest.mark.alone  # how many are answered at one time
+
 
 @pytest.fixture
 def names():

@@ -341,7 +341,7 @@ static void test_refused_by_the_head(void **state)
         const char *p;
         size_t n;
         int code;
-    } row[] = {
+    } rows[] = {
         {"\x82\x81" MASK "x", 7, RBK_WS_NOT_TEXT},
         {"\x81\x89" MASK, 6, RBK_WS_TOO_BIG},
         {"\x01\x88" MASK "12345678\x80\x81" MASK, 20, RBK_WS_TOO_BIG},
@@ -352,14 +352,14 @@ static void test_refused_by_the_head(void **state)
         {"\x88\x81" MASK "x", 7, 1002},
     };
     (void)state;
-    for (size_t i = 0; i < sizeof row / sizeof *row; i++)
-        for (size_t piece = 1; piece <= row[i].n; piece += row[i].n - 1) {
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (size_t piece = 1; piece <= rows[i].n; piece += rows[i].n - 1) {
             end e;
             open_lasting(&e);
-            assert_int_equal(feed(&e, row[i].p, row[i].n, piece), RBK_E_PROTOCOL);
+            assert_int_equal(feed(&e, rows[i].p, rows[i].n, piece), RBK_E_PROTOCOL);
             rbk_str out = rbk_buf_view(rbk_ws_out(e.ws));
             assert_int_equal(out.n, 4);
-            assert_int_equal((uint8_t)out.p[2] << 8 | (uint8_t)out.p[3], row[i].code);
+            assert_int_equal((uint8_t)out.p[2] << 8 | (uint8_t)out.p[3], rows[i].code);
             assert_true(rbk_ws_is_closing(e.ws));
             assert_int_equal(e.n_messages, 0);
             rbk_ws_free(e.ws);
