@@ -189,6 +189,14 @@ RBK_API int rbk_param_double(rbk_call *call, const char *pointer, double *ret);
 RBK_API int rbk_param_bool(rbk_call *call, const char *pointer, bool *ret);
 RBK_API int rbk_param_raw(rbk_call *call, const char *pointer, rbk_str *ret); /* JSON text */
 
+/* Tell how far the run of a job is: `value` of `total` (0: not known), in a unit of the method's own,
+ * with a message for people (NUL-terminated UTF-8, at most 1,000 bytes; NULL: none). rpc.job.get
+ * shows the last one; a callback that asked for it ($rpc.events) gets two a second at most, the newest
+ * each time, so tell as often as is easy. In memory alone; a synchronous call tells nobody. 0;
+ * RBK_E_STATE: the call has its answer; RBK_E_INVAL: a number is not finite, or the message is not
+ * UTF-8; RBK_E_TOO_LARGE; RBK_E_NOMEM. Nothing comes of a fault. */
+RBK_API int rbk_call_progress(rbk_call *call, double value, double total, const char *message);
+
 /* Answer. The first answer counts; each later one changes nothing and returns
  * RBK_E_STATE. A text that is not one JSON value is answered -32603 and returns
  * RBK_E_PARSE. A result over method.max_result is answered -32008. */

@@ -10,28 +10,40 @@
 
 enum { ANSWER_MAX = 64 << 20, SECONDS_MAX = 86400 };
 
+/* Service parameters, each by an option of its own. Ranges are the server's to judge. */
+#define SERVICE_MAP(X) /* option, name behind "$rpc.", kind of value */                            \
+    X("callback", "callback", TEXT)                                                                \
+    X("failure-callback", "failureCallback", TEXT)                                                 \
+    X("wait", "wait", SECONDS)                                                                     \
+    X("delay", "delay", SECONDS)                                                                   \
+    X("deadline", "deadline", MOMENT)                                                              \
+    X("run-timeout", "timeout", SECONDS)                                                           \
+    X("key", "key", TEXT)                                                                          \
+    X("idempotency-key", "idempotencyKey", TEXT)                                                   \
+    X("receipt", "receipt", SWITCH)                                                                \
+    X("progress", "events", EVENT)
+
+typedef enum kind { /* from SWITCH on without a value */
+    TEXT,
+    SECONDS, /* a JSON number */
+    MOMENT,  /* a JSON number, else text */
+    SWITCH,  /* has no value: true */
+    EVENT    /* has no value: the one event that there is */
+} kind;
+
+#define AS_SERVICE(option, name, kind) {option, name, kind},
+static const struct {
+    const char *option, *name;
+    kind kind;
+} service[] = {SERVICE_MAP(AS_SERVICE)};
+enum { SERVICE_N = sizeof service / sizeof *service };
+
 typedef struct request {
     const char *method;
-    const char *params;   /* JSON object or array; NULL: none */
-    const char *callback; /* NULL: none */
-    const char *id;       /* a JSON number is one, else a string; NULL: a notification */
+    const char *params;             /* JSON object or array; NULL: none */
+    const char *service[SERVICE_N]; /* NULL: not given */
+    const char *id; /* a JSON number is one, else a string; NULL: a notification */
 } request;
-
-static void add_params(const request *c, bool object, rbk_buf *b)
-{
-    rbk_str text = rbk_str_z(c->params);
-    rbk_buf_lit(b, ",\"params\":");
-    if (!object || c->callback == NULL) {
-        rbk_buf_str(b, text);
-        return;
-    }
-    const char *inside = rbk_json_blanks(text.p) + 1;
-    bool empty = *rbk_json_blanks(inside) == '}';
-    rbk_buf_lit(b, "{\"$rpc.callback\":");
-    rbk_buf_json_str(b, rbk_str_z(c->callback));
-    rbk_buf_z(b, empty ? "" : ",");
-    rbk_buf_str(b, (rbk_str){inside, text.n - (size_t)(inside - text.p)});
-}
 
 static bool is_json_number(const char *text)
 {
@@ -41,7 +53,46 @@ static bool is_json_number(const char *text)
     return number;
 }
 
-/* The callback goes inside params where these are an object, else beside them. 0, or
+/* The members, `before` in front of the first. True if there was one. */
+static bool add_service(const request *c, const char *before, rbk_buf *b)
+{
+    bool any = false;
+    for (size_t i = 0; i < SERVICE_N; i++) {
+        const char *value = c->service[i];
+        if (value == NULL)
+            continue;
+        rbk_buf_z(b, any ? "," : before);
+        rbk_buf_addf(b, "\"$rpc.%s\":", service[i].name);
+        if (service[i].kind == SWITCH)
+            rbk_buf_lit(b, "true");
+        else if (service[i].kind == EVENT)
+            rbk_buf_lit(b, "[\"progress\"]");
+        else if (service[i].kind != TEXT && is_json_number(value))
+            rbk_buf_z(b, value);
+        else
+            rbk_buf_json_str(b, rbk_str_z(value));
+        any = true;
+    }
+    return any;
+}
+
+static void add_params(const request *c, bool object, rbk_buf *b)
+{
+    rbk_str text = rbk_str_z(c->params);
+    rbk_buf_lit(b, ",\"params\":");
+    if (!object) {
+        rbk_buf_str(b, text);
+        return;
+    }
+    const char *inside = rbk_json_blanks(text.p) + 1;
+    bool empty = *rbk_json_blanks(inside) == '}';
+    rbk_buf_lit(b, "{");
+    if (add_service(c, "", b) && !empty)
+        rbk_buf_lit(b, ",");
+    rbk_buf_str(b, (rbk_str){inside, text.n - (size_t)(inside - text.p)});
+}
+
+/* Service parameters go inside params where these are an object, else beside them. 0, or
  * RBK_E_PARSE where params are neither object nor array, or RBK_E_NOMEM. */
 static int write_request(const request *c, rbk_buf *b)
 {
@@ -63,10 +114,8 @@ static int write_request(const request *c, rbk_buf *b)
     rbk_buf_json_str(b, rbk_str_z(c->method));
     if (c->params)
         add_params(c, top.object, b);
-    if (c->callback && !top.object) {
-        rbk_buf_lit(b, ",\"$rpc.callback\":");
-        rbk_buf_json_str(b, rbk_str_z(c->callback));
-    }
+    if (!top.object)
+        add_service(c, ",", b);
     rbk_buf_lit(b, "}");
     return rbk_buf_err(b);
 }
@@ -122,11 +171,29 @@ out:
     return code;
 }
 
+/* One service parameter. False and told to stderr where its value cannot be one. */
+static bool take_service(request *c, size_t i, const char *value)
+{
+    if (service[i].kind == SECONDS && (!is_json_number(value) || *value == '-')) {
+        rbk_usage("--%s wants seconds, like 2.5; '%s' is none", service[i].option, value);
+        return false;
+    }
+    bool alone = service[i].kind >= SWITCH;
+    if (!alone && *value == 0) {
+        rbk_usage("--%s wants a value", service[i].option);
+        return false;
+    }
+    c->service[i] = alone ? "" : value;
+    return true;
+}
+
+#define AS_FLAG(option, name, kind) {option, 0, (kind) < SWITCH},
+
 int rbk_cmd_call(int argc, char **argv)
 {
-    static const rbk_flag flags[] = {{"callback", 0, true}, {"id", 0, true}, {"notify", 0, false},
-                                     {"timeout", 0, true},  {"ca", 0, true}, {NULL, 0, false}};
-    enum { CALLBACK, ID, NOTIFY, TIMEOUT, CA };
+    static const rbk_flag flags[] = {SERVICE_MAP(AS_FLAG){"id", 0, true}, {"notify", 0, false},
+                                     {"timeout", 0, true}, {"ca", 0, true}, {NULL, 0, false}};
+    enum { ID = SERVICE_N, NOTIFY, TIMEOUT, CA };
     rbk_args a = {.argc = argc, .argv = argv, .flags = flags};
     request c = {.id = "1"};
     rbk_app_post post = {0};
@@ -140,8 +207,8 @@ int rbk_cmd_call(int argc, char **argv)
             return rbk_usage("'%s' is too much: call takes URL METHOD [PARAMS]", a.value);
         if (i == RBK_ARG_WORD)
             *words[n++] = a.value;
-        else if (i == CALLBACK)
-            c.callback = a.value;
+        else if (i < SERVICE_N && !take_service(&c, (size_t)i, a.value))
+            return RBK_EXIT_USAGE;
         else if (i == ID)
             c.id = a.value;
         else if (i == NOTIFY)

@@ -40,14 +40,26 @@ static const rbk_command commands[] = {
      .help = "      --ed25519   a whsk_ key, and its public whpk_ key on a comment line;\n"
              "                  else a whsec_ secret (HMAC)\n\n"
              "Write it to a file that you alone can read: (umask 077; ringback keygen > keys)\n"},
-    {.name = "call", .words = "URL METHOD [PARAMS] [--callback DSN] [--id ID] [--notify]",
+    {.name = "call", .words = "URL METHOD [PARAMS] [--callback DSN] [--id ID] [--notify] [OPTION]...",
      .run = rbk_cmd_call, .summary = "JSON-RPC client: prints the answer",
-     .help = "  PARAMS           a JSON object or array\n"
-             "  --callback DSN   have the response delivered there\n"
-             "  --id ID          id of the request (1)\n"
-             "  --notify         no id: a notification, which is not answered\n"
-             "  --timeout S      seconds to wait for the answer (60)\n"
-             "  --ca FILE        PEM file of authorities to trust, besides the system's\n\n"
+     .help = "  PARAMS                  a JSON object or array\n"
+             "  --callback DSN          have the response delivered there\n"
+             "  --failure-callback DSN  an error response goes there instead\n"
+             "  --wait S                answer with the result if it is there in S seconds\n"
+             "  --delay S               run no earlier than in S seconds\n"
+             "  --deadline T            run nothing after T: 2026-11-23T21:04:05Z, or seconds\n"
+             "                          since 1970\n"
+             "  --run-timeout S         how long one run of the method may take\n"
+             "  --key K                 behind the jobs that have the same key\n"
+             "  --idempotency-key K     one job, however often the request comes\n"
+             "  --receipt               the job's id in the acknowledgement\n"
+             "  --progress              the callback hears how far the method is\n"
+             "  --id ID                 id of the request (1)\n"
+             "  --notify                no id: a notification, which is not answered\n"
+             "  --timeout S             seconds to wait for the answer (60)\n"
+             "  --ca FILE               PEM file of authorities to trust, besides the system's\n\n"
+             "S may have a fraction, but for --timeout. docs/requests.md says what each of them\n"
+             "means, and which need a callback.\n"
              "Exits 0 for a result, 1 for an error or no answer.\n"},
     {.name = "check-dsn", .words = "DSN [-c FILE] [--set KEY=VALUE]...", .run = rbk_cmd_check_dsn,
      .summary = "would this callback be accepted, and which check refuses it",

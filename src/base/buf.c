@@ -113,6 +113,21 @@ static void add_escape(rbk_buf *b, unsigned char c)
     }
 }
 
+/* printf and strtod agree on the locale's decimal sign, whatever it is. */
+void rbk_buf_add_double(rbk_buf *b, double v)
+{
+    char text[40];
+    for (int digits = 15; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, v);
+        if (strtod(text, NULL) == v)
+            break;
+    }
+    for (char *p = text; *p; p++)
+        if (strchr("0123456789+-eE", *p) == NULL)
+            *p = '.';
+    rbk_buf_z(b, text);
+}
+
 void rbk_buf_json_str(rbk_buf *b, rbk_str s)
 {
     rbk_buf_c(b, '"');

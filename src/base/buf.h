@@ -21,6 +21,8 @@ int rbk_buf_reserve(rbk_buf *b, size_t n); /* room for `n` more bytes; 0 or `err
 void rbk_buf_add(rbk_buf *b, const void *p, size_t n);
 void rbk_buf_addf(rbk_buf *b, const char *fmt, ...) RBK_PRINTF(2, 3);
 void rbk_buf_add_u64(rbk_buf *b, uint64_t v);
+/* The shortest text that reads back the same, whatever the locale; `v` is finite. */
+void rbk_buf_add_double(rbk_buf *b, double v);
 
 static inline void rbk_buf_str(rbk_buf *b, rbk_str s)
 {

@@ -72,3 +72,17 @@ void rbk_write_ack(rbk_buf *b, rbk_to to, rbk_str url, rbk_str job)
     }
     rbk_buf_lit(b, "]}}}");
 }
+
+void rbk_write_progress(rbk_buf *b, double value, double total, rbk_str message)
+{
+    rbk_buf_lit(b, "\"value\":");
+    rbk_buf_add_double(b, value);
+    if (total > 0) {
+        rbk_buf_lit(b, ",\"total\":");
+        rbk_buf_add_double(b, total);
+    }
+    if (message.n) {
+        rbk_buf_lit(b, ",\"message\":");
+        rbk_buf_str(b, message);
+    }
+}

@@ -27,4 +27,8 @@ void rbk_write_fault(rbk_buf *b, rbk_to to, int err, rbk_str data);
  * [{"job":"<job>"}] as data where `job` is not absent. */
 void rbk_write_ack(rbk_buf *b, rbk_to to, rbk_str url, rbk_str job);
 
+/* The members of a report of progress: "value", and "total" (over 0) and "message" (a JSON string)
+ * where they are known. */
+void rbk_write_progress(rbk_buf *b, double value, double total, rbk_str message);
+
 #endif

@@ -220,3 +220,14 @@ rbk_str rbk_json_unescape(rbk_arena *a, rbk_str raw)
     }
     return (rbk_str){to, (size_t)(out - to)};
 }
+
+bool rbk_json_number(rbk_str value, double *ret)
+{
+    yyjson_val v;
+    if (value.p[0] != '-' && (value.p[0] < '0' || value.p[0] > '9'))
+        return false;
+    if (yyjson_read_number(value.p, &v, 0, NULL, NULL) == NULL)
+        return false;
+    *ret = yyjson_get_num(&v);
+    return true;
+}

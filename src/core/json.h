@@ -46,6 +46,9 @@ bool rbk_json_element(const char **p);
  * has no escapes, else a copy in `a`. `p` is NULL when memory is out. */
 rbk_str rbk_json_unescape(rbk_arena *a, rbk_str raw);
 
+/* A number, in any spelling of JSON. False: it is none, or greater than any double. */
+bool rbk_json_number(rbk_str value, double *ret);
+
 /* A string value without its quotes. */
 static inline rbk_str rbk_json_unquote(rbk_str value)
 {

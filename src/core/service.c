@@ -11,7 +11,6 @@
 #include "core/json.h"
 #include "core/rfc3339.h"
 
-#include <yyjson.h>
 
 enum { NAME_SHOWN_MAX = 128 };
 
@@ -22,12 +21,6 @@ static const struct {
 } known[] = {
 #define X(name, bit, needs) {#name, bit, needs},
     RBK_SVC_MAP(X)
-#undef X
-};
-
-static const char *const later[] = {
-#define X(name) #name,
-    RBK_SVC_LATER_MAP(X)
 #undef X
 };
 
@@ -150,18 +143,6 @@ static void set_ray_id(rbk_svc_reader *r, rbk_str value)
         refuse(r, RBK_STR("rayId"), "must be 1 to 128 visible ASCII characters, or an integer");
 }
 
-/* Seconds, perhaps with a fraction, in any spelling of JSON. */
-static bool read_seconds(rbk_str value, double *ret_s)
-{
-    if (value.p[0] != '-' && (value.p[0] < '0' || value.p[0] > '9'))
-        return false;
-    yyjson_val v;
-    if (yyjson_read_number(value.p, &v, 0, NULL, NULL) == NULL)
-        return false; /* greater than any double */
-    *ret_s = yyjson_get_num(&v);
-    return true;
-}
-
 typedef struct range {
     int64_t min_ms, max_ms;
 } range;
@@ -180,7 +161,7 @@ static void add_seconds(rbk_buf *b, int64_t ms)
 static void set_ms(rbk_svc_reader *r, const char *name, rbk_str value, range in, int64_t *ret_ms)
 {
     double s;
-    if (read_seconds(value, &s) && s >= (double)in.min_ms / 1000 && s <= (double)in.max_ms / 1000) {
+    if (rbk_json_number(value, &s) && s >= (double)in.min_ms / 1000 && s <= (double)in.max_ms / 1000) {
         *ret_ms = (int64_t)(s * 1000 + 0.5);
         return;
     }
@@ -205,7 +186,7 @@ static bool read_moment(rbk_svc_reader *r, rbk_str value, rbk_wall_ms *ret)
         return copy_string(r, value, &text) && text.n > sizeof "2026-01-01" - 1 &&
                rbk_rfc3339_parse(text, ret) == 0;
     }
-    if (!read_seconds(value, &s) || s < 0 || s > max_s)
+    if (!rbk_json_number(value, &s) || s < 0 || s > max_s)
         return false;
     *ret = (rbk_wall_ms)(s * 1000 + 0.5);
     return true;
@@ -226,6 +207,22 @@ static void set_bool(rbk_svc_reader *r, const char *name, rbk_str value, bool *r
         *ret = value.p[0] == 't';
     else
         refuse(r, rbk_str_z(name), "must be true or false");
+}
+
+/* Which events there are is one word as yet. */
+static void set_events(rbk_svc_reader *r, rbk_str value)
+{
+    const char *p = value.p;
+    bool fine = *p == '[';
+    while (fine && rbk_json_element(&p)) {
+        rbk_str one = rbk_json_value(&p), name = RBK_STR_NONE;
+        if (one.p[0] == '"' && !copy_string(r, one, &name))
+            return;
+        fine = rbk_str_eqz(name, "progress");
+        r->svc->progress = fine;
+    }
+    if (!fine)
+        refuse(r, RBK_STR("events"), "must be a list of \"progress\"");
 }
 
 static void set_one(rbk_svc_reader *r, unsigned bit, rbk_str value)
@@ -263,21 +260,15 @@ static void set_one(rbk_svc_reader *r, unsigned bit, rbk_str value)
     case RBK_SVC_rayId:
         set_ray_id(r, value);
         break;
+    case RBK_SVC_events:
+        set_events(r, value);
+        break;
     case RBK_SVC_ignoreCache:
         set_bool(r, "ignoreCache", value, &ignored);
         break;
     default:
         break;
     }
-}
-
-/* A name of the contract that this version does not offer; its value is checked all the
- * same, and the first fault is the one that is told. */
-static void refuse_later(rbk_svc_reader *r, rbk_str name)
-{
-    for (size_t i = 0; i < COUNT(later); i++)
-        if (rbk_str_eqz(name, later[i]))
-            refuse(r, name, "not supported by this version");
 }
 
 static void take_named(rbk_svc_reader *r, rbk_str name, rbk_str value)
@@ -291,10 +282,8 @@ static void take_named(rbk_svc_reader *r, rbk_str name, rbk_str value)
         }
         r->seen |= 1u << known[i].bit;
         set_one(r, known[i].bit, value);
-        refuse_later(r, name);
         return;
     }
-    refuse_later(r, name);
     refuse(r, name, "unknown service parameter");
 }
 

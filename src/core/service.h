@@ -21,12 +21,8 @@
     X(wait, 7, 1)                                                                                  \
     X(deadline, 8, 0)                                                                              \
     X(idempotencyKey, 9, 1)                                                                        \
-    X(key, 10, 1)
-
-/* Names of the contract that this version does not offer: refused by name, so that
- * nobody takes silence for support. */
-#define RBK_SVC_LATER_MAP(X)                                                                       \
-    X(events)
+    X(key, 10, 1)                                                                                  \
+    X(events, 11, 1)
 
 typedef struct rbk_service {
     uint32_t set;         /* bits of RBK_SVC_MAP */
@@ -39,6 +35,7 @@ typedef struct rbk_service {
     int64_t wait_ms;
     rbk_wall_ms deadline; /* 0 when not given; one before 1970 is 1 */
     rbk_str idem_key, order_key;
+    bool progress;        /* the callback gets notifications of progress too */
 } rbk_service;
 
 #define RBK_SVC_RAY_MAX 128

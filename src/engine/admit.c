@@ -132,7 +132,8 @@ static rbk_ticket *make_ticket(admission *a, uint32_t item, const rbk_rpc_item *
     rbk_job view = {
         .state = RBK_JOB_QUEUED,
         .flags = (uint8_t)((it->versioned ? RBK_JOB_VERSIONED : 0) |
-                           (it->notification ? RBK_JOB_NOTIFICATION : 0)),
+                           (it->notification ? RBK_JOB_NOTIFICATION : 0) |
+                           (it->svc.progress ? RBK_JOB_PROGRESS : 0)),
         .timeout_ms = it->svc.timeout_ms,
         .created = now,
         .deadline = it->svc.deadline,

@@ -10,6 +10,7 @@
 #include "core/envelope.h"
 #include "core/json.h"
 #include "engine/admin.h"
+#include "engine/progress.h"
 #include "engine/watch.h"
 
 #include <stdlib.h>
@@ -65,7 +66,14 @@ static void write_attempts(rbk_buf *b, const rbk_job *job)
         rbk_buf_lit(b, ",\"error\":\"delivery failed\"");
 }
 
-static void write_job(rbk_buf *b, const rbk_job *job)
+static void write_progress(rbk_buf *b, rbk_engine *e, const rbk_job *job)
+{
+    char id[RBK_ID_TEXT + 1];
+    rbk_id_format((rbk_id){(uint64_t)job->seq, (uint64_t)job->rnd}, id);
+    rbk_progress_write(e, id, b);
+}
+
+static void write_job(rbk_buf *b, rbk_engine *e, const rbk_job *job)
 {
     write_id(b, job);
     write_text(b, "method", job->method);
@@ -75,6 +83,7 @@ static void write_job(rbk_buf *b, const rbk_job *job)
     rbk_buf_addf(b, ",\"runs\":%u", (unsigned)job->runs);
     write_attempts(b, job);
     write_text(b, "callback", job->callback);
+    write_progress(b, e, job);
     if (job->response.n) {
         rbk_buf_lit(b, ",\"response\":");
         rbk_buf_str(b, job->response);

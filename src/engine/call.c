@@ -9,6 +9,7 @@
 #include "core/envelope.h"
 #include "engine/execute.h"
 #include "engine/lanes.h"
+#include "engine/progress.h"
 #include "engine/reaper.h"
 #include "engine/runs.h"
 #include "engine/signer.h"
@@ -141,6 +142,7 @@ void rbk_call_release(rbk_call *c)
 {
     if (atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
         return;
+    rbk_report_end(c);
     rbk_call_params_free(c);
     rbk_json_free(c->json);
     rbk_buf_free(&c->headers);
@@ -240,6 +242,7 @@ static void give_to_store(rbk_engine *e, rbk_ticket *t, const rbk_method_entry *
 /* It is disarmed behind that: a stop that sees no armed call may close the store. */
 static void finish(rbk_call *c, rbk_buf *text, bool failed)
 {
+    rbk_report_end(c);
     if (c->ex && rbk_exchange_item(c->ex, c->item)->notification) {
         rbk_buf_free(text);
         rbk_exchange_silent(c->ex, c->item);

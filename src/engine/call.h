@@ -38,6 +38,8 @@ struct rbk_call {
     bool awaited; /* a job that waits for a thread: the reaper ends it at the job's own deadline */
     atomic_int_fast64_t ends; /* the same on the wall clock; 0: it has not begun */
     size_t heap_at;       /* place in it, 1 and up; 0: not there. The reaper's */
+    rbk_report *report; /* what it told of itself (engine/progress.h), under the lock there */
+    atomic_bool reports; /* there is, or was, one */
     char job_text[RBK_ID_TEXT + 1];
     struct yyjson_doc *doc; /* params, parsed when first asked for */
     struct raw_text *raws;  /* texts of rbk_param_raw() */

@@ -136,26 +136,12 @@ void rbk_json_int(rbk_json *j, int64_t v)
     rbk_buf_add_u64(&j->b, v < 0 ? (uint64_t)0 - (uint64_t)v : (uint64_t)v);
 }
 
-/* The fewest digits that read back the same. printf and strtod follow the same locale,
- * so its decimal sign is put right afterwards. */
 void rbk_json_double(rbk_json *j, double v)
 {
-    char text[40];
-    if (!isfinite(v)) {
+    if (!isfinite(v))
         rbk_json_null(j);
-        return;
-    }
-    if (!begin_value(j))
-        return;
-    for (int digits = 15; digits <= 17; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, v);
-        if (strtod(text, NULL) == v)
-            break;
-    }
-    for (char *p = text; *p; p++)
-        if (strchr("0123456789+-eE", *p) == NULL)
-            *p = '.';
-    rbk_buf_z(&j->b, text);
+    else if (begin_value(j))
+        rbk_buf_add_double(&j->b, v);
 }
 
 void rbk_json_bool(rbk_json *j, bool v)

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/map.h"
 #include "engine/lanes.h"
+#include "engine/progress.h"
 #include "engine/store_thread.h"
 #include "seam/transports.h"
 
@@ -41,10 +42,12 @@ static void look(rbk_courier *c, rbk_mono_ms now)
 /* The timer. */
 static void on_timer(uv_timer_t *timer);
 
-static void arm(rbk_courier *c)
+void rbk_courier_arm(rbk_courier *c)
 {
     rbk_mono_ms now = rbk_loop_now(c->loop), wake = rbk_receivers_wake(c->receivers, now);
+    rbk_mono_ms report = rbk_reports_wake(c);
     wake = c->look_at < wake ? c->look_at : wake;
+    wake = report < wake ? report : wake;
     if (wake >= c->armed || c->draining)
         return;
     c->armed = wake;
@@ -72,7 +75,7 @@ static void pump(rbk_courier *c)
         rbk_delivery_start(c, r, t);
     }
     c->pumping = false;
-    arm(c);
+    rbk_courier_arm(c);
 }
 
 void rbk_courier_pump(rbk_courier *c)
@@ -121,6 +124,7 @@ static void on_timer(uv_timer_t *timer)
     rbk_receivers_tick(c->receivers, rbk_loop_now(c->loop));
     tell_store(c, rbk_loop_now(c->loop));
     look(c, rbk_loop_now(c->loop));
+    rbk_reports_tick(c);
     pump(c);
 }
 
@@ -141,9 +145,14 @@ static void on_parcel(rbk_task *task)
     rbk_courier_pump(c);
 }
 
+rbk_courier *rbk_couriers_of(rbk_couriers *all, rbk_str lane)
+{
+    return &all->list[rbk_hash(lane) % all->n];
+}
+
 void rbk_couriers_send(rbk_couriers *all, rbk_ticket *t)
 {
-    rbk_courier *c = &all->list[rbk_hash(t->job->lane) % all->n];
+    rbk_courier *c = rbk_couriers_of(all, t->job->lane);
     rbk_list_push(&c->out, &t->node);
 }
 
@@ -201,6 +210,7 @@ static int make_courier(rbk_couriers *all, rbk_courier *c, size_t i, rbk_error *
     const rbk_engine_conf *conf = &all->e->conf;
     c->e = all->e;
     c->all = all;
+    rbk_link_init(&c->reports);
     c->armed = c->look_at = INT64_MAX;
     atomic_init(&c->numbers.oldest_due, INT64_MAX);
     c->receivers = rbk_receivers_new(&(rbk_receivers_conf){
@@ -293,6 +303,7 @@ static void close_one(void *arg)
             ops->close(c->transports[i]);
             c->transports[i] = NULL;
         }
+    rbk_reports_close(c);
 }
 
 void rbk_couriers_end(rbk_couriers *all)

@@ -15,6 +15,9 @@
 int rbk_couriers_new(rbk_engine *e, rbk_couriers **ret, rbk_error *err);
 int rbk_couriers_start(rbk_couriers *c, rbk_error *err);
 
+/* Whose loop has the receiver of a lane. Any thread. */
+struct rbk_courier *rbk_couriers_of(rbk_couriers *c, rbk_str lane);
+
 /* Deliver a job that is DUE in the store; takes the ticket. It is under way after the
  * next flush. Store thread. */
 void rbk_couriers_send(rbk_couriers *c, rbk_ticket *t);

@@ -6,8 +6,6 @@
 #include "engine/courier_impl.h"
 #include "engine/store_thread.h"
 
-#include "base/map.h"
-
 #include <stdlib.h>
 
 typedef struct wish {
@@ -76,7 +74,7 @@ static bool post_wish(rbk_couriers *all, rbk_str lane, rbk_ticket *t)
     wish *w = malloc(sizeof *w + lane.n + 1);
     if (w == NULL)
         return false;
-    *w = (wish){.task.fn = on_wish, .c = &all->list[rbk_hash(lane) % all->n], .t = t};
+    *w = (wish){.task.fn = on_wish, .c = rbk_couriers_of(all, lane), .t = t};
     memcpy(w->lane, lane.p, lane.n);
     w->lane[lane.n] = 0;
     rbk_loop_post(w->c->loop, &w->task);
@@ -128,7 +126,7 @@ static void on_block(rbk_task *task)
 {
     rbk_block *b = (rbk_block *)(void *)task;
     rbk_str lane = rbk_str_z(b->lane);
-    rbk_courier *c = &b->all->list[rbk_hash(lane) % b->all->n];
+    rbk_courier *c = rbk_couriers_of(b->all, lane);
     int r = rbk_receivers_block(c->receivers, lane, b->block, rbk_loop_now(c->loop));
     if (r > 0)
         log_block(c, b);
@@ -142,5 +140,5 @@ void rbk_couriers_block(rbk_couriers *all, rbk_block *b)
 {
     b->task.fn = on_block;
     b->all = all;
-    rbk_loop_post(all->list[rbk_hash(rbk_str_z(b->lane)) % all->n].loop, &b->task);
+    rbk_loop_post(rbk_couriers_of(all, rbk_str_z(b->lane))->loop, &b->task);
 }

@@ -22,6 +22,7 @@ struct rbk_courier {
     rbk_loop *loop;
     rbk_transport *transports[RBK_TRANSPORTS_MAX];
     rbk_receivers *receivers;
+    rbk_link reports; /* of progress, that wait until they may be sent again */
     uv_timer_t timer;  /* of holds, probes and ages */
     rbk_mono_ms armed; /* INT64_MAX: not armed */
     rbk_mono_ms look_at; /* when the gauges are to be looked at again; INT64_MAX: all is as it was */
@@ -43,13 +44,17 @@ struct rbk_couriers {
     rbk_shares *addresses, *callers;
 };
 
-/* courier.c: begin what may begin. */
-void rbk_courier_pump(rbk_courier *c);
+/* courier.c */
+void rbk_courier_pump(rbk_courier *c); /* begin what may begin */
+void rbk_courier_arm(rbk_courier *c);  /* the timer's time may be another now */
 
 /* delivery.c */
 
 /* An attempt with a ticket that rbk_receivers_next() gave; takes it. */
 void rbk_delivery_start(rbk_courier *c, rbk_receiver *r, rbk_ticket *t);
+/* The same with the ticket of a report, which stays the report's, at a receiver that was lent: it
+ * comes back by rbk_report_back(). False: nothing was begun, and the receiver is given back. */
+bool rbk_delivery_report(rbk_courier *c, rbk_receiver *r, rbk_ticket *t);
 /* Too old, and its receiver is paused: dead. Takes the ticket. */
 void rbk_delivery_expire(rbk_courier *c, rbk_ticket *t);
 /* The ticket of an attempt under way at the receiver, by the seq of its job; NULL: none. */

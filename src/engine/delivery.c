@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/id.h"
+#include "engine/progress.h"
 #include "engine/signer.h"
 #include "engine/store_thread.h"
 #include "seam/transports.h"
@@ -30,7 +31,7 @@ struct rbk_delivery {
     rbk_ticket *t;
     rbk_dsn dsn;
     rbk_netpolicy *policy; /* one for the whole attempt */
-    char job[RBK_ID_TEXT + 1];
+    char id[RBK_ID_TEXT + 16]; /* webhook-id: the job's, or <job>-p<n> of a report */
     rbk_buf lines; /* header lines of the attempt, its signature among them */
     rbk_mono_ms began;
     rbk_addr_key address; /* counted in the addresses' shares */
@@ -43,7 +44,7 @@ struct rbk_delivery {
 static void log_outcome(const rbk_delivery *d, rbk_level level, const char *event,
                         const rbk_attempt_result *res, const char *why)
 {
-    rbk_event(RBK_LOG(d->c->e), level, event, RBK_FS("job", ((rbk_str){d->job, RBK_ID_TEXT})),
+    rbk_event(RBK_LOG(d->c->e), level, event, RBK_FZ("job", d->id),
               RBK_FZ("host", d->dsn.host_lower), RBK_F("attempt", d->t->job->attempts),
               RBK_F("status", res->status), RBK_FZ("error", why), RBK_FZ("detail", res->detail),
               RBK_F("ms", rbk_mono_now() - d->began));
@@ -223,13 +224,31 @@ static void tell_receiver(rbk_delivery *d, const rbk_attempt_result *res, rbk_st
     }
 }
 
+/* A report's attempt: nothing is stored, nothing is tried again. */
+static void settle_report(rbk_delivery *d, const rbk_attempt_result *res)
+{
+    rbk_courier *c = d->c;
+    bool sent = rbk_outcome_of(res->err ? 0 : res->status, res->complete) == RBK_OUT_DELIVERED;
+    atomic_fetch_add_explicit(sent ? &c->e->progress_sent : &c->e->progress_lost, 1,
+                              memory_order_relaxed);
+    if (!sent && RBK_LOG(c->e)->level <= RBK_DEBUG)
+        log_outcome(d, RBK_DEBUG, "progress.lost", res, res->err ? rbk_err_name(res->err) : "STATUS");
+    if (c->closing || res->err == RBK_E_BUSY || res->err == RBK_E_NOMEM)
+        rbk_receivers_skip(c->receivers, d->to, rbk_loop_now(c->loop));
+    else
+        tell_receiver(d, res, d->t->job->lane);
+    rbk_report_back(c, d->t->report);
+}
+
 static void on_done(rbk_attempt *a, const rbk_attempt_result *res)
 {
     rbk_delivery *d = (rbk_delivery *)(void *)a;
     rbk_courier *c = d->c;
     leave_shares(d);
     rbk_link_remove(&d->flight);
-    if (c->closing) {
+    if (d->t->report) {
+        settle_report(d, res);
+    } else if (c->closing) {
         rbk_receivers_skip(c->receivers, d->to, rbk_loop_now(c->loop));
         rbk_ticket_free(d->t); /* ended by the stop: the store still has it as DUE */
     } else if (d->t->waiter && (res->err == RBK_E_BUSY || res->err == RBK_E_NOMEM)) {
@@ -353,7 +372,6 @@ static void refuse(rbk_courier *c, rbk_delivery *d, rbk_dsn_fault fault)
               RBK_FZ("reason", reason));
     rbk_ticket_move(d->t, RBK_EV_REFUSE, RBK_OP_DEAD);
     rbk_store_push(c->e->store, d->t);
-    put_delivery(c, d);
 }
 
 /* 0, or nothing can be sent now: an attempt without its signature is none. */
@@ -361,12 +379,15 @@ static int prepare_attempt(rbk_courier *c, rbk_delivery *d)
 {
     const rbk_job *job = d->t->job;
     d->began = rbk_mono_now();
-    rbk_id_format((rbk_id){(uint64_t)job->seq, (uint64_t)job->rnd}, d->job);
+    if (d->t->report)
+        rbk_report_id(d->t->report, d->id, sizeof d->id);
+    else
+        rbk_id_format((rbk_id){(uint64_t)job->seq, (uint64_t)job->rnd}, d->id);
     d->a = (rbk_attempt){
         .dsn = job->callback,
         .parsed = &d->dsn,
         .receiver = d->dsn.receiver,
-        .job = {d->job, RBK_ID_TEXT},
+        .job = rbk_str_z(d->id),
         .number = job->attempts + 1,
         .now = rbk_wall_now(),
         .headers = job->headers,
@@ -387,47 +408,78 @@ static int prepare_attempt(rbk_courier *c, rbk_delivery *d)
 static void begin_attempt(rbk_courier *c, rbk_delivery *d)
 {
     size_t at = transport_at(d->dsn.scheme_lower);
-    rbk_ticket_move(d->t, RBK_EV_SEND, RBK_OP_DONE);
     rbk_link_init(&d->flight);
     rbk_link_append(&d->to->flight, &d->flight);
     atomic_fetch_add(&c->all->in_flight, 1);
     rbk_transports_at(at)->send(c->transports[at], &d->a);
 }
 
-/* Its slot is counted already. */
-void rbk_delivery_start(rbk_courier *c, rbk_receiver *r, rbk_ticket *t)
+/* Checks, places, signature: 0, or nothing may begin: RBK_E_ADDRESS and *ret_fault, _BUSY, _NOMEM. */
+static int make_ready(rbk_courier *c, rbk_delivery *d, rbk_dsn_fault *ret_fault)
+{
+    d->policy = rbk_engine_policy(c->e);
+    *ret_fault = rbk_netpolicy_check(d->policy, d->t->job->callback, &d->dsn);
+    if (*ret_fault == RBK_DSN_OK && transport_at(d->dsn.scheme_lower) == RBK_TRANSPORTS_MAX)
+        *ret_fault = RBK_DSN_PROTOCOL;
+    if (*ret_fault != RBK_DSN_OK)
+        return RBK_E_ADDRESS;
+    int r = !enter_shares(d) ? RBK_E_BUSY : prepare_attempt(c, d) < 0 ? RBK_E_NOMEM : 0;
+    if (r < 0)
+        leave_shares(d);
+    return r;
+}
+
+static rbk_delivery *new_delivery(rbk_courier *c, rbk_receiver *r, rbk_ticket *t)
 {
     rbk_delivery *d = get_delivery(c);
-    rbk_mono_ms now = rbk_loop_now(c->loop);
-    if (d == NULL) {
-        rbk_delivery_park(c, t);
-        rbk_receivers_skip(c->receivers, r, now);
-        return;
-    }
+    if (d == NULL)
+        return NULL;
     d->c = c;
     d->t = t;
     d->to = r;
     d->address.n = d->used.n = 0;
     d->caller = false;
-    d->policy = rbk_engine_policy(c->e);
-    rbk_dsn_fault fault = rbk_netpolicy_check(d->policy, t->job->callback, &d->dsn);
-    if (fault == RBK_DSN_OK && transport_at(d->dsn.scheme_lower) == RBK_TRANSPORTS_MAX)
-        fault = RBK_DSN_PROTOCOL;
-    if (fault != RBK_DSN_OK) {
-        refuse(c, d, fault);
-        rbk_receivers_skip(c->receivers, r, now);
-    } else if (!enter_shares(d)) {
-        leave_shares(d);
-        put_delivery(c, d);
-        rbk_receivers_hold(c->receivers, r, t, now);
-    } else if (prepare_attempt(c, d) < 0) {
-        leave_shares(d);
-        put_delivery(c, d);
-        rbk_delivery_park(c, t);
-        rbk_receivers_skip(c->receivers, r, now);
-    } else {
+    d->policy = NULL;
+    return d;
+}
+
+/* Its slot is counted already. */
+void rbk_delivery_start(rbk_courier *c, rbk_receiver *r, rbk_ticket *t)
+{
+    rbk_mono_ms now = rbk_loop_now(c->loop);
+    rbk_dsn_fault fault = RBK_DSN_OK;
+    rbk_delivery *d = new_delivery(c, r, t);
+    int e = d ? make_ready(c, d, &fault) : RBK_E_NOMEM;
+    if (e == 0) {
+        rbk_ticket_move(t, RBK_EV_SEND, RBK_OP_DONE);
         begin_attempt(c, d);
+        return;
     }
+    if (e == RBK_E_ADDRESS)
+        refuse(c, d, fault);
+    if (d)
+        put_delivery(c, d);
+    if (e == RBK_E_BUSY) {
+        rbk_receivers_hold(c->receivers, r, t, now);
+        return;
+    }
+    if (e == RBK_E_NOMEM)
+        rbk_delivery_park(c, t);
+    rbk_receivers_skip(c->receivers, r, now);
+}
+
+bool rbk_delivery_report(rbk_courier *c, rbk_receiver *r, rbk_ticket *t)
+{
+    rbk_dsn_fault fault;
+    rbk_delivery *d = new_delivery(c, r, t);
+    if (d && make_ready(c, d, &fault) == 0) {
+        begin_attempt(c, d);
+        return true;
+    }
+    if (d)
+        put_delivery(c, d);
+    rbk_receivers_skip(c->receivers, r, rbk_loop_now(c->loop));
+    return false;
 }
 
 void rbk_delivery_expire(rbk_courier *c, rbk_ticket *t)

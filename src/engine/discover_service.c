@@ -46,19 +46,6 @@ static const struct {
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
-/* Read, and not refused as one of a later version. */
-static bool is_offered(const char *name)
-{
-#define X(later) || strcmp(name, #later) == 0
-    if (false RBK_SVC_LATER_MAP(X))
-        return false;
-#undef X
-    for (size_t i = 0; i < COUNT(offered); i++)
-        if (strcmp(offered[i].name, name) == 0)
-            return true;
-    return false;
-}
-
 /* "3600", "90.5" */
 static void add_seconds(rbk_buf *b, int64_t ms)
 {
@@ -89,8 +76,6 @@ void rbk_discover_service(rbk_buf *b, int64_t max_timeout_ms)
     rbk_buf_lit(b, "\"schemas\":{\"ServiceParameters\":{\"type\":\"object\",\"additionalProperties\":false,"
                    "\"properties\":{");
     for (size_t i = 0; i < COUNT(params); i++) {
-        if (!is_offered(params[i].name))
-            continue;
         rbk_buf_z(b, first ? "" : ",");
         write_schema(b, &params[i], max_timeout_ms);
         first = false;
@@ -98,7 +83,7 @@ void rbk_discover_service(rbk_buf *b, int64_t max_timeout_ms)
     rbk_buf_lit(b, "},\"dependencies\":{");
     first = true;
     for (size_t i = 0; i < COUNT(offered); i++) {
-        if (!offered[i].needs_callback || !is_offered(offered[i].name))
+        if (!offered[i].needs_callback)
             continue;
         rbk_buf_addf(b, "%s\"%s\":[\"callback\"]", first ? "" : ",", offered[i].name);
         first = false;

@@ -11,6 +11,7 @@
 #include "engine/courier.h"
 #include "engine/execute.h"
 #include "engine/names.h"
+#include "engine/progress.h"
 #include "engine/reader.h"
 #include "engine/reaper.h"
 #include "engine/runs.h"
@@ -40,6 +41,7 @@ int rbk_engine_new(const rbk_engine_conf *conf, rbk_engine **ret, rbk_error *err
         (r = rbk_reader_new(e, &e->reader, err)) < 0 ||
         (r = rbk_watches_new(e, &e->watches, err)) < 0 ||
         (r = (e->discover = rbk_builtin_discover()) ? 0 : rbk_fail(err, RBK_E_NOMEM, "engine")) < 0 ||
+        (r = rbk_progress_new(e, &e->progress, err)) < 0 ||
         (r = rbk_names_new(e->conf.name_servers, &e->names, err)) < 0 ||
         (r = rbk_couriers_new(e, &e->couriers, err)) < 0) {
         rbk_engine_free(e);
@@ -89,6 +91,7 @@ int rbk_engine_stop(rbk_engine *e, int64_t drain_ms)
     rbk_execute_drain(e->execute);
     rbk_couriers_drain(e->couriers);
     bool idle = wait_until_idle(e, drain_ms);
+    rbk_progress_stop(e->progress);
     rbk_couriers_end(e->couriers);
     size_t stuck = rbk_execute_stop(e->execute);
     size_t cut = rbk_reaper_stop(e->reaper);
@@ -131,6 +134,7 @@ void rbk_engine_unref(rbk_engine *e)
     if (atomic_fetch_sub(&e->refs, 1) != 1)
         return;
     rbk_execute_free(e->execute);
+    rbk_progress_free(e->progress);
     rbk_sign_keys_unref(e->keys);
     rbk_netpolicy_unref(e->policy);
     pthread_mutex_destroy(&e->keys_lock);

@@ -23,6 +23,7 @@ typedef struct rbk_runs rbk_runs;
 typedef struct rbk_names rbk_names;
 typedef struct rbk_watches rbk_watches;
 typedef struct rbk_discover rbk_discover;
+typedef struct rbk_progress rbk_progress;
 
 struct rbk_engine {
     rbk_engine_conf conf;
@@ -36,6 +37,7 @@ struct rbk_engine {
     rbk_names *names;
     rbk_watches *watches;
     rbk_discover *discover;
+    rbk_progress *progress; /* as long as calls, which may outlive the parts */
     pthread_mutex_t keys_lock; /* of the two that may be replaced */
     rbk_sign_keys *keys;   /* that attempts are signed with now */
     rbk_netpolicy *policy; /* that callbacks are judged by now */
@@ -59,6 +61,7 @@ struct rbk_engine {
     atomic_uint_fast64_t refused_more; /* refused since, without a line */
     atomic_uint_fast64_t accepted, delivered, dead, attempts, late, sync_calls;
     atomic_uint_fast64_t cancelled, refused, duplicates;
+    atomic_uint_fast64_t progress_sent, progress_lost; /* notifications that arrived, or did not */
     /* The store thread's: what the store said last. */
     atomic_int_fast64_t held, queued, due, kept_done, kept_dead;
     atomic_int_fast64_t store_due; /* of what waits in the store, the earliest; INT64_MAX: none */

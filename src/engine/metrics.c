@@ -120,6 +120,8 @@ void rbk_engine_metrics(const rbk_engine *e, rbk_metrics *ret)
         .duplicates = LOAD(e->duplicates),
         .sync_calls = LOAD(e->sync_calls),
         .late = LOAD(e->late),
+        .progress_sent = LOAD(e->progress_sent),
+        .progress_lost = LOAD(e->progress_lost),
         .in_flight = (int64_t)rbk_couriers_in_flight(e->couriers),
         .pending = rbk_engine_pending(e),
         .pending_bytes = LOAD(e->pending_bytes),

@@ -26,6 +26,7 @@ typedef struct rbk_metrics {
     uint64_t accepted, delivered, dead, cancelled, sync_calls, late;
     uint64_t refused; /* calls with a callback that became no job: busy, or not allowed */
     uint64_t duplicates; /* requests whose idempotency key named a job that was there */
+    uint64_t progress_sent, progress_lost; /* notifications of progress that arrived, or did not */
     uint64_t attempts[RBK_ATTEMPT_OUTCOMES];
     /* Seconds from acceptance to the receiver's 2xx, of delivered jobs. */
     uint64_t latency[RBK_LATENCY_BUCKETS]; /* each bucket alone, not cumulative */

@@ -79,11 +79,16 @@ static rbk_receiver *find_or_make(rbk_receivers *s, rbk_str name)
 
 /* --- Where a receiver stands ---------------------------------------------------------- */
 
-static bool may_start(const rbk_receivers *s, const rbk_receiver *r)
+static bool has_slot(const rbk_receivers *s, const rbk_receiver *r)
 {
     size_t limit = r->window < s->conf.per_receiver ? r->window : s->conf.per_receiver;
-    return r->queue.head && !r->held && !r->blocked && (!r->paused || r->may_probe) && r->in_flight < limit &&
+    return !r->held && !r->blocked && r->in_flight < limit &&
            r->in_flight < rbk_share_of(s->conf.slots, s->in_flight - r->in_flight);
+}
+
+static bool may_start(const rbk_receivers *s, const rbk_receiver *r)
+{
+    return r->queue.head && (!r->paused || r->may_probe) && has_slot(s, r);
 }
 
 static void forget(rbk_receivers *s, rbk_receiver *r)
@@ -198,6 +203,18 @@ rbk_ticket *rbk_receivers_next(rbk_receivers *s, rbk_mono_ms now, rbk_receiver *
         return t;
     }
     return NULL;
+}
+
+rbk_receiver *rbk_receivers_lend(rbk_receivers *s, rbk_str lane, rbk_mono_ms now)
+{
+    rbk_receiver *r = s->in_flight < s->conf.slots ? find_or_make(s, lane) : NULL;
+    if (r == NULL)
+        return NULL;
+    bool lent = !r->queue.head && !r->paused && has_slot(s, r);
+    r->in_flight += lent;
+    s->in_flight += lent;
+    place(s, r, now);
+    return lent ? r : NULL;
 }
 
 static void pause_it(rbk_receivers *s, rbk_receiver *r, rbk_mono_ms now)

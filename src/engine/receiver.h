@@ -74,6 +74,10 @@ int rbk_receivers_add(rbk_receivers *s, rbk_ticket *t, rbk_mono_ms now);
  * given back by one of the three below. NULL: nobody may be sent to. */
 rbk_ticket *rbk_receivers_next(rbk_receivers *s, rbk_mono_ms now, rbk_receiver **ret);
 
+/* A slot at the receiver of a lane for what is no job, if it may be sent to and none of its own waits
+ * for it; given back as one that rbk_receivers_next() took. NULL: not now. */
+rbk_receiver *rbk_receivers_lend(rbk_receivers *s, rbk_str lane, rbk_mono_ms now);
+
 /* The attempt has ended. */
 rbk_pause_change rbk_receivers_done(rbk_receivers *s, rbk_receiver *r, rbk_host_news news,
                                     rbk_mono_ms now);

@@ -14,6 +14,7 @@
 
 typedef struct rbk_lane rbk_lane;
 struct rbk_exchange;
+typedef struct rbk_report rbk_report;
 
 /* Members of one batch that have to do with each other. */
 enum { RBK_GROUP_MAX = 1000 };
@@ -52,6 +53,7 @@ typedef struct rbk_ticket {
     rbk_idem *idem;    /* PUT: the idempotency key that it takes, malloc'ed; or NULL */
     rbk_attempt_note *note; /* RETRY, DEAD: the attempt that failed, malloc'ed; or NULL */
     const rbk_method_entry *method; /* NULL: not known (any more) */
+    rbk_report *report;      /* it is a report's, and no job's (engine/progress.h) */
     char *signature;         /* of the first attempt, made ahead by engine/signer.c; or NULL */
     rbk_wall_ms signed_at;   /* its webhook-timestamp */
 } rbk_ticket;

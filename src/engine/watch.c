@@ -21,7 +21,7 @@ enum {
     AT_ONCE = 8,     /* watches of one question: their jobs may be large */
     TICK_MS = 100,   /* how late a time-out may be seen */
     STOP_MS = 2000,  /* how long a stop waits for the answers */
-    ENVELOPE = 4096, /* what an answer may be larger than a job's response and strings */
+    ENVELOPE = 12 << 10, /* what an answer may be larger than a job's response and strings */
 };
 
 typedef enum watch_state { READY, LOOKED_AT, PARKED } watch_state;
@@ -97,7 +97,7 @@ static void answer_job(watch *x, const rbk_job *job)
         drop(x);
         return;
     }
-    x->spec.write(&b, job);
+    x->spec.write(&b, rbk_exchange_engine(x->spec.ex), job);
     if (b.err)
         out.err = b.err;
     else

@@ -21,7 +21,7 @@ typedef struct rbk_watch_spec {
     rbk_str caller;  /* copied; a job of another caller is answered like an unknown one */
     int64_t wait_ms; /* how long it may wait for the response; 0: not at all */
     /* Writes the answer's result. Reader thread. */
-    void (*write)(rbk_buf *b, const rbk_job *job);
+    void (*write)(rbk_buf *b, rbk_engine *e, const rbk_job *job);
 } rbk_watch_spec;
 
 int rbk_watches_new(rbk_engine *e, rbk_watches **ret, rbk_error *err);

@@ -126,6 +126,8 @@ static const char *const outcomes[RBK_ATTEMPT_OUTCOMES] = {
       "Requests that were a job already, by their idempotency key.")                               \
     X(sync_calls, "sync_calls_total", "counter", "Calls without a callback.")                      \
     X(late, "late_results_total", "counter", "Results that came after the time-out.")              \
+    X(progress_sent, "progress_sent_total", "counter", "Notifications of progress that arrived.")  \
+    X(progress_lost, "progress_lost_total", "counter", "Those that did not; none is sent again.")  \
     X(lookups, "resolver_lookups_total", "counter", "Names of receivers looked up.")               \
     X(in_flight, "deliveries_in_flight", "gauge", "Attempts under way.")                           \
     X(pending_bytes, "jobs_pending_bytes", "gauge", "Bytes of unfinished jobs in the store.")      \

@@ -68,6 +68,7 @@ struct rbk_worker {
     rbk_mono_ms restart_at;
     char note[RBK_WORKER_NOTE];
     size_t note_n, note_cut;
+    bool progress_told;    /* one that could not be read was logged */
     rbk_mono_ms second;    /* the second that `notes` counts lines of */
     unsigned notes;
     uint64_t notes_dropped;

@@ -54,7 +54,7 @@ void rbk_worker_write(rbk_buf *b, const rbk_worker_request *rq)
 
 /* The members that count, as they stand in the line; absent where it has none. */
 typedef struct members {
-    rbk_str jsonrpc, id, result, error, method;
+    rbk_str jsonrpc, id, result, error, method, params;
 } members;
 
 typedef struct slot {
@@ -110,13 +110,36 @@ static const char *read_error(rbk_str error, rbk_worker_line *ret)
     return NULL;
 }
 
+/* What a worker tells by the way is no reason to kill it. */
+static const char *read_progress(rbk_str params, rbk_worker_line *ret)
+{
+    rbk_str id = RBK_STR_NONE, value = RBK_STR_NONE, total = RBK_STR_NONE, message = RBK_STR_NONE;
+    const slot slots[] = {{"id", &id}, {"value", &value}, {"total", &total}, {"message", &message}};
+    if (params.p == NULL || params.p[0] != '{' || !take_members(params.p, slots, 4))
+        return "its params are not an object with each member once";
+    if (id.p == NULL || rbk_str_u64(id, UINT64_MAX, &ret->id) < 0)
+        return "it has not the id of a request";
+    if (value.p == NULL || !rbk_json_number(value, &ret->value))
+        return "its value is not a number";
+    if (total.p && !rbk_json_number(total, &ret->total))
+        return "its total is not a number";
+    if (message.p && !is_string(message))
+        return "its message is not a string";
+    if (message.p)
+        ret->message = rbk_json_unquote(message);
+    return NULL;
+}
+
 static const char *read_members(const members *m, rbk_worker_line *ret)
 {
     if (m->jsonrpc.p && !rbk_str_eqz(m->jsonrpc, "\"2.0\""))
         return "its jsonrpc is not \"2.0\"";
     if (m->method.p) {
         ret->progress = rbk_str_eqz(m->method, "\"rpc.progress\"") && m->id.p == NULL;
-        return ret->progress ? NULL : "it is a request, and no response";
+        if (!ret->progress)
+            return "it is a request, and no response";
+        ret->fault = read_progress(m->params, ret);
+        return NULL;
     }
     if (m->id.p == NULL || rbk_str_u64(m->id, UINT64_MAX, &ret->id) < 0)
         return "it has not the id of a request";
@@ -131,7 +154,8 @@ const char *rbk_worker_read(rbk_str line, rbk_worker_line *ret)
     rbk_json_top top;
     members m = {0};
     const slot slots[] = {{"jsonrpc", &m.jsonrpc}, {"id", &m.id}, {"result", &m.result},
-                          {"error", &m.error}, {"method", &m.method}};
+                          {"error", &m.error}, {"method", &m.method},
+                          {"params", &m.params}};
     *ret = (rbk_worker_line){0};
     int r = rbk_json_validate(line, NULL, &top);
     if (r == RBK_E_NOMEM)

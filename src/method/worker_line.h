@@ -19,12 +19,14 @@ typedef struct rbk_worker_request {
 void rbk_worker_write(rbk_buf *b, const rbk_worker_request *rq);
 
 typedef struct rbk_worker_line {
-    bool progress;  /* a notification `rpc.progress`; nothing else is set */
+    bool progress;  /* a notification `rpc.progress`: id, value, total and message are of this one */
     uint64_t id;
     rbk_str result; /* JSON text; absent: it is an error */
     int64_t code;
     rbk_str message; /* as it is spelt between its quotes */
     rbk_str data;    /* JSON text, or absent */
+    double value, total;
+    const char *fault; /* what is wrong with the progress, which is then passed over; static text */
 } rbk_worker_line;
 
 /* What a worker wrote: `line` without its end, and a NUL in that place. NULL, or what is wrong

@@ -89,13 +89,47 @@ static int answer_error(rbk_call *call, const rbk_worker_line *line)
     return r;
 }
 
+/* Returns what is wrong with it, or NULL. A run that has its answer, or was taken away, tells
+ * nobody. */
+static const char *take_progress(rbk_worker *k, const rbk_worker_line *line)
+{
+    rbk_arena a = RBK_ARENA(line->message.n * 2 + 4096);
+    rbk_run *run = line->fault ? NULL : find_asked(k, line->id);
+    int r = 0;
+    if (run) {
+        rbk_str message = rbk_arena_dup(&a, rbk_json_unescape(&a, line->message));
+        bool whole = message.p && memchr(message.p, 0, message.n) == NULL;
+        r = whole || line->message.p == NULL
+                ? rbk_call_progress(run->call, line->value, line->total, message.p)
+                : RBK_E_INVAL;
+    }
+    rbk_arena_free(&a);
+    if (r == RBK_E_TOO_LARGE)
+        return "its message is over 1,000 bytes";
+    return r == RBK_E_INVAL ? "its message has a NUL in it" : line->fault;
+}
+
+/* One line of the log for each process. */
+static void note_progress_fault(rbk_worker *k, const char *why)
+{
+    if (!k->progress_told)
+        rbk_event(k->all->log, RBK_WARN, "worker.progress_refused", RBK_FZ("worker", k->all->name),
+                  RBK_F("pid", k->pid), RBK_FZ("why", why));
+    k->progress_told = true;
+}
+
 /* Returns what is wrong with the line, or NULL. `line` has a NUL behind it. */
 static const char *take_line(rbk_worker *k, rbk_str text)
 {
     rbk_worker_line line;
     const char *why = rbk_worker_read(text, &line);
-    if (why || line.progress)
+    if (why)
         return why;
+    if (line.progress) {
+        if ((why = take_progress(k, &line)) != NULL)
+            note_progress_fault(k, why);
+        return NULL;
+    }
     rbk_run *run = find_asked(k, line.id);
     if (run == NULL)
         return "it has the id of no request that waits for an answer";
@@ -445,6 +479,7 @@ int rbk_worker_start(rbk_worker *k)
     k->state = RBK_WORKER_UP;
     k->wanted = k->termed = k->reaped = false;
     k->note_n = k->note_cut = 0;
+    k->progress_told = false;
     rbk_event(w->log, RBK_INFO, "worker.started", RBK_FZ("worker", w->name), RBK_F("pid", k->pid));
     r = open_handles(k, &s);
     if (r < 0)

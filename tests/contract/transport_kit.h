@@ -139,21 +139,6 @@ static void run(trial *x)
     wait_done(x);
 }
 
-typedef struct alloc_failure {
-    int n, left; /* the n-th fails; more than 0 left: there were not so many */
-} alloc_failure;
-
-static void do_fail_in(void *arg)
-{
-    fail_in = ((alloc_failure *)arg)->n;
-}
-
-static void do_fail_stop(void *arg)
-{
-    ((alloc_failure *)arg)->left = fail_in;
-    fail_in = 0;
-}
-
 static void do_open(void *arg)
 {
     fixture *f = arg;

@@ -306,6 +306,14 @@ def last_body(r):
     (["m", " {} ", "--callback", "https://h/"], {"id": 1, "method": "m", "params": {"$rpc.callback": "https://h/"}}),
     (["m", '{"a":1}', "--callback", "h"], {"id": 1, "method": "m", "params": {"$rpc.callback": "h", "a": 1}}),
     (["m", "[]", "--callback", 'h"'], {"id": 1, "method": "m", "params": [], "$rpc.callback": 'h"'}),
+    (["m", '{"a":1}', "--callback", "h", "--failure-callback", "f", "--wait", "2.5", "--delay=0", "--run-timeout", "3",
+      "--deadline", "2026-11-23T21:04:05Z", "--key", "7", "--idempotency-key", 'i"', "--receipt", "--progress"],
+     {"id": 1, "method": "m", "params": {
+         "$rpc.callback": "h", "$rpc.failureCallback": "f", "$rpc.wait": 2.5, "$rpc.delay": 0, "$rpc.timeout": 3,
+         "$rpc.deadline": "2026-11-23T21:04:05Z", "$rpc.key": "7", "$rpc.idempotencyKey": 'i"', "$rpc.receipt": True,
+         "$rpc.events": ["progress"], "a": 1}}),
+    (["m", "{}", "--deadline", "1795000000.5"], {"id": 1, "method": "m", "params": {"$rpc.deadline": 1795000000.5}}),
+    (["m", "[1]", "--receipt", "--wait", "1"], {"id": 1, "method": "m", "params": [1], "$rpc.receipt": True, "$rpc.wait": 1}),
     (["m", "--callback", "h", "--id", "-2.5"], {"id": -2.5, "method": "m", "$rpc.callback": "h"}),
 ])
 def test_call_sends(listener, words, sent):
@@ -314,6 +322,33 @@ def test_call_sends(listener, words, sent):
     assert "the answer is empty" in p.stderr
     assert r"POST /rpc?x=1" in r.text()
     assert last_body(r) == {"jsonrpc": "2.0", **sent}
+
+
+@pytest.mark.parametrize("words, says", [
+    (["--wait", "soon"], "--wait wants seconds, like 2.5; 'soon' is none"),
+    (["--delay", "-1"], "--delay wants seconds, like 2.5; '-1' is none"),
+    (["--run-timeout", "1e"], "--run-timeout wants seconds, like 2.5; '1e' is none"),
+    (["--key", ""], "--key wants a value"), (["--deadline="], "--deadline wants a value"), (["--receipt=1"], "--receipt"),
+    (["--idempotency-key"], "--idempotency-key"),
+])
+def test_call_with_a_bad_option(words, says):
+    p = run("call", "http://127.0.0.1:1/", "m", *words, code=2)
+    assert p.stderr.startswith("ringback: ") and says in p.stderr and p.stderr.count("\n") == 1
+
+
+def test_call_with_service_parameters(server, receiver):
+    """The server knows each of them, and says of a bad one which it is."""
+    call = ["call", f"http://127.0.0.1:{server.port}/api", "demo.echo", "{}"]
+    job = ["--callback", receiver.url(), "--failure-callback", receiver.url("/failed"), "--deadline", "4000000000",
+           "--run-timeout", "5.5", "--idempotency-key", "i", "--key", "k", "--receipt"]
+    first, again = (json.loads(run(*call, *job).stdout)["result"]["callback"]["data"][0]["job"] for _ in range(2))
+    assert first == again
+    assert json.loads(run(*call, "--callback", receiver.url(), "--wait", 20).stdout)["result"] == {}
+    run(*call, "--callback", receiver.url(), "--delay", 86400)
+    until(lambda: server.pending() == 1, 20, "the delayed one is left")
+    for words, name in ((["--wait", 99], "wait"), (["--deadline", "soon"], "deadline"), (["--delay", 1, "--key", "k"], "key")):
+        p = run(*call, "--callback", receiver.url(), *words, code=1)
+        assert f"$rpc.{name}" in json.loads(p.stdout)["error"]["data"], p.stdout
 
 
 def test_call_notification(listener):

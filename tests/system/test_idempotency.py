@@ -7,15 +7,12 @@ import threading
 import time
 
 from lib import promise
+from lib.callers import Callers
 from lib.wait import until
 
 KILLS = int(os.environ.get("RBK_KILLS", "20")) // 4
 SEED = int(os.environ.get("RBK_SEED", str(time.time_ns() & 0xffffffff)))
 CLIENTS = 6
-
-
-def journal_of(path):
-    return promise.read_journal(path) if path.exists() else []
 
 
 def test_two_clients_and_another_request(make_server, receiver, tmp_path):
@@ -46,7 +43,7 @@ def test_two_clients_and_another_request(make_server, receiver, tmp_path):
         until(lambda: server.pending() == 0, 20, "it is delivered")
         again = c.call("test.journal", {"n": 1}, callback=receiver.url(), idempotencyKey="order-1", receipt=True)
         assert again.jobs == [job] and again.json["result"]["callback"]["data"] == [{"job": job}]
-    assert [line[0] for line in journal_of(journal)] == [job]
+    assert [line[0] for line in promise.read_journal(journal)] == [job]
     assert [p.webhook_id for p in receiver.posts] == [job]
 
 
@@ -68,71 +65,29 @@ def test_header(server, receiver):
     assert len(receiver.wait(1)) == 1
 
 
-class Callers:
-    """Each sends every key, one after the other, until it is acknowledged."""
-
-    def __init__(self, url):
-        self.url, self.server, self.n = url, None, 0
-        self.acked, self.faults = {}, []
-        self.up, self.over = threading.Event(), threading.Event()
-        self.threads = [threading.Thread(target=self.work, args=(k,)) for k in range(CLIENTS)]
-
-    def work(self, k):
-        key = 0
-        while not self.over.is_set():
-            if not self.up.wait(0.05):
-                continue
-            try:
-                with self.server.client(timeout=5) as c:
-                    while not self.over.is_set():
-                        reply = c.call("test.journal", {"n": key}, id=f"{k}-{key}", callback=self.url, idempotencyKey=f"k{key}")
-                        if reply.status == 503:
-                            continue
-                        if reply.status != 200 or len(reply.jobs) != 1:
-                            self.faults.append(repr(reply))
-                        else:
-                            self.acked.setdefault(key, set()).add(reply.jobs[0])
-                        key += 1
-            except OSError:
-                continue
-
-
 def test_around_kill9(make_server, receiver, tmp_path):
     rng = random.Random(SEED)
     print(f"seed {SEED}")
     journal = tmp_path / "journal"
     server = make_server({"method.max_runs": "1000", "delivery.schedule": ",".join(["2s"] * 30)}, start=False,
                          env={"RBK_JOURNAL": str(journal)})
-    callers = Callers(receiver.url())
-    callers.server = server
-    for t in callers.threads:
-        t.start()
-    try:
-        for _ in range(KILLS):
-            server.start()
-            callers.up.set()
-            time.sleep(rng.uniform(0.05, 0.5))  # the instant is the experiment, not a wait
-            callers.up.clear()
-            server.kill()
-            server.check_sanitizers()
-    finally:
-        callers.over.set()
-        callers.up.set()
-        for t in callers.threads:
-            t.join()
-    assert callers.faults == [], callers.faults[:3]
-    assert len(callers.acked) > 5 * KILLS, "no load"
-    twice = {k: v for k, v in callers.acked.items() if len(v) != 1}
+    callers = Callers(server, receiver.url(), CLIENTS, lambda k, i: {"idempotencyKey": f"k{i}"}, again=True)
+    callers.over_kills(KILLS, rng, 0.5)
+    acked = {}
+    for _, key, job in callers.acked:
+        acked.setdefault(key, set()).add(job)
+    assert len(acked) > 5 * KILLS, "no load"
+    twice = {k: v for k, v in acked.items() if len(v) != 1}
     assert not twice, f"keys with two jobs, seed {SEED}: {list(twice.items())[:5]}"
     server.start()
     until(lambda: server.pending() == 0, 60, "nothing is pending", poll=0.2)
     server.stop()
-    jobs = {next(iter(v)) for v in callers.acked.values()}
-    ran = {line[0] for line in journal_of(journal)}
+    jobs = {next(iter(v)) for v in acked.values()}
+    ran = {line[0] for line in promise.read_journal(journal)}
     sent = {p.webhook_id for p in receiver.posts}
     assert jobs <= ran and jobs <= sent
     bodies = {}
     for p in receiver.posts:
         bodies.setdefault(p.body.split(b'"n":')[1], set()).add(p.webhook_id)
     assert all(len(ids) == 1 for ids in bodies.values()), f"two jobs of one key, seed {SEED}"
-    print(f"{KILLS} kills, {len(callers.acked)} keys, {len(ran)} jobs ran, {len(receiver.posts)} deliveries")
+    print(f"{KILLS} kills, {len(acked)} keys, {len(ran)} jobs ran, {len(receiver.posts)} deliveries")

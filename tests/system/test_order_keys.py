@@ -3,10 +3,10 @@
 and retries, by the methods' and the receiver's own journals; others go by."""
 import os
 import random
-import threading
 import time
 
 from lib import promise
+from lib.callers import Callers
 from lib.receiver import OK, Answer
 from lib.wait import until
 from test_admin import Admin
@@ -14,35 +14,6 @@ from test_admin import Admin
 KILLS = int(os.environ.get("RBK_KILLS", "20")) // 2
 SEED = int(os.environ.get("RBK_SEED", str(time.time_ns() & 0xffffffff)))
 KEYS = 6
-
-
-class Callers:
-    """One for each key, which sends one after the other, over every crash."""
-
-    def __init__(self, url):
-        self.url, self.server = url, None
-        self.acked, self.faults = {}, []
-        self.up, self.over = threading.Event(), threading.Event()
-        self.threads = [threading.Thread(target=self.work, args=(k,)) for k in range(KEYS)]
-
-    def work(self, k):
-        i = 0
-        while not self.over.is_set():
-            if not self.up.wait(0.05):
-                continue
-            try:
-                with self.server.client(timeout=5) as c:
-                    while not self.over.is_set():
-                        i += 1
-                        reply = c.call("test.journal", {"n": i}, id=f"{k}-{i}", callback=self.url, key=f"key-{k}")
-                        if reply.status == 503:
-                            continue
-                        if reply.status != 200 or len(reply.jobs) != 1:
-                            self.faults.append(repr(reply))
-                            return
-                        self.acked.setdefault(k, []).append(reply.jobs[0])
-            except OSError:
-                continue
 
 
 def test_in_order_over_kill9(make_server, receiver, tmp_path):
@@ -54,31 +25,15 @@ def test_in_order_over_kill9(make_server, receiver, tmp_path):
                          start=False, env={"RBK_JOURNAL": str(journal)})
     trouble = random.Random(SEED)
     receiver.choose = lambda head: Answer(503) if trouble.random() < 0.15 else OK
-    callers = Callers(receiver.url())
-    callers.server = server
-    for t in callers.threads:
-        t.start()
-    try:
-        for _ in range(KILLS):
-            server.start()
-            callers.up.set()
-            time.sleep(rng.uniform(0.05, 0.6))  # the instant is the experiment, not a wait
-            callers.up.clear()
-            server.kill()
-            server.check_sanitizers()
-    finally:
-        callers.over.set()
-        callers.up.set()
-        for t in callers.threads:
-            t.join()
-    assert callers.faults == [], callers.faults[:3]
+    callers = Callers(server, receiver.url(), KEYS, lambda k, i: {"key": f"key-{k}"}, again=False)
+    callers.over_kills(KILLS, rng, 0.6)
     receiver.choose = lambda head: OK
     server.start()
     until(lambda: server.pending() == 0, 120, "nothing is pending", poll=0.5)
     assert server.rows("select count(*) from turn") == [(0,)]
     server.stop()
 
-    acked = {job for jobs in callers.acked.values() for job in jobs}
+    acked = {job for _, _, job in callers.acked}
     assert len(acked) > 5 * KILLS, "no load"
     posts = promise.deliveries(receiver.posts)
     key_of = {job: rpc_id.split("-")[0] for job, rpc_id, _, _ in posts}

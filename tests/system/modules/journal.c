@@ -129,6 +129,24 @@ static void run_late(rbk_call *call, void *user)
     pthread_detach(t);
 }
 
+/* Reports 1 to params.steps, params.ms apart, and answers with what became of them. */
+static void run_progress(rbk_call *call, void *user)
+{
+    (void)user;
+    int64_t steps = 0, ms = 0, faults = 0;
+    char text[64];
+    rbk_param_int(call, "/steps", &steps);
+    rbk_param_int(call, "/ms", &ms);
+    for (int64_t i = 1; i <= steps && !rbk_call_cancelled(call); i++) {
+        snprintf(text, sizeof text, "step %lld, \"%s\"", (long long)i, "\303\244\n");
+        faults += rbk_call_progress(call, (double)i / 2, (double)steps / 2, text) != 0;
+        sleep_ms(ms);
+    }
+    int n = snprintf(text, sizeof text, "{\"steps\":%lld,\"faults\":%lld}", (long long)steps,
+                     (long long)faults);
+    rbk_call_result(call, text, (size_t)n);
+}
+
 /* A result of params.bytes bytes. */
 static void run_big(rbk_call *call, void *user)
 {
@@ -205,6 +223,7 @@ RBK_API int RBK_MODULE_INIT(rbk_module *m)
         {.name = "test.journal", .fn = run_journal}, {.name = "test.echo", .fn = run_echo},
         {.name = "test.whoami", .fn = run_whoami},   {.name = "test.linger", .fn = run_linger},
         {.name = "test.crash", .fn = run_crash},     {.name = "test.late", .fn = run_late},
+        {.name = "test.progress", .fn = run_progress},
         {.name = "test.big", .fn = run_big},         {.name = "subtract", .fn = run_subtract},
         {.name = "sum", .fn = run_sum},              {.name = "get_data", .fn = run_get_data},
         {.name = "update", .fn = run_echo},          {.name = "notify_hello", .fn = run_echo},

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """The worker of test_workers.py. work.journal appends "job run pid" to the file named by PLAY_JOURNAL and syncs
-it, waits for params.ms, and returns its params; the others say who they are, hang or die."""
+it, waits for params.ms, and returns its params; work.progress tells each of params.tell; the others say who they are, hang or die."""
 import json
 import os
 import signal
@@ -32,7 +32,14 @@ def die(params, meta):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-METHODS = {"work.journal": journal, "work.hang": hang, "work.die": die,
+def progress(params, meta):
+    for p in params["tell"]:
+        print(json.dumps({"jsonrpc": "2.0", "method": "rpc.progress", "params": {"id": request["id"], **p}}), flush=True)
+        time.sleep(params.get("ms", 0) / 1000)
+    return params
+
+
+METHODS = {"work.progress": progress, "work.journal": journal, "work.hang": hang, "work.die": die,
            "work.pid": lambda params, meta: os.getpid(), "work.meta": lambda params, meta: meta}
 
 for line in sys.stdin:

@@ -101,12 +101,31 @@ static void test_json_string(void **state)
     rbk_buf_free(&b);
 }
 
+static void test_double(void **state)
+{
+    static const struct {
+        double v;
+        const char *text;
+    } rows[] = {
+        {0, "0"}, {-0.0, "-0"}, {1, "1"}, {0.1, "0.1"}, {99.99, "99.99"}, {1e21, "1e+21"},
+        {1.0 / 3, "0.3333333333333333"}, {5e-324, "4.94065645841247e-324"}, {9007199254740993.0, "9007199254740992"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        rbk_buf b = RBK_BUF(100);
+        rbk_buf_add_double(&b, rows[i].v);
+        assert_text(&b, rows[i].text);
+        rbk_buf_free(&b);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_append),           cmocka_unit_test(test_u64),
         cmocka_unit_test(test_maximum_is_exact), cmocka_unit_test(test_error_sticks),
         cmocka_unit_test(test_long_format),      cmocka_unit_test(test_json_string),
+        cmocka_unit_test(test_double),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

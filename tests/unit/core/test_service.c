@@ -391,7 +391,8 @@ static void test_unknown(void **state)
         {"\"$rpc.\\\"\\u0001\":1", "{\"$rpc.\\\"\\u0001\":\"unknown service parameter\"}"},
         {"\"$rpc.idempotencyKey\":\"k\"", "{\"$rpc.idempotencyKey\":\"needs $rpc.callback\"}"},
         {"\"$rpc.key\":\"k\"", "{\"$rpc.key\":\"needs $rpc.callback\"}"},
-        {"\"$rpc.events\":[]", "{\"$rpc.events\":\"not supported by this version\"}"},
+        {"\"$rpc.events\":[]", "{\"$rpc.events\":\"needs $rpc.callback\"}"},
+        {"\"$rpc.events\":[\"progress\",null]", "{\"$rpc.events\":\"must be a list of \\\"progress\\\"\"}"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         assert_refused(parse_params(rows[i][0]), rows[i][1]);

@@ -255,6 +255,18 @@ static inline void quick(rbk_call *call, void *user)
     rbk_call_result(call, "1", 1);
 }
 
+/* Tells how far it is, before its answer and after it. */
+static atomic_int tell_got, tell_got_late;
+
+static inline void tell(rbk_call *call, void *user)
+{
+    (void)user;
+    tell_got = rbk_call_progress(call, 1, 3, "one");
+    nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL); /* its receiver may hear it */
+    rbk_call_result(call, "1", 1);
+    tell_got_late = rbk_call_progress(call, 2, 3, NULL);
+}
+
 static struct keeper {
     pthread_mutex_t lock;
     rbk_call *calls[KEPT_MAX];
@@ -331,6 +343,7 @@ static inline rbk_server *make_server(void)
     set(s, "delivery.schedule", "10ms,10ms,10ms,10ms");
     rbk_server_log(s, count_line, NULL);
     assert_int_equal(rbk_server_method(s, &(rbk_method){.name = "quick", .fn = quick}), 0);
+    assert_int_equal(rbk_server_method(s, &(rbk_method){.name = "tell", .fn = tell}), 0);
     assert_int_equal(rbk_server_method(s, &(rbk_method){.name = "keep", .fn = keep}), 0);
     return s;
 }

@@ -9,13 +9,6 @@
 
 static atomic_int fail_in; /* 1: the next allocation fails; 0: none does */
 
-void *__real_malloc(size_t n);
-void *__real_calloc(size_t n, size_t size);
-void *__real_realloc(void *p, size_t n);
-void *__wrap_malloc(size_t n);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_realloc(void *p, size_t n);
-
 static bool fails_now(void)
 {
     int n = fail_in;
@@ -25,34 +18,24 @@ static bool fails_now(void)
     return false;
 }
 
-void *__wrap_malloc(size_t n)
-{
-    return fails_now() ? NULL : __real_malloc(n);
-}
-
-void *__wrap_calloc(size_t n, size_t size)
-{
-    return fails_now() ? NULL : __real_calloc(n, size);
-}
-
-void *__wrap_realloc(void *p, size_t n)
-{
-    return fails_now() ? NULL : __real_realloc(p, n);
-}
+#define RBK_FAILS_NOW
+#include "../../support/failing_alloc.h"
 
 /* --- The session --------------------------------------------------------------------------- */
 
 enum { LAST = 400 };
 
 /* Another host each time, so that it is looked up anew where that is on. */
+static const char *method = "quick";
+
 static void submit(rbk_server *s, const char *more, answer *a)
 {
     static int host;
     char body[256];
     *a = (answer){.lock = PTHREAD_MUTEX_INITIALIZER};
     snprintf(body, sizeof body,
-             "{\"id\":1,\"method\":\"quick\",\"params\":{\"p\":[1],\"$rpc.callback\":"
-             "\"https://h%d.example.com/x\"%s}}", host++, more);
+             "{\"id\":1,\"method\":\"%s\",\"params\":{\"p\":[1],\"$rpc.callback\":"
+             "\"https://h%d.example.com/x\"%s}}", method, host++, more);
     if (rbk_server_handle(s, &(rbk_request){.body = rbk_str_z(body)}, on_reply, a) == 0)
         WAIT_FOR(a->count);
 }
@@ -114,6 +97,16 @@ static void test_each_allocation_of_a_job(void **state)
     fail_each("", "no");
 }
 
+static void test_each_allocation_of_a_job_that_tells_of_its_progress(void **state)
+{
+    (void)state;
+    method = "tell";
+    fail_each(",\"$rpc.events\":[\"progress\"]", "no");
+    method = "quick";
+    assert_int_equal(tell_got, 0);
+    assert_int_equal(tell_got_late, RBK_E_STATE);
+}
+
 /* It waits in the store: there is its claim too. */
 static void test_each_allocation_of_a_delayed_job(void **state)
 {
@@ -168,6 +161,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         RIG_TEST(test_each_allocation_of_a_job),
+        RIG_TEST(test_each_allocation_of_a_job_that_tells_of_its_progress),
         RIG_TEST(test_each_allocation_of_a_delayed_job),
         RIG_TEST(test_each_allocation_of_a_job_that_waits_for_a_name),
         RIG_TEST(test_each_allocation_of_jobs_of_one_key),

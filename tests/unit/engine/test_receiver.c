@@ -51,6 +51,34 @@ static rbk_receiver *next(rbk_receivers *s, rbk_mono_ms now)
     return t ? r : NULL;
 }
 
+/* What is no job gets a slot only where a job could go at once, and none waits. */
+static void test_lending(void **state)
+{
+    (void)state;
+    rbk_receivers *s = make(100, 2, 1);
+    rbk_receiver *r = rbk_receivers_lend(s, RBK_STR("a"), 0);
+    assert_non_null(r);
+    assert_ptr_equal(rbk_receivers_lend(s, RBK_STR("a"), 0), r);
+    assert_null(rbk_receivers_lend(s, RBK_STR("a"), 0)); /* two are in flight */
+    add(s, "a", 1000);
+    assert_null(next(s, 0));
+    rbk_receivers_done(s, r, RBK_HOST_ANSWERS, 0);
+    assert_null(rbk_receivers_lend(s, RBK_STR("a"), 0)); /* a job waits */
+    assert_ptr_equal(next(s, 0), r);
+    rbk_receivers_done(s, r, RBK_HOST_ANSWERS, 0);
+    assert_int_equal(rbk_receivers_done(s, r, RBK_HOST_FAILS, 0), RBK_PAUSE_BEGINS);
+    assert_null(rbk_receivers_lend(s, RBK_STR("a"), 0)); /* paused */
+    rbk_receivers_tick(s, PROBE);
+    assert_null(rbk_receivers_lend(s, RBK_STR("a"), PROBE)); /* the probe is a job's */
+    assert_int_equal(rbk_receivers_block(s, RBK_STR("b"), true, 0), 1);
+    assert_null(rbk_receivers_lend(s, RBK_STR("b"), 0));
+    assert_int_equal(rbk_receivers_block(s, RBK_STR("b"), false, 0), 1);
+    r = rbk_receivers_lend(s, RBK_STR("b"), 0);
+    rbk_receivers_skip(s, r, 0);
+    assert_int_equal(rbk_receivers_count(s), 1); /* b is forgotten */
+    rbk_receivers_free(s);
+}
+
 static void test_turns_and_limit(void **state)
 {
     (void)state;
@@ -395,7 +423,8 @@ static void test_pulls(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_turns_and_limit),   cmocka_unit_test(test_quarter),
+        cmocka_unit_test(test_turns_and_limit),
+        cmocka_unit_test(test_lending),   cmocka_unit_test(test_quarter),
         cmocka_unit_test(test_slots_are_the_limit), cmocka_unit_test(test_pause_and_probe),
         cmocka_unit_test(test_an_answer_ends_the_row), cmocka_unit_test(test_skipped_probe),
         cmocka_unit_test(test_hold),              cmocka_unit_test(test_expiry),

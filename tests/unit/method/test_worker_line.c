@@ -67,8 +67,43 @@ static void test_responses(void **state)
     assert_true(rbk_str_eqz(l.data, "{}"));
     assert_null(rbk_worker_read(RBK_STR("{\"id\":1,\"error\":{\"code\":5,\"message\":\"\"}}"), &l));
     assert_true(l.code == 5 && l.message.n == 0 && l.data.p == NULL);
-    assert_null(rbk_worker_read(RBK_STR("{\"method\":\"rpc.progress\",\"params\":{\"id\":1}}"), &l));
-    assert_true(l.progress);
+}
+
+static void test_progress(void **state)
+{
+    static const struct {
+        const char *params, *fault; /* NULL: none */
+    } rows[] = {
+        {"{\"id\":7,\"value\":-2.5e1,\"total\":50,\"message\":\"a\\u0062\",\"more\":[{}]}", NULL},
+        {"{\"id\":7,\"value\":-25}", NULL},
+        {"[7,1]", "its params are not an object with each member once"},
+        {"{\"id\":7,\"value\":1,\"value\":1}", "its params are not an object with each member once"},
+        {"{\"value\":1}", "it has not the id of a request"},
+        {"{\"id\":\"7\",\"value\":1}", "it has not the id of a request"},
+        {"{\"id\":7}", "its value is not a number"},
+        {"{\"id\":7,\"value\":\"1\"}", "its value is not a number"},
+        {"{\"id\":7,\"value\":1e999}", "its value is not a number"},
+        {"{\"id\":7,\"value\":1,\"total\":null}", "its total is not a number"},
+        {"{\"id\":7,\"value\":1,\"message\":1}", "its message is not a string"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char line[256];
+        rbk_worker_line l;
+        snprintf(line, sizeof line, "{\"method\":\"rpc.progress\",\"params\":%s}", rows[i].params);
+        assert_null(rbk_worker_read(rbk_str_z(line), &l));
+        assert_true(l.progress);
+        if (rows[i].fault) {
+            assert_string_equal(l.fault, rows[i].fault);
+            continue;
+        }
+        assert_null(l.fault);
+        assert_true(l.id == 7 && l.value == -25 && l.total == (i == 0 ? 50 : 0));
+        assert_true(i == 0 ? rbk_str_eqz(l.message, "a\\u0062") : l.message.p == NULL);
+    }
+    rbk_worker_line l;
+    assert_null(rbk_worker_read(RBK_STR("{\"method\":\"rpc.progress\"}"), &l));
+    assert_true(l.progress && l.fault);
 }
 
 static void test_what_is_no_response(void **state)
@@ -130,6 +165,7 @@ int main(void)
         cmocka_unit_test(test_requests),
         cmocka_unit_test(test_params_become_one_line),
         cmocka_unit_test(test_responses),
+        cmocka_unit_test(test_progress),
         cmocka_unit_test(test_what_is_no_response),
         cmocka_unit_test(test_commands),
     };

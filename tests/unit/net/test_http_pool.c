@@ -342,21 +342,6 @@ static void test_free_under_way(void **state)
     receiver_stop(&r);
 }
 
-typedef struct alloc_failure {
-    int n, left; /* the n-th fails; more than 0 left: there were not so many */
-} alloc_failure;
-
-static void do_fail_in(void *arg)
-{
-    fail_in = ((alloc_failure *)arg)->n;
-}
-
-static void do_fail_stop(void *arg)
-{
-    ((alloc_failure *)arg)->left = fail_in;
-    fail_in = 0;
-}
-
 /* Each allocation of the loop thread fails in turn, on a new connection and on a kept one. */
 static void test_no_memory(void **state)
 {
