@@ -65,11 +65,10 @@ static int on_head(rbk_http_request *rq, void *user)
         return on_head_for_keys(rq);
     if (!rbk_str_eq(rq->path, l->f->conf.path))
         return 404;
-    if (rbk_ws_front_wants(l->ws, rq))
-        return 0;
-    if (!rbk_str_eqz(rq->method, "POST"))
+    bool socket = rbk_ws_front_wants(l->ws, rq);
+    if (!socket && !rbk_str_eqz(rq->method, "POST"))
         return 405;
-    if (!rbk_http_is_json(rbk_http_find(rq->headers, rq->n_headers, "content-type")))
+    if (!socket && !rbk_http_is_json(rbk_http_find(rq->headers, rq->n_headers, "content-type")))
         return 415;
     return 0;
 }
@@ -148,7 +147,7 @@ static void on_request(rbk_http_request *rq, void *user)
         reply_keys(l, rq);
         return;
     }
-    if (rbk_str_eqz(rq->method, "GET")) {
+    if (rbk_str_eqz(rq->method, "GET")) { /* whatever lets a POST in was asked by on_head() */
         rbk_ws_front_open(l->ws, rq);
         return;
     }
