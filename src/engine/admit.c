@@ -203,22 +203,38 @@ static rbk_dsn_fault check_address(admission *a, rbk_str text, address *ret)
     return ret->verdict == RBK_NAME_REFUSED ? RBK_DSN_NO_ADDRESS : fault;
 }
 
+/* False: one of them is refused, and the member has its answer. */
+static bool check_addresses(admission *a, uint32_t item, const rbk_service *svc, address to[2])
+{
+    to[0].verdict = to[1].verdict = RBK_NAME_FINE;
+    if (a->policy == NULL)
+        a->policy = rbk_engine_policy(a->e);
+    rbk_admit_fault f = {.fault = check_address(a, svc->callback, &to[0])};
+    if (f.fault == RBK_DSN_OK && svc->failure_callback.p) {
+        f.failure = true;
+        f.fault = check_address(a, svc->failure_callback, &to[1]);
+    }
+    if (f.fault == RBK_DSN_OK)
+        return true;
+    atomic_fetch_add_explicit(&a->e->refused, 1, memory_order_relaxed);
+    rbk_admit_refuse(a->ex, item, a->policy, &f);
+    return false;
+}
+
+static void push_job(admission *a, rbk_ticket *t, const address to[2])
+{
+    rbk_list_push(&a->jobs, &t->node);
+    for (int i = 0; i < 2; i++)
+        if (to[i].verdict == RBK_NAME_ASK)
+            rbk_held_add(&a->held, &(rbk_held_name){&to[i].dsn, i == 1}, t);
+}
+
 static void admit_job(admission *a, uint32_t item, const rbk_rpc_item *it,
                       const rbk_method_entry *method)
 {
-    address to[2] = {{.verdict = RBK_NAME_FINE}, {.verdict = RBK_NAME_FINE}};
-    if (a->policy == NULL)
-        a->policy = rbk_engine_policy(a->e);
-    rbk_admit_fault f = {.fault = check_address(a, it->svc.callback, &to[0])};
-    if (f.fault == RBK_DSN_OK && it->svc.failure_callback.p) {
-        f.failure = true;
-        f.fault = check_address(a, it->svc.failure_callback, &to[1]);
-    }
-    if (f.fault != RBK_DSN_OK) {
-        atomic_fetch_add_explicit(&a->e->refused, 1, memory_order_relaxed);
-        rbk_admit_refuse(a->ex, item, a->policy, &f);
+    address to[2];
+    if (!check_addresses(a, item, &it->svc, to))
         return;
-    }
     rbk_ticket *t = has_room(a->e) ? make_ticket(a, item, it, method) : NULL;
     if (t == NULL) {
         atomic_fetch_add_explicit(&a->e->refused, 1, memory_order_relaxed);
@@ -226,11 +242,8 @@ static void admit_job(admission *a, uint32_t item, const rbk_rpc_item *it,
         return;
     }
     if (a->links && rbk_links_keep_job(a->links, item, t))
-        return; /* the check is made again at every attempt */
-    rbk_list_push(&a->jobs, &t->node);
-    for (int i = 0; i < 2; i++)
-        if (to[i].verdict == RBK_NAME_ASK)
-            rbk_held_add(&a->held, &(rbk_held_name){&to[i].dsn, i == 1}, t);
+        return; /* rbk_admit_late() looks its host up */
+    push_job(a, t, to);
 }
 
 /* --- Each member ----------------------------------------------------------------------------- */
@@ -389,4 +402,23 @@ void rbk_admit(rbk_engine *e, rbk_exchange *ex, const rbk_rpc_doc *doc, const rb
         rbk_links_start(a.links);
     rbk_netpolicy_unref(a.policy);
     rbk_buf_free(&a.forward);
+}
+
+void rbk_admit_late(rbk_engine *e, rbk_ticket *t)
+{
+    address to[2];
+    rbk_exchange *ex = rbk_exchange_ref(t->ex);
+    admission a = {.e = e, .ex = ex};
+    if (!check_addresses(&a, t->item, &rbk_exchange_item(ex, t->item)->svc, to)) {
+        rbk_links_drop(t);
+    } else {
+        push_job(&a, t, to);
+        if (a.held)
+            rbk_held_ask(a.held, &(rbk_held_call){.e = e, .ex = ex, .policy = a.policy, .jobs = &a.jobs,
+                                                  .caller = t->job->caller, .late = true});
+        else
+            rbk_admit_hand_over(e, ex, &a.jobs);
+    }
+    rbk_netpolicy_unref(a.policy);
+    rbk_exchange_unref(ex);
 }
