@@ -7,6 +7,7 @@
 #include "front/http_front.h"
 
 #include "base/error.h"
+#include "front/auth.h"
 #include "front/ws_front.h"
 #include "net/http_server.h"
 
@@ -35,6 +36,7 @@ typedef struct pending {
 struct rbk_http_front {
     rbk_http_front_conf conf;
     rbk_engine *e;
+    rbk_auth auth;
     front_loop *loops;
     atomic_uint connections, shed, sockets;
     atomic_size_t buffered;
@@ -58,9 +60,16 @@ static int on_head_for_keys(rbk_http_request *rq)
     return rbk_str_eqz(rq->method, "GET") || rbk_str_eqz(rq->method, "HEAD") ? 0 : 405;
 }
 
+/* Is it somebody's token? Asked before the body is read, and again when it is there. */
+static int check_caller(const front_loop *l, const rbk_http_request *rq, rbk_auth_pass *ret)
+{
+    return rbk_auth_check(&l->f->auth, rq->headers, rq->n_headers, rq->peer, ret);
+}
+
 static int on_head(rbk_http_request *rq, void *user)
 {
     const front_loop *l = user;
+    rbk_auth_pass pass;
     if (is_for_keys(l, rq))
         return on_head_for_keys(rq);
     if (!rbk_str_eq(rq->path, l->f->conf.path))
@@ -68,6 +77,10 @@ static int on_head(rbk_http_request *rq, void *user)
     bool socket = rbk_ws_front_wants(l->ws, rq);
     if (!socket && !rbk_str_eqz(rq->method, "POST"))
         return 405;
+    int r = check_caller(l, rq, &pass);
+    if (r)
+        return r;
+    rbk_auth_done(&pass);
     if (!socket && !rbk_http_is_json(rbk_http_find(rq->headers, rq->n_headers, "content-type")))
         return 415;
     return 0;
@@ -140,17 +153,8 @@ static void reply_keys(const front_loop *l, rbk_http_request *rq)
     rbk_buf_free(&b);
 }
 
-static void on_request(rbk_http_request *rq, void *user)
+static void serve(front_loop *l, rbk_http_request *rq, const rbk_auth_pass *pass)
 {
-    front_loop *l = user;
-    if (is_for_keys(l, rq)) {
-        reply_keys(l, rq);
-        return;
-    }
-    if (rbk_str_eqz(rq->method, "GET")) { /* whatever lets a POST in was asked by on_head() */
-        rbk_ws_front_open(l->ws, rq);
-        return;
-    }
     pending *p = calloc(1, sizeof *p);
     rbk_exchange *ex = p ? rbk_exchange_new(l->f->e, on_done, p) : NULL;
     if (ex == NULL) {
@@ -165,7 +169,28 @@ static void on_request(rbk_http_request *rq, void *user)
                                 .headers = (const rbk_header *)(const void *)rq->headers,
                                 .n_headers = rq->n_headers,
                                 .peer = rbk_str_z(rq->peer),
+                                .caller = rbk_auth_name(pass),
                             });
+}
+
+static void on_request(rbk_http_request *rq, void *user)
+{
+    front_loop *l = user;
+    if (is_for_keys(l, rq)) {
+        reply_keys(l, rq);
+        return;
+    }
+    rbk_auth_pass pass;
+    int status = check_caller(l, rq, &pass);
+    if (status) {
+        rbk_http_reply_refusal(rq, status);
+        return;
+    }
+    if (rbk_str_eqz(rq->method, "GET"))
+        rbk_ws_front_open(l->ws, rq);
+    else
+        serve(l, rq, &pass);
+    rbk_auth_done(&pass);
 }
 
 static void on_gone(rbk_http_request *rq, void *user)
@@ -236,6 +261,7 @@ static int make_ws(front_loop *l, rbk_error *err)
     rbk_http_front *f = l->f;
     l->ws = rbk_ws_front_new(&(rbk_ws_front_conf){
         .e = f->e,
+        .auth = &f->auth,
         .loop = l->loop,
         .max_body = f->conf.max_body,
         .ping_ms = f->conf.ping_ms,
@@ -280,6 +306,7 @@ int rbk_http_front_start(rbk_http_front *f, rbk_engine *e, rbk_error *err)
 {
     int r = 0;
     f->e = e;
+    f->auth = (rbk_auth){.e = e, .log = f->conf.log};
     for (size_t i = 0; r == 0 && i < f->conf.threads; i++)
         r = start_loop(f, i, err);
     return r;

@@ -185,11 +185,8 @@ static void on_done(rbk_exchange *ex, void *user)
 
 /* --- What comes in ------------------------------------------------------------------------- */
 
-static void on_message(rbk_ws *ws, rbk_str text, void *user)
+static void submit(ws_socket *s, rbk_str text, const rbk_auth_pass *pass)
 {
-    ws_socket *s = user;
-    if (rbk_ws_is_closing(ws))
-        return;
     ws_message *m = calloc(1, sizeof *m);
     rbk_exchange *ex = m ? rbk_exchange_new(s->f->conf.e, on_done, m) : NULL;
     if (ex == NULL) {
@@ -204,7 +201,22 @@ static void on_message(rbk_ws *ws, rbk_str text, void *user)
     rbk_link_init(&m->link);
     rbk_link_append(&s->messages, &m->link);
     s->n_open++;
-    rbk_exchange_submit(ex, &(rbk_request){.body = text, .peer = rbk_str_z(s->rq->peer)});
+    rbk_exchange_submit(ex, &(rbk_request){.body = text, .peer = rbk_str_z(s->rq->peer),
+                                      .caller = rbk_auth_name(pass)});
+}
+
+static void on_message(rbk_ws *ws, rbk_str text, void *user)
+{
+    ws_socket *s = user;
+    if (rbk_ws_is_closing(ws))
+        return;
+    rbk_auth_pass pass;
+    if (rbk_auth_check(s->f->conf.auth, s->rq->headers, s->rq->n_headers, s->rq->peer, &pass)) {
+        say_close(s, RBK_WS_POLICY); /* since the handshake its token was taken away */
+        return;
+    }
+    submit(s, text, &pass);
+    rbk_auth_done(&pass);
     if (is_full(s))
         rbk_ws_hold(ws);
 }

@@ -8,7 +8,7 @@
 #ifndef RBK_FRONT_WS_FRONT_H
 #define RBK_FRONT_WS_FRONT_H
 
-#include "engine/engine.h"
+#include "front/auth.h"
 #include "net/http_server.h"
 
 typedef struct rbk_ws_front rbk_ws_front;
@@ -17,6 +17,7 @@ enum { RBK_WS_OPEN_MAX = 16 }; /* one alone after an answer of more than 64 KiB 
 
 typedef struct rbk_ws_front_conf {
     rbk_engine *e;
+    rbk_auth *auth; /* asks for each message whose it is, by the head of the handshake: 1008 */
     rbk_loop *loop;
     size_t max_body;      /* of one message: 1009 */
     int64_t ping_ms;      /* of silence, after which a ping is sent; after twice that it is over */

@@ -253,6 +253,18 @@ void rbk_http_refuse(rbk_http_rq *r, int status, const char *why)
     rbk_buf_free(&body);
 }
 
+void rbk_http_reply_refusal(rbk_http_request *rq, int status)
+{
+    rbk_http_rq *r = (rbk_http_rq *)rq;
+    rbk_http_conn *c = r->conn;
+    if (c == NULL) {
+        rbk_http_rq_free(r);
+        return;
+    }
+    rbk_http_refuse(r, status, NULL);
+    rbk_http_conn_settle(c);
+}
+
 void rbk_http_write_busy(rbk_http_conn *c)
 {
     rbk_buf body = RBK_BUF(1024), head = RBK_BUF(1024);
