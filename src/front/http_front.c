@@ -135,7 +135,10 @@ static void on_done(rbk_exchange *ex, void *user)
 static void reply_busy(rbk_http_request *rq)
 {
     static const rbk_http_header retry = {{"Retry-After", 11}, {"1", 1}};
-    rbk_http_reply_send(rq, &(rbk_http_reply){.status = 503, .headers = &retry, .n_headers = 1});
+    static const char body[] =
+        "{\"id\":null,\"error\":{\"code\":-32009,\"message\":\"Server is busy\"}}";
+    rbk_http_reply_send(rq, &(rbk_http_reply){.status = 503, .headers = &retry, .n_headers = 1,
+                                              .body = {body, sizeof body - 1}});
 }
 
 static void reply_keys(const front_loop *l, rbk_http_request *rq)

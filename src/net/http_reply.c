@@ -83,7 +83,7 @@ void rbk_http_conn_write(rbk_http_conn *c, rbk_str bytes)
         return;
     if (c->write_by == 0) {
         c->write_by = rbk_loop_now(c->s->loop) + c->s->conf.write_ms;
-        c->taken_mark = c->written;
+        c->taken_mark = c->written - (c->large ? rbk_http_in_kernel(c) : 0);
     }
     c->written += (int64_t)bytes.n;
     if (rbk_stream_write(c->st, bytes.p, bytes.n) == RBK_E_NOMEM)

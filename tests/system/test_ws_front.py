@@ -438,6 +438,52 @@ def test_a_stop_does_not_wait_for_who_does_not_say_it_back(make_server):
         assert c.frame() == (CLOSE, struct.pack(">H", 1001))
 
 
+# --- whose it is -------------------------------------------------------------------------------
+
+def bearer(token):
+    return {"Authorization": f"Bearer {token}"}
+
+
+def test_a_token_is_asked_for_at_the_handshake(serve, callers):
+    s = serve()
+    for headers in ({}, bearer("wrong"), {"Authorization": "Basic x"}):
+        with WsClient(s.port, handshake=False) as c:
+            status, lines, body = c.ask(headers)
+            assert (status, lines["www-authenticate"]) == (401, "Bearer")
+            assert json.loads(body)["error"]["code"] == -32001
+    with WsClient(s.port, headers=bearer(callers.tokens["alice"])) as c:
+        still_serves(c)
+
+
+def test_jobs_are_the_callers(serve, callers, receiver):
+    s = serve()
+    with WsClient(s.port, headers=bearer(callers.tokens["alice"])) as alice, \
+            WsClient(s.port, headers=bearer(callers.tokens["bob"])) as bob:
+        alice.call("test.echo", callback=receiver.url(), receipt=True)
+        job = alice.message()["result"]["callback"]["data"][0]["job"]
+        receiver.wait(1)
+        for c, name in ((alice, "result"), (bob, "error")):
+            c.call("rpc.job.get", {"id": job})
+            assert name in c.message()
+
+
+def test_a_token_that_is_taken_away(serve, callers):
+    s = serve()
+    with WsClient(s.port, headers=bearer(callers.tokens["alice"])) as alice, \
+            WsClient(s.port, headers=bearer(callers.tokens["bob"])) as bob:
+        still_serves(alice)
+        callers.remove("alice").write()
+        s.signal(1)
+        s.wait_log("reload")
+
+        def refused():
+            alice.call("test.echo")
+            opcode, payload = alice.frame()
+            return opcode == CLOSE and payload == struct.pack(">H", 1008)
+        until(refused, 20, "the message is refused")
+        still_serves(bob)
+
+
 # --- a client of others ------------------------------------------------------------------------
 
 def test_the_example_of_the_docs(shared):

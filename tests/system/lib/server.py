@@ -164,7 +164,7 @@ class Server:
                      lambda: f"the log says {pattern}: {self.log()[-2000:]}")
 
     def client(self, **kw):
-        return Client(self.port, **kw)
+        return Client(self.port, **{"path": self.options.get("server.path", "/api"), **kw})
 
     def listens(self):
         with socket.socket() as s:
