@@ -37,25 +37,6 @@ def still_serves(c):
 
 # --- messages ----------------------------------------------------------------------------------
 
-def cases(name):
-    path = root() / "tests/data/jsonrpc" / name
-    return [c for c in json.loads(path.read_text())["cases"] if isinstance(c["request"], str)]
-
-
-def in_order(answer):
-    if isinstance(answer, list):
-        return sorted(json.dumps(a, sort_keys=True) for a in answer)
-    return answer
-
-
-@pytest.mark.parametrize("case", cases("spec-examples.json"), ids=lambda c: c["name"])
-def test_examples_of_the_specification(ws, case):
-    ws.send(case["request"].encode())
-    if case["response"] != "nothing":
-        assert in_order(ws.message()) == in_order(json.loads(case["response"]))
-    still_serves(ws)  # the next message is its answer: nothing stood before it
-
-
 def test_an_acknowledgement_and_the_callback(shared, receiver, ws):
     ws.call("test.echo", {"x": 1}, callback=receiver.url(), receipt=True)
     ack = ws.message()["result"]["callback"]
