@@ -10,6 +10,7 @@
 #include "base/seldom.h"
 #include "front/auth.h"
 #include "front/listeners.h"
+#include "front/ws_front.h"
 #include "net/http_server.h"
 
 #include <stdio.h>
@@ -19,6 +20,7 @@ typedef struct front_loop {
     rbk_http_front *f;
     rbk_loop *loop;
     rbk_http_server *servers[RBK_LISTENERS_MAX];
+    rbk_ws_front *ws;
     size_t open; /* an answer of count_open() */
     bool started;
 } front_loop;
@@ -37,7 +39,7 @@ struct rbk_http_front {
     rbk_engine *e;
     rbk_auth auth;
     front_loop *loops;
-    atomic_uint connections, shed;
+    atomic_uint connections, shed, sockets;
     atomic_size_t buffered;
     rbk_seldom unopened;
     rbk_listeners listeners;
@@ -72,13 +74,14 @@ static int on_head(rbk_http_request *rq, void *user)
         return on_head_for_keys(rq);
     if (!rbk_str_eq(rq->path, l->f->conf.path))
         return 404;
-    if (!rbk_str_eqz(rq->method, "POST"))
+    bool socket = rbk_ws_front_wants(l->ws, rq);
+    if (!socket && !rbk_str_eqz(rq->method, "POST"))
         return 405;
     int r = check_caller(l, rq, &pass);
     if (r)
         return r;
     rbk_auth_done(&pass);
-    if (!rbk_http_is_json(rbk_http_find(rq->headers, rq->n_headers, "content-type")))
+    if (!socket && !rbk_http_is_json(rbk_http_find(rq->headers, rq->n_headers, "content-type")))
         return 415;
     return 0;
 }
@@ -186,7 +189,10 @@ static void on_request(rbk_http_request *rq, void *user)
         rbk_http_reply_refusal(rq, status);
         return;
     }
-    serve(l, rq, &pass);
+    if (rbk_str_eqz(rq->method, "GET"))
+        rbk_ws_front_open(l->ws, rq);
+    else
+        serve(l, rq, &pass);
     rbk_auth_done(&pass);
 }
 
@@ -252,6 +258,22 @@ uint16_t rbk_http_front_port(const rbk_http_front *f, size_t i)
     return i < f->listeners.n ? f->listeners.v[i].port : 0;
 }
 
+static int make_ws(front_loop *l, rbk_error *err)
+{
+    rbk_http_front *f = l->f;
+    l->ws = rbk_ws_front_new(&(rbk_ws_front_conf){
+        .e = f->e,
+        .auth = &f->auth,
+        .loop = l->loop,
+        .max_body = f->conf.max_body,
+        .ping_ms = f->conf.ping_ms,
+        .max_sockets = f->conf.max_sockets,
+        .sockets = &f->sockets,
+        .log = f->conf.log,
+    });
+    return l->ws ? 0 : rbk_fail(err, RBK_E_NOMEM, "front");
+}
+
 static int start_loop(rbk_http_front *f, size_t i, rbk_error *err)
 {
     front_loop *l = &f->loops[i];
@@ -259,6 +281,8 @@ static int start_loop(rbk_http_front *f, size_t i, rbk_error *err)
     snprintf(name, sizeof name, "rbk-front-%zu", i % 1000);
     l->f = f;
     int r = rbk_loop_new(name, &l->loop, err);
+    if (r == 0)
+        r = make_ws(l, err);
     rbk_http_conf conf = {
         .max_body = f->conf.max_body,
         .max_connections = f->conf.max_connections,
@@ -344,6 +368,8 @@ static void close_loop(void *arg)
             rbk_http_server_close(l->servers[i]);
         l->servers[i] = NULL;
     }
+    if (l->ws)
+        rbk_ws_front_close(l->ws);
 }
 
 void rbk_http_front_stop(rbk_http_front *f)
@@ -355,7 +381,9 @@ void rbk_http_front_stop(rbk_http_front *f)
             continue;
         rbk_loop_stop(l->loop);
         rbk_loop_free(l->loop);
+        rbk_ws_front_free(l->ws);
         l->loop = NULL;
+        l->ws = NULL;
         l->started = false;
     }
 }

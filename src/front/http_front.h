@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* front/http_front.h - JSON-RPC over HTTP: one loop a core, all on the same addresses. */
+/* front/http_front.h - JSON-RPC over HTTP and websockets: one loop a core, all on the same addresses. */
 #ifndef RBK_FRONT_HTTP_FRONT_H
 #define RBK_FRONT_HTTP_FRONT_H
 
@@ -17,6 +17,8 @@ typedef struct rbk_http_front_conf {
     size_t max_body;
     unsigned max_connections, max_shed;
     rbk_tls *tls; /* all of TCP speak it; NULL: plain. Outlives the front */
+    unsigned max_sockets; /* websockets among the connections; 0: there are none */
+    int64_t ping_ms;      /* as in rbk_ws_front_conf */
     const rbk_log *log;
 } rbk_http_front_conf;
 

@@ -102,19 +102,33 @@ void rbk_http_reply_send(rbk_http_request *rq, const rbk_http_reply *reply);
 void rbk_http_reply_refusal(rbk_http_request *rq, int status);
 /* Another protocol on the connection of a request. */
 typedef struct rbk_http_tunnel {
-    void (*data)(rbk_http_request *rq, rbk_str bytes, void *user);
+    /* Returns how many of the bytes were used. The rest comes again, but not before
+     * rbk_http_tunnel_resume(). Nothing is read, either, while 256 KiB wait to be sent. */
+    size_t (*data)(rbk_http_request *rq, rbk_str bytes, void *user);
     void (*gone)(rbk_http_request *rq, void *user); /* the last; the request goes after it */
+    void (*drain)(rbk_http_request *rq, void *user); /* the server drains: come to an end. May be
+                                                        NULL */
 } rbk_http_tunnel;
 
 /* Answer `rq` with 101 and these headers; from then on what the peer sends is the tunnel's,
- * and `rq` lives until `gone`. The connection is closed after `max_ms`. 0; or RBK_E_CLOSED
- * (the peer has gone), RBK_E_STATE (other requests of the connection wait), RBK_E_NOMEM:
- * then nothing happened, and the request must be answered otherwise. */
+ * and `rq` lives until `gone`. The connection is closed after `max_ms`; 0: its life is the
+ * tunnel's care. 0; or RBK_E_CLOSED (the peer has gone), RBK_E_STATE (other requests of the
+ * connection wait, or it is to be closed), RBK_E_NOMEM: then nothing happened, and the request must
+ * be answered otherwise. */
 int rbk_http_upgrade(rbk_http_request *rq, const rbk_http_reply *reply, const rbk_http_tunnel *t,
                      void *user, int64_t max_ms);
 void rbk_http_tunnel_write(rbk_http_request *rq, rbk_str bytes);
-/* Send what was written, then close. `gone` comes later. */
-void rbk_http_tunnel_close(rbk_http_request *rq);
+/* The same; `written` is told once, as in rbk_http_reply. */
+void rbk_http_tunnel_write_watched(rbk_http_request *rq, rbk_str bytes,
+                                   void (*written)(bool all, void *user), void *user);
+void rbk_http_tunnel_resume(rbk_http_request *rq);
+/* The bytes that the tunnel holds of what came, for the budget of conf.buffered. False: they grew,
+ * and it is used up. */
+bool rbk_http_tunnel_charge(rbk_http_request *rq, size_t n);
+/* Send what was written, then close; `now`: close at once. `gone` comes later. */
+void rbk_http_tunnel_close(rbk_http_request *rq, bool now);
+/* Does what the peer sends wait, unread, for the tunnel, or for the peer to read? */
+bool rbk_http_tunnel_is_stuck(rbk_http_request *rq);
 
 /* Stop accepting, close idle connections, let answers go out with `Connection: close`. */
 void rbk_http_server_drain(rbk_http_server *s);

@@ -209,8 +209,10 @@ static size_t read_chunks(rbk_http_conn *c, rbk_str in)
     return used;
 }
 
-static bool is_full(const rbk_http_conn *c)
+bool rbk_http_conn_is_full(const rbk_http_conn *c)
 {
+    if (c->stage == RBK_HTTP_TUNNEL)
+        return c->tunnel_held || rbk_stream_unsent(c->st) > OUT_HIGH;
     return c->stage == RBK_HTTP_HEAD && c->cur == NULL &&
            (c->n_open >= (c->large ? 1 : c->s->conf.max_pipeline) ||
             c->waiting + rbk_stream_unsent(c->st) > OUT_HIGH);
@@ -228,7 +230,7 @@ static size_t consume(rbk_http_conn *c, rbk_str in)
 {
     size_t used = 0;
     c->busy++;
-    while (used < in.n && !is_full(c)) {
+    while (used < in.n && !rbk_http_conn_is_full(c)) {
         rbk_str left = {in.p + used, in.n - used};
         if (c->stage == RBK_HTTP_HEAD) {
             used += read_head(c, left);
@@ -237,8 +239,7 @@ static size_t consume(rbk_http_conn *c, rbk_str in)
         } else if (c->stage == RBK_HTTP_CHUNKS) {
             used += read_chunks(c, left);
         } else if (c->stage == RBK_HTTP_TUNNEL) {
-            rbk_http_tunnel_feed(c, left);
-            used = in.n;
+            used += rbk_http_tunnel_feed(c, left);
         } else {
             discard(c, left.n);
             used = in.n;
@@ -282,7 +283,7 @@ void rbk_http_conn_abort(rbk_http_conn *c)
 
 static void read_rest(rbk_http_conn *c)
 {
-    while (c->rest_at < c->rest.n && !is_full(c))
+    while (c->rest_at < c->rest.n && !rbk_http_conn_is_full(c))
         c->rest_at += consume(c, (rbk_str){c->rest.p + c->rest_at, c->rest.n - c->rest_at});
     if (c->rest.n == 0 || c->rest_at < c->rest.n)
         return;
@@ -509,7 +510,9 @@ int rbk_http_conn_accept(rbk_http_server *s, rbk_http_conn **ret)
 
 void rbk_http_conn_drain(rbk_http_conn *c)
 {
-    if (c->stage == RBK_HTTP_OPENING || rbk_http_conn_is_idle(c)) {
+    if (c->stage == RBK_HTTP_TUNNEL) {
+        rbk_http_tunnel_drain(c);
+    } else if (c->stage == RBK_HTTP_OPENING || rbk_http_conn_is_idle(c)) {
         rbk_http_conn_end(c);
     } else if (c->stage == RBK_HTTP_HEAD && c->cur == NULL) {
         c->stage = RBK_HTTP_DISCARD;

@@ -65,6 +65,7 @@ struct rbk_http_conn {
     bool large; /* an answer over RBK_HTTP_FREE was given: one request at a time */
 
     rbk_http_tunneled *tunnel; /* from an upgrade until the connection is closed */
+    bool tunnel_held;          /* it takes nothing now */
     rbk_http_rq *cur, *first, *last, *spare;
     unsigned n_open; /* first to last */
     size_t waiting;  /* bytes of answers that wait for their turn */
@@ -112,6 +113,8 @@ struct rbk_http_server {
 /* http_server_conn.c */
 int rbk_http_conn_accept(rbk_http_server *s, rbk_http_conn **ret);
 void rbk_http_conn_drain(rbk_http_conn *c);
+/* Nothing can be taken from the peer now. */
+bool rbk_http_conn_is_full(const rbk_http_conn *c);
 /* Send what is queued, then an orderly end. */
 void rbk_http_conn_end(rbk_http_conn *c);
 /* Close at once. The requests stay until the stream is closed. */
@@ -148,7 +151,8 @@ void rbk_http_watches_closed(rbk_http_conn *c);
 void rbk_http_watch_tell(rbk_http_watch *w, bool all); /* once */
 
 /* http_upgrade.c */
-void rbk_http_tunnel_feed(rbk_http_conn *c, rbk_str bytes);
+size_t rbk_http_tunnel_feed(rbk_http_conn *c, rbk_str bytes);
+void rbk_http_tunnel_drain(rbk_http_conn *c);
 void rbk_http_tunnel_end(rbk_http_conn *c); /* the stream is closed; none: nothing happens */
 
 /* http_budget.c */

@@ -33,7 +33,7 @@ typedef struct rbk_options {
     char *socket_mode;
     char *path;
     char *tls_cert, *tls_key, *tls_client_ca; /* files; empty: none */
-    int64_t threads, max_body, max_batch, max_connections, drain_ms;
+    int64_t threads, max_body, max_batch, max_connections, max_sockets, ping_ms, drain_ms;
     /* admin */
     char *admin_listen; /* may be empty: none */
     char *admin_token_file;

@@ -45,6 +45,12 @@ const rbk_option rbk_option_table[] = {
      .help = "Most requests in one batch."},
     {"server", "max_connections", INT(max_connections, 1, 1000000), .def = "10000",
      .help = "Most connections of clients at one time."},
+    {"server", "max_websockets", INT(max_sockets, 0, 1000000), .def = "5000",
+     .help = "Most of them that are websockets, which stay as long as their clients like. 0: none, "
+             "and GET is refused."},
+    {"server", "ping", MS(ping_ms, SECOND, HOUR), .def = "30s",
+     .help = "A websocket that is silent this long is pinged; when nothing comes for as long again, "
+             "it is closed."},
     {"server", "drain", MS(drain_ms, 0, HOUR), .def = "25s",
      .help = "How long a stop waits for what is under way; the rest stays in the store."},
 

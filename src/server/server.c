@@ -178,6 +178,8 @@ static int make_front(rbk_server *s, rbk_error *err)
             .max_connections = s->files.connections,
             .max_shed = s->files.shed,
             .tls = s->tls,
+            .max_sockets = (unsigned)o->max_sockets,
+            .ping_ms = o->ping_ms,
             .log = &s->log,
         },
         &s->front, err);
