@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import ssl
 import struct
 import subprocess
 import sys
@@ -473,6 +474,20 @@ def test_the_example_of_the_docs(shared):
     output = re.search(r"prints\n\n```text\n(.*?)```", text, re.S)[1]
     got = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert (got.stdout, got.returncode) == (output, 0), got.stderr
+
+
+def test_over_tls(make_server, ca, cert):
+    s = make_server({"server.tls_cert": cert[0], "server.tls_key": cert[1]}, start=False)
+    s.tls = ssl.create_default_context(cafile=str(ca.pem))
+    s.start()
+
+    async def talk():
+        async with websockets.connect(f"wss://127.0.0.1:{s.port}/api", ssl=s.tls) as c:
+            for n in (1, 100, 70000):
+                await c.send(json.dumps({"id": n, "method": "test.echo", "params": {"t": "x" * n}}))
+                assert json.loads(await c.recv()) == {"id": n, "result": {"t": "x" * n}}
+        return c.close_code
+    assert asyncio.run(talk()) == 1000
 
 
 def test_with_a_library(shared, receiver):
