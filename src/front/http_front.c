@@ -10,20 +10,31 @@
 #include "base/seldom.h"
 #include "front/auth.h"
 #include "front/listeners.h"
+#include "front/origin.h"
 #include "front/ws_front.h"
 #include "net/http_server.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-typedef struct front_loop {
+typedef struct front_loop front_loop;
+
+/* A listener, as one loop has it. */
+typedef struct front_door {
+    front_loop *l;
+    rbk_origins_door kind;
+} front_door;
+
+struct front_loop {
     rbk_http_front *f;
     rbk_loop *loop;
     rbk_http_server *servers[RBK_LISTENERS_MAX];
+    front_door doors[RBK_LISTENERS_MAX];
+    rbk_origins *origins; /* a reference */
     rbk_ws_front *ws;
     size_t open; /* an answer of count_open() */
     bool started;
-} front_loop;
+};
 
 /* A request under way: which HTTP request waits for which exchange; then, where the answer
  * delivers jobs, until it is written. */
@@ -41,7 +52,8 @@ struct rbk_http_front {
     front_loop *loops;
     atomic_uint connections, shed, sockets;
     atomic_size_t buffered;
-    rbk_seldom unopened;
+    rbk_seldom unopened, forbidden;
+    rbk_origins *origins; /* a reference; the loops have their own */
     rbk_listeners listeners;
 };
 
@@ -57,7 +69,29 @@ static bool is_for_keys(const front_loop *l, const rbk_http_request *rq)
 static int on_head_for_keys(rbk_http_request *rq)
 {
     rq->allow = "GET, HEAD";
-    return rbk_str_eqz(rq->method, "GET") || rbk_str_eqz(rq->method, "HEAD") ? 0 : 405;
+    return rbk_str_eqz(rq->method, "GET") || rbk_str_eqz(rq->method, "HEAD") ||
+                   rbk_origins_asked(rq)
+               ? 0
+               : 405;
+}
+
+/* Has a browser been talked into it? Who must show a token is not found by a name alone. */
+static int check_browser(const front_door *d, rbk_http_request *rq)
+{
+    rbk_http_front *f = d->l->f;
+    rbk_origins_door kind = d->kind;
+    rbk_callers *callers = rbk_engine_callers(f->e);
+    rbk_str value;
+    uint64_t more;
+    if (callers && kind == RBK_DOOR_LOOPBACK)
+        kind = RBK_DOOR_OTHER;
+    rbk_callers_unref(callers);
+    int r = rbk_origins_check(d->l->origins, kind, rq, &value);
+    if (r && rbk_seldom_now(&f->forbidden, &more))
+        rbk_event(f->conf.log, RBK_WARN, "request.forbidden", RBK_FZ("peer", rq->peer),
+                  RBK_FZ("reason", rq->why), RBK_FS("value", value.p ? value : RBK_STR("")),
+                  RBK_F("more", more));
+    return r;
 }
 
 /* Is it somebody's token? Asked before the body is read, and again when it is there. */
@@ -68,16 +102,22 @@ static int check_caller(const front_loop *l, const rbk_http_request *rq, rbk_aut
 
 static int on_head(rbk_http_request *rq, void *user)
 {
-    const front_loop *l = user;
+    const front_door *d = user;
+    const front_loop *l = d->l;
     rbk_auth_pass pass;
+    int r = check_browser(d, rq);
+    if (r)
+        return r;
     if (is_for_keys(l, rq))
         return on_head_for_keys(rq);
     if (!rbk_str_eq(rq->path, l->f->conf.path))
         return 404;
+    if (rbk_origins_asked(rq))
+        return 0;
     bool socket = rbk_ws_front_wants(l->ws, rq);
     if (!socket && !rbk_str_eqz(rq->method, "POST"))
         return 405;
-    int r = check_caller(l, rq, &pass);
+    r = check_caller(l, rq, &pass);
     if (r)
         return r;
     rbk_auth_done(&pass);
@@ -178,7 +218,11 @@ static void serve(front_loop *l, rbk_http_request *rq, const rbk_auth_pass *pass
 
 static void on_request(rbk_http_request *rq, void *user)
 {
-    front_loop *l = user;
+    front_loop *l = ((front_door *)user)->l;
+    if (rbk_origins_asked(rq)) {
+        rbk_origins_reply(rq, is_for_keys(l, rq) ? "GET, HEAD" : "POST");
+        return;
+    }
     if (is_for_keys(l, rq)) {
         reply_keys(l, rq);
         return;
@@ -205,10 +249,10 @@ static void on_gone(rbk_http_request *rq, void *user)
 /* Whoever asks for the port can make it happen. */
 static void on_unopened(const char *peer, const char *detail, void *user)
 {
-    front_loop *l = user;
+    rbk_http_front *f = ((front_door *)user)->l->f;
     uint64_t more = 0;
-    if (rbk_seldom_now(&l->f->unopened, &more))
-        rbk_event(l->f->conf.log, RBK_INFO, "tls.refused", RBK_FZ("peer", peer),
+    if (rbk_seldom_now(&f->unopened, &more))
+        rbk_event(f->conf.log, RBK_INFO, "tls.refused", RBK_FZ("peer", peer),
                   RBK_FZ("detail", detail), RBK_F("more", more));
 }
 
@@ -224,6 +268,7 @@ int rbk_http_front_new(const rbk_http_front_conf *conf, rbk_http_front **ret, rb
     if (f == NULL)
         return rbk_fail(err, RBK_E_NOMEM, "front");
     f->conf = *conf;
+    f->origins = rbk_origins_ref(conf->origins);
     rbk_listen_conf lc = {.loops = conf->threads, .mode = conf->socket_mode};
     int r = rbk_listeners_open(&f->listeners, "server.listen", conf->listen, &lc, err);
     if (r == 0 && (f->loops = calloc(conf->threads, sizeof *f->loops)) == NULL)
@@ -274,12 +319,21 @@ static int make_ws(front_loop *l, rbk_error *err)
     return l->ws ? 0 : rbk_fail(err, RBK_E_NOMEM, "front");
 }
 
+/* Which door the k-th listener is. */
+static rbk_origins_door door_kind(const rbk_http_front *f, size_t k)
+{
+    if (f->listeners.v[k].local)
+        return RBK_DOOR_UNIX;
+    return rbk_listener_is_loopback(&f->listeners, k) ? RBK_DOOR_LOOPBACK : RBK_DOOR_OTHER;
+}
+
 static int start_loop(rbk_http_front *f, size_t i, rbk_error *err)
 {
     front_loop *l = &f->loops[i];
     char name[16];
     snprintf(name, sizeof name, "rbk-front-%zu", i % 1000);
     l->f = f;
+    l->origins = rbk_origins_ref(f->origins);
     int r = rbk_loop_new(name, &l->loop, err);
     if (r == 0)
         r = make_ws(l, err);
@@ -292,10 +346,12 @@ static int start_loop(rbk_http_front *f, size_t i, rbk_error *err)
         .buffered = &f->buffered,
     };
     rbk_http_handler handler = {.on_head = on_head, .on_request = on_request, .on_gone = on_gone,
-                                .on_unopened = on_unopened, .user = l};
+                                .on_unopened = on_unopened};
     for (size_t k = 0; r == 0 && k < f->listeners.n; k++) {
         rbk_listening *where = &f->listeners.v[k];
         conf.tls = where->local ? NULL : f->conf.tls;
+        l->doors[k] = (front_door){l, door_kind(f, k)};
+        handler.user = &l->doors[k];
         r = rbk_http_server_new(l->loop, rbk_listen_give(where, i), &conf, &handler,
                                 &l->servers[k], err);
     }
@@ -326,6 +382,20 @@ static void each_server(rbk_http_front *f, void (*fn)(void *arg))
         else if (l->loop)
             fn(l);
     }
+}
+
+static void take_origins(void *arg)
+{
+    front_loop *l = arg;
+    rbk_origins_unref(l->origins);
+    l->origins = rbk_origins_ref(l->f->origins);
+}
+
+void rbk_http_front_use_origins(rbk_http_front *f, rbk_origins *o)
+{
+    rbk_origins_unref(f->origins);
+    f->origins = o;
+    each_server(f, take_origins);
 }
 
 static void drain_loop(void *arg)
@@ -382,8 +452,10 @@ void rbk_http_front_stop(rbk_http_front *f)
         rbk_loop_stop(l->loop);
         rbk_loop_free(l->loop);
         rbk_ws_front_free(l->ws);
+        rbk_origins_unref(l->origins);
         l->loop = NULL;
         l->ws = NULL;
+        l->origins = NULL;
         l->started = false;
     }
 }
@@ -394,6 +466,7 @@ void rbk_http_front_free(rbk_http_front *f)
         return;
     rbk_http_front_stop(f);
     rbk_listeners_close(&f->listeners);
+    rbk_origins_unref(f->origins);
     free(f->loops);
     free(f);
 }

@@ -5,6 +5,7 @@
 
 #include "engine/engine.h"
 #include "front/listeners.h"
+#include "front/origin.h"
 #include "net/tls.h"
 
 typedef struct rbk_http_front rbk_http_front;
@@ -17,6 +18,7 @@ typedef struct rbk_http_front_conf {
     size_t max_body;
     unsigned max_connections, max_shed;
     rbk_tls *tls; /* all of TCP speak it; NULL: plain. Outlives the front */
+    rbk_origins *origins; /* the front takes a reference */
     unsigned max_sockets; /* websockets among the connections; 0: there are none */
     int64_t ping_ms;      /* as in rbk_ws_front_conf */
     const rbk_log *log;
@@ -32,6 +34,9 @@ void rbk_http_front_log(const rbk_http_front *f); /* an event for each */
 uint16_t rbk_http_front_port(const rbk_http_front *f, size_t i);
 
 int rbk_http_front_start(rbk_http_front *f, rbk_engine *e, rbk_error *err);
+/* From now on this policy holds for new requests; the reference becomes the front's. Only while it is
+ * started; not from a loop's thread. */
+void rbk_http_front_use_origins(rbk_http_front *f, rbk_origins *o);
 /* Accept no more; answers that are owed go out. */
 void rbk_http_front_drain(rbk_http_front *f);
 /* Connections that are open. */

@@ -395,20 +395,9 @@ bool rbk_ws_front_wants(const rbk_ws_front *f, const rbk_http_request *rq)
     return f->conf.max_sockets > 0 && rbk_ws_look(rq) != RBK_WS_ASKED_NOT;
 }
 
-/* Browsers let any page open a websocket to anywhere, and tell where the page is from. */
-static const char *check_origin(const rbk_http_request *rq)
-{
-    return rbk_http_find(rq->headers, rq->n_headers, "Origin").p ? "this origin is not allowed" : NULL;
-}
-
 void rbk_ws_front_open(rbk_ws_front *f, rbk_http_request *rq)
 {
     rbk_ws_asked asked = rbk_ws_look(rq);
-    const char *why = check_origin(rq);
-    if (why) {
-        refuse(rq, 403, why);
-        return;
-    }
     if (asked != RBK_WS_ASKED) {
         bool version = asked == RBK_WS_ASKED_VERSION;
         refuse(rq, version ? 426 : 400,

@@ -48,8 +48,19 @@ static void add_status(rbk_buf *b, int status)
     rbk_buf_lit(b, "\r\nDate: ");
 }
 
-/* All head lines but Connection and the empty one. */
-static void add_head(rbk_http_server *s, rbk_buf *b, const rbk_http_reply *rp)
+static void add_headers(rbk_buf *b, const rbk_http_header *h, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        rbk_buf_lit(b, "\r\n");
+        add_clean(b, h[i].name);
+        rbk_buf_lit(b, ": ");
+        add_clean(b, h[i].value);
+    }
+}
+
+/* All head lines but Connection and the empty one. `rq` may be NULL. */
+static void add_head(rbk_http_server *s, rbk_buf *b, const rbk_http_request *rq,
+                     const rbk_http_reply *rp)
 {
     add_status(b, rp->status);
     rbk_buf_add(b, rbk_http_server_date(s), 29);
@@ -63,12 +74,9 @@ static void add_head(rbk_http_server *s, rbk_buf *b, const rbk_http_reply *rp)
         rbk_buf_lit(b, "\r\nContent-Length: ");
         rbk_buf_add_u64(b, rp->body.n);
     }
-    for (size_t i = 0; i < rp->n_headers; i++) {
-        rbk_buf_lit(b, "\r\n");
-        add_clean(b, rp->headers[i].name);
-        rbk_buf_lit(b, ": ");
-        add_clean(b, rp->headers[i].value);
-    }
+    add_headers(b, rp->headers, rp->n_headers);
+    if (rq)
+        add_headers(b, rq->extra, rq->n_extra);
     rbk_buf_lit(b, "\r\n");
 }
 
@@ -147,7 +155,7 @@ static void keep_for_later(rbk_http_rq *r, const rbk_http_reply *rp)
 {
     rbk_buf_clear(&r->out);
     r->out.max = ANSWER_MAX;
-    add_head(r->conn->s, &r->out, rp);
+    add_head(r->conn->s, &r->out, &r->pub, rp);
     r->out_head = r->out.n;
     if (has_body(r, rp->status))
         rbk_buf_str(&r->out, rp->body);
@@ -170,7 +178,7 @@ static void answer(rbk_http_rq *r, const rbk_http_reply *rp)
     rbk_buf *b = &c->s->scratch;
     rbk_buf_clear(b);
     b->max = HEAD_MAX;
-    add_head(c->s, b, rp);
+    add_head(c->s, b, &r->pub, rp);
     if (rbk_buf_err(b))
         rbk_http_conn_abort(c);
     c->busy++;
@@ -270,7 +278,7 @@ void rbk_http_write_busy(rbk_http_conn *c)
     rbk_buf body = RBK_BUF(1024), head = RBK_BUF(1024);
     rbk_http_header extra = header_of(503, NULL);
     add_error_body(&body, 503, "too many connections");
-    add_head(c->s, &head,
+    add_head(c->s, &head, NULL,
              &(rbk_http_reply){
                  .status = 503, .headers = &extra, .n_headers = 1, .body = rbk_buf_view(&body)});
     rbk_buf_lit(&head, "Connection: close\r\n\r\n");

@@ -46,6 +46,8 @@ typedef struct rbk_http_conf {
     rbk_tls *tls;          /* NULL: plain */
 } rbk_http_conf;
 
+enum { RBK_HTTP_EXTRA_MAX = 3 };
+
 /* A request. The server's until on_request; then the handler's until it replies. */
 typedef struct rbk_http_request {
     rbk_str method;        /* "POST" */
@@ -57,6 +59,11 @@ typedef struct rbk_http_request {
     void *user;            /* the handler's own */
     const char *allow;     /* on_head may set it: static text, the methods that a 405 names
                               (NULL: POST) */
+    /* on_head may add to these: headers of every answer to the request, the server's own included.
+     * Values may be of its own headers. */
+    rbk_http_header extra[RBK_HTTP_EXTRA_MAX];
+    size_t n_extra;
+    const char *why; /* on_head may set it with a refusal: static text for the peer */
 } rbk_http_request;
 
 typedef struct rbk_http_handler {

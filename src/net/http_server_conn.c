@@ -131,7 +131,7 @@ static void head_done(rbk_http_conn *c, bool body_is_here)
     if (c->stage == RBK_HTTP_CLOSING)
         return;
     if (status)
-        refuse(c, status, NULL);
+        refuse(c, status, r->pub.why);
     else if (h->expect == RBK_HTTP_EXPECT_OTHER)
         refuse(c, 417, "only 100-continue can be expected");
     else if (h->encoded)

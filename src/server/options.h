@@ -32,6 +32,7 @@ typedef struct rbk_options {
     char *listen; /* comma-separated addresses */
     char *socket_mode;
     char *path;
+    char *server_hosts, *origins; /* comma-separated; empty: none */
     char *tls_cert, *tls_key, *tls_client_ca; /* files; empty: none */
     int64_t threads, max_body, max_batch, max_connections, max_sockets, ping_ms, drain_ms;
     /* admin */

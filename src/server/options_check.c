@@ -9,6 +9,7 @@
 #include "core/header.h"
 #include "core/netpolicy.h"
 #include "core/retry.h"
+#include "front/origin.h"
 #include "method/upstream.h"
 #include "method/worker.h"
 #include "net/listen.h"
@@ -109,6 +110,30 @@ const char *rbk_check_path(rbk_str text, char out[160])
     for (size_t i = 0; ok && i < text.n; i++)
         ok = text.p[i] > ' ' && text.p[i] <= '~' && !strchr("?#\"<>\\^`{|}", text.p[i]);
     return ok ? NULL : complain(out, "is not a path like /api", text);
+}
+
+/* Asks the policy itself, which names the item that is wrong. */
+static const char *check_origins(const rbk_origins_conf *conf, char out[160])
+{
+    rbk_origins *o = NULL;
+    rbk_error err = {0};
+    int r = rbk_origins_new(conf, &o, &err);
+    rbk_origins_unref(o);
+    const char *key_end = strstr(err.detail, ": ");
+    if (r >= 0)
+        return NULL;
+    snprintf(out, 160, "%.159s", key_end ? key_end + 2 : err.detail); /* the caller says the key */
+    return out;
+}
+
+const char *rbk_check_server_hosts(rbk_str text, char out[160])
+{
+    return check_origins(&(rbk_origins_conf){.hosts = text}, out);
+}
+
+const char *rbk_check_origins(rbk_str text, char out[160])
+{
+    return check_origins(&(rbk_origins_conf){.origins = text}, out);
 }
 
 const char *rbk_check_store(rbk_str text, char out[160])

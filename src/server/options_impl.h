@@ -64,6 +64,8 @@ const char *rbk_check_mode(rbk_str text, char out[160]);
 const char *rbk_check_path(rbk_str text, char out[160]);
 const char *rbk_check_store(rbk_str text, char out[160]);
 const char *rbk_check_schemes(rbk_str text, char out[160]);
+const char *rbk_check_server_hosts(rbk_str text, char out[160]);
+const char *rbk_check_origins(rbk_str text, char out[160]);
 const char *rbk_check_hosts(rbk_str text, char out[160]);
 const char *rbk_check_cidrs(rbk_str text, char out[160]);
 const char *rbk_check_ports(rbk_str text, char out[160]);

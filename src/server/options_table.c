@@ -29,6 +29,15 @@ const rbk_option rbk_option_table[] = {
      .help = "Mode of the file of a Unix socket, of `admin.listen` too: who may write it may connect."},
     {"server", "path", TEXT(path), .def = "/api", .check = rbk_check_path,
      .help = "Path that requests are posted to."},
+    {"server", "hosts", TEXT(server_hosts), .def = "", .check = rbk_check_server_hosts, .reload = true,
+     .help = "What the `Host` of a request may be, with commas: `api.example`, `*.example.org` "
+             "(`*` within a label, `**` across), with a port if it must have this one; others are answered "
+             "403. Empty: any, but on a loopback address that asks for neither tokens nor "
+             "certificates only `localhost`, `127.0.0.0/8` and `[::1]`. Not for Unix sockets."},
+    {"server", "origins", TEXT(origins), .def = "", .check = rbk_check_origins, .reload = true,
+     .help = "Origins whose pages may call from a browser, with commas, each in full: "
+             "`https://app.example`, `http://localhost:3000`. A request with another `Origin` is "
+             "answered 403."},
     {"server", "tls_cert", TEXT(tls_cert), .def = "", .reload = true,
      .help = "File (PEM) of the certificate, its chain behind it: with it the addresses of "
              "`server.listen` speak TLS alone. Read again at SIGHUP; on and off it goes by a new start."},

@@ -165,10 +165,22 @@ static size_t count_couriers(const rbk_options *o)
     return threads > 1 ? threads / 2 : 1;
 }
 
+static int make_origins(const rbk_options *o, rbk_origins **ret, rbk_error *err)
+{
+    return rbk_origins_new(&(rbk_origins_conf){.hosts = rbk_str_z(o->server_hosts),
+                                               .asks_clients = o->tls_client_ca[0] != 0,
+                                               .origins = rbk_str_z(o->origins)},
+                           ret, err);
+}
+
 static int make_front(rbk_server *s, rbk_error *err)
 {
     const rbk_options *o = s->options;
-    return rbk_http_front_new(
+    rbk_origins *origins = NULL;
+    int r = make_origins(o, &origins, err);
+    if (r < 0)
+        return r;
+    r = rbk_http_front_new(
         &(rbk_http_front_conf){
             .listen = rbk_str_z(o->listen),
             .socket_mode = rbk_options_socket_mode(o),
@@ -178,11 +190,14 @@ static int make_front(rbk_server *s, rbk_error *err)
             .max_connections = s->files.connections,
             .max_shed = s->files.shed,
             .tls = s->tls,
+            .origins = origins,
             .max_sockets = (unsigned)o->max_sockets,
             .ping_ms = o->ping_ms,
             .log = &s->log,
         },
         &s->front, err);
+    rbk_origins_unref(origins);
+    return r;
 }
 
 /* All addresses that callbacks must not reach because we listen there: each listener of
@@ -445,6 +460,7 @@ static int reload_options(rbk_server *s, rbk_options *fresh, rbk_error *err)
 {
     rbk_netpolicy *policy = NULL;
     rbk_tls *tls = NULL;
+    rbk_origins *origins = NULL;
     rbk_buf fixed = RBK_BUF(4096);
     int r = rbk_options_check(fresh, err);
     if (r == 0)
@@ -454,17 +470,21 @@ static int reload_options(rbk_server *s, rbk_options *fresh, rbk_error *err)
     if (r == 0)
         r = make_policy(s, fresh, &policy, err);
     if (r == 0)
+        r = make_origins(fresh, &origins, err);
+    if (r == 0)
         rbk_files_bound_calls(&s->files, fresh);
     if (r == 0)
         r = rbk_providers_use(s->providers, fresh, err);
     if (r < 0) {
         rbk_netpolicy_unref(policy);
         rbk_tls_free(tls);
+        rbk_origins_unref(origins);
         return r;
     }
     rbk_options_take(s->options, fresh);
     rbk_engine_use_policy(s->engine, policy);
     use_tls(s, tls);
+    rbk_http_front_use_origins(s->front, origins);
     rbk_options_fixed(s->options, fresh, &fixed);
     rbk_event(&s->log, RBK_INFO, "config.reloaded", RBK_F("restart", fixed.n > 0));
     if (fixed.n)

@@ -164,7 +164,7 @@ def test_many_wait_and_cost_the_others_nothing(server, receiver):
 
 def post_of(client, body):
     data = json.dumps(body).encode()
-    return (f"POST {client.path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    return (f"POST {client.path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(data)}\r\n\r\n").encode() + data
 
 

@@ -88,7 +88,7 @@ class Proxy:
 def chain(request, tmp_path_factory, ca):
     if not (NGINX if request.param == "nginx" else HAPROXY):
         pytest.skip(f"{request.param} is not installed")
-    server = Server(tmp_path_factory.mktemp("behind"), ca.pem, {"server.path": "/rpc"}).start()
+    server = Server(tmp_path_factory.mktemp("behind"), ca.pem, {"server.path": "/rpc", "server.hosts": "**"}).start()
     proxy = Proxy(request.param, tmp_path_factory.mktemp(request.param), server.port)
     yield proxy
     proxy.close()

@@ -85,7 +85,7 @@ def test_a_repeated_header_is_forwarded_once(client, receiver):
     body = (b'{"id":1,"method":"test.echo","params":{"$rpc.callback":"%s"}}' % receiver.url().encode())
     lines = b"".join(b"X-Request-Id: r%d\r\n" % i for i in range(50))
     with socket.create_connection(client.addr) as s:
-        s.sendall(b"POST /api HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n%s"
+        s.sendall(b"POST /api HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n%s"
                   b"tracestate: a\xe9b\r\nContent-Length: %d\r\n\r\n%s" % (lines, len(body), body))
         assert s.recv(12).endswith(b" 200")
         head = receiver.wait(1)[0].head
@@ -393,11 +393,11 @@ def test_http_statuses(client):
     client.path = "/other"
     assert client.post(b"{}").status == 404
     client.path = "/api"
-    client.send(b"GET /api HTTP/1.1\r\nHost: a\r\n\r\n")
+    client.send(b"GET /api HTTP/1.1\r\nHost: localhost\r\n\r\n")
     reply = client.receive()
     assert (reply.status, reply.headers["allow"]) == (405, "POST")
     client.close()
-    client.send(b"POST /api HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 2000000\r\n\r\n")
+    client.send(b"POST /api HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2000000\r\n\r\n")
     reply = client.receive()
     assert reply.status == 413
 
@@ -406,14 +406,14 @@ def test_pipelined_answers_come_in_order(client):
     one = b'{"id":%d,"method":"%s","params":{"ms":%d}}'
     for i, (method, ms) in enumerate(((b"test.late", 60), (b"test.echo", 0), (b"test.late", 20), (b"test.echo", 0))):
         body = one % (i, method, ms)
-        client.send(b"POST /api HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+        client.send(b"POST /api HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                     b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
     assert [client.receive().json["id"] for _ in range(4)] == [0, 1, 2, 3]
 
 
 def test_slow_bytes_make_no_difference(client, receiver):
     body = order(receiver.url())
-    text = (b"POST /api HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    text = (b"POST /api HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
             + b"".join(b"%x\r\n%s\r\n" % (len(body[i:i + 7]), body[i:i + 7]) for i in range(0, len(body), 7))
             + b"0\r\n\r\n")
     for i in range(len(text)):

@@ -42,7 +42,7 @@ def is_answer(reply, name):
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory, ca):
-    s = Server(tmp_path_factory.mktemp("http"), ca.pem, {"server.path": PATH})
+    s = Server(tmp_path_factory.mktemp("http"), ca.pem, {"server.path": PATH, "server.hosts": "**"})
     s.start()
     yield s
     s.stop()

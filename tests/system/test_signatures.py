@@ -24,7 +24,7 @@ from lib.receiver import Answer
 from lib.wait import until
 from test_cli import listener, run, start  # noqa: F401 (fixtures)
 
-JWKS = b"GET /.well-known/jwks.json HTTP/1.1\r\nHost: x\r\n\r\n"
+JWKS = b"GET /.well-known/jwks.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 def keygen(*words):

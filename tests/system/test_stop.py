@@ -91,7 +91,7 @@ def test_running_synchronous_call_is_answered_while_draining(make_server):
     with server.client() as c, server.client() as other:
         assert other.call("test.echo").status == 200
         body = b'{"id":1,"method":"demo.sleep","params":{"seconds":1}}'
-        c.send(b"POST /api HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+        c.send(b"POST /api HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
         # Answered in order on one loop, so the call above has begun.
         assert other.call("test.echo").status == 200

@@ -177,7 +177,7 @@ def ended(sock, limit):
 
 
 NO_TLS = [
-    b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"POST /api HTTP/1.1\r\n", b"\0" * 64, b"\xff" * 4096,
+    b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"POST /api HTTP/1.1\r\n", b"\0" * 64, b"\xff" * 4096,
     b"\x16\x03\x01\xff\xff" + b"\1" * 100,     # a record too long
     b"SSH-2.0-x\r\n", b"\x16\x03\x01\0\4\2\0\0\0",  # a server's hello
     b"\x15\x03\x03\0\2\2\x28",                  # an alert
@@ -260,7 +260,7 @@ def test_no_early_data(tls_server, ca, tmp_path):
     ticket = tmp_path / "ticket"
     base = ["openssl", "s_client", "-tls1_3", "-connect", at, "-CAfile", str(ca.pem)]
     early = tmp_path / "early"
-    early.write_bytes(b"POST /api HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    early.write_bytes(b"POST /api HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n"
                       b"Content-Length: 28\r\n\r\n{\"id\":1,\"method\":\"demo.echo\"}")
     first = subprocess.run([*base, "-sess_out", str(ticket), "-ign_eof"], input=early.read_bytes(),
                            capture_output=True, timeout=30)

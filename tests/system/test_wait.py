@@ -122,7 +122,7 @@ def test_batch(server, client, receiver):
 def request(method, params, id, url, **rpc):
     body = json.dumps({"id": id, "method": method,
                        "params": {**params, "$rpc.callback": url, **{f"$rpc.{k}": v for k, v in rpc.items()}}}).encode()
-    return (b"POST /api HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    return (b"POST /api HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
             % len(body)) + body
 
 

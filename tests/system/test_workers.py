@@ -107,7 +107,7 @@ def test_a_client_that_goes_frees_the_worker(play):
         before = c.call("work.pid").json["result"]
     with server.client() as c:
         body = b'{"id":1,"method":"work.hang","params":{"child":true}}'
-        c.send(b"POST /api HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+        c.send(b"POST /api HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
         until(lambda: len(runs()) == 2, 20, "it runs, and its child")
     child = next(p for j, _, p in runs() if j == "child")
@@ -135,7 +135,7 @@ def test_a_reload_drops_no_call(make_server, receiver, tmp_path):
     with server.client() as c, server.client() as other:
         job = c.call("work.journal", {"ms": 1500}, callback=receiver.url()).jobs[0]
         body = b'{"id":1,"method":"work.journal","params":{"ms":700}}'
-        c.send(b"POST /api HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+        c.send(b"POST /api HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
         until(lambda: journal.exists() and journal.read_text(), 20, "one of them runs")
         write(3)
