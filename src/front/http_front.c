@@ -6,6 +6,7 @@
  * that is where it was done, else by a task, one wake-up for a burst of them. */
 #include "front/http_front.h"
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "net/http_server.h"
 
@@ -18,6 +19,7 @@ typedef struct front_loop {
     rbk_loop *loop;
     rbk_http_server *servers[RBK_LISTENERS_MAX];
     size_t open; /* an answer of count_open() */
+    rbk_front_numbers numbers;
     bool started;
 } front_loop;
 
@@ -28,11 +30,13 @@ typedef struct pending {
     front_loop *l;
     rbk_http_request *rq;
     rbk_exchange *ex;
+    uint64_t began; /* us */
 } pending;
 
 struct rbk_http_front {
     rbk_http_front_conf conf;
     rbk_engine *e;
+    rbk_limits limits;
     front_loop *loops;
     atomic_uint connections, shed;
     atomic_size_t buffered;
@@ -56,9 +60,18 @@ static int on_head_for_keys(rbk_http_request *rq)
     return rbk_str_eqz(rq->method, "GET") || rbk_str_eqz(rq->method, "HEAD") ? 0 : 405;
 }
 
+static rbk_limits_who who_asks(front_loop *l, const rbk_http_request *rq, unsigned held)
+{
+    return (rbk_limits_who){&l->f->limits, &l->numbers, rq->from, rq->peer, held};
+}
+
 static int on_head(rbk_http_request *rq, void *user)
 {
-    const front_loop *l = user;
+    front_loop *l = user;
+    rbk_limits_who who = who_asks(l, rq, 0);
+    rq->retry_after = rbk_limits_head(&who);
+    if (rq->retry_after)
+        return 429;
     if (is_for_keys(l, rq))
         return on_head_for_keys(rq);
     if (!rbk_str_eq(rq->path, l->f->conf.path))
@@ -82,7 +95,11 @@ static void reply(pending *p)
 {
     rbk_reply out;
     rbk_http_header h[4];
+    rbk_front_numbers *numbers = &p->l->numbers;
     rbk_exchange_reply(p->ex, &out);
+    rbk_front_numbers_answered(numbers, rbk_exchange_kind_of(p->ex), rbk_mono_us() - p->began);
+    if (out.status == 503)
+        rbk_limits_busy(&p->l->f->limits, numbers, p->rq->peer);
     size_t n = out.n_headers < 4 ? out.n_headers : 4;
     for (size_t i = 0; i < n; i++)
         h[i] = (rbk_http_header){out.headers[i].name, out.headers[i].value};
@@ -151,8 +168,11 @@ static void on_request(rbk_http_request *rq, void *user)
         reply_busy(rq);
         return;
     }
-    *p = (pending){.task = {.fn = on_reply_task}, .l = l, .rq = rq, .ex = ex};
+    *p = (pending){.task = {.fn = on_reply_task}, .l = l, .rq = rq, .ex = ex,
+                   .began = rbk_mono_us()};
     rq->user = p;
+    rbk_limits_who who = who_asks(l, rq, 1);
+    rbk_exchange_guard(ex, rbk_limits_gate, &who);
     rbk_exchange_submit(ex, &(rbk_request){
                                 .body = rq->body,
                                 .headers = (const rbk_header *)(const void *)rq->headers,
@@ -165,6 +185,18 @@ static void on_gone(rbk_http_request *rq, void *user)
 {
     (void)user;
     rbk_exchange_gone(((pending *)rq->user)->ex);
+}
+
+static void on_refused(const rbk_http_request *rq, int status, const char *why, void *user)
+{
+    front_loop *l = user;
+    rbk_limits_refused(&l->f->limits, &l->numbers, rq, status, why);
+}
+
+static void on_shed(const char *peer, rbk_http_shed why, void *user)
+{
+    front_loop *l = user;
+    rbk_limits_shed(&l->f->limits, &l->numbers, peer, why);
 }
 
 _Static_assert(sizeof(rbk_header) == sizeof(rbk_http_header) &&
@@ -201,7 +233,9 @@ int rbk_http_front_new(const rbk_http_front_conf *conf, rbk_http_front **ret, rb
     f->conf = *conf;
     for (size_t i = 0; i < n_fds; i++)
         f->fds[i] = -1;
-    int r = listen_all(f, err);
+    int r = rbk_limits_init(&f->limits, &conf->limits, err);
+    if (r == 0)
+        r = listen_all(f, err);
     if (r == 0 && (f->loops = calloc(conf->threads, sizeof *f->loops)) == NULL)
         r = rbk_fail(err, RBK_E_NOMEM, "front");
     if (r < 0) {
@@ -238,9 +272,12 @@ static int start_loop(rbk_http_front *f, size_t i, rbk_error *err)
         .max_shed = f->conf.max_shed,
         .shed = &f->shed,
         .buffered = &f->buffered,
+        .peers = f->limits.addresses,
+        .numbers = &l->numbers.http,
     };
     rbk_http_handler handler = {
-        .on_head = on_head, .on_request = on_request, .on_gone = on_gone, .user = l};
+        .on_head = on_head, .on_request = on_request, .on_gone = on_gone,
+        .on_refused = on_refused, .on_shed = on_shed, .user = l};
     for (size_t k = 0; r == 0 && k < f->n_listeners; k++) {
         int *fd = &f->fds[k * f->conf.threads + i];
         r = rbk_http_server_new(l->loop, *fd, &conf, &handler, &l->servers[k], err);
@@ -305,6 +342,13 @@ size_t rbk_http_front_open(rbk_http_front *f)
     return n;
 }
 
+void rbk_http_front_metrics(const rbk_http_front *f, rbk_front_metrics *ret)
+{
+    *ret = (rbk_front_metrics){.open = atomic_load(&f->connections)};
+    for (size_t i = 0; f->loops && i < f->conf.threads; i++)
+        rbk_front_numbers_sum(&f->loops[i].numbers, ret);
+}
+
 static void close_loop(void *arg)
 {
     front_loop *l = arg;
@@ -339,5 +383,6 @@ void rbk_http_front_free(rbk_http_front *f)
             close(f->fds[i]);
     free(f->fds);
     free(f->loops);
+    rbk_limits_free(&f->limits);
     free(f);
 }

@@ -14,7 +14,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-enum { WAYS = 8, LOCKS = 64, PLACES_MIN = 1 << 16, PLACES_MAX = 1 << 22 };
+enum { WAYS = 8, LOCKS = 64, PLACES_MIN = 1 << 16, PLACES_MAX = 1 << 22, NAME_MAX_HASHED = 255 };
 
 typedef struct place {
     uint8_t addr[16];
@@ -25,7 +25,6 @@ typedef struct place {
 
 struct rbk_peers {
     unsigned per_address;
-    rbk_rate rate;
     rbk_cidrs exempt;
     size_t n_sets; /* a power of two */
     place *places;
@@ -41,7 +40,6 @@ rbk_peers *rbk_peers_new(const rbk_peers_conf *conf)
     if (p == NULL)
         return NULL;
     p->per_address = conf->per_address;
-    p->rate = conf->rate;
     p->n_sets = n / WAYS;
     p->places = calloc(n, sizeof *p->places); /* a page is real once an address is in it */
     size_t n_exempt = conf->exempt ? conf->exempt->n : 0;
@@ -91,6 +89,18 @@ void rbk_peer_of(const rbk_peers *p, const struct sockaddr *addr, rbk_peer *ret)
     } else {
         memcpy(ret->addr, bytes, 8);
     }
+}
+
+/* Two hashes of 64 bits: nobody has another's. */
+void rbk_peer_of_name(rbk_str name, rbk_peer *ret)
+{
+    uint64_t hash[2] = {rbk_hash(name)};
+    char text[NAME_MAX_HASHED + 1] = "+";
+    size_t n = name.n < NAME_MAX_HASHED ? name.n : NAME_MAX_HASHED;
+    memcpy(text + 1, name.p, n);
+    hash[1] = rbk_hash((rbk_str){text, n + 1});
+    *ret = (rbk_peer){.counts = true};
+    memcpy(ret->addr, hash, sizeof hash);
 }
 
 void rbk_peer_of_socket(const rbk_peers *p, int fd, rbk_peer *ret)
@@ -167,13 +177,13 @@ void rbk_peers_leave(rbk_peers *p, rbk_peer *peer)
     pthread_mutex_unlock(lock);
 }
 
-int64_t rbk_peers_take(rbk_peers *p, const rbk_peer *peer, uint64_t n, uint64_t held, rbk_mono_ms now)
+int64_t rbk_peers_take(rbk_peers *p, const rbk_peer *peer, const rbk_taking *t, rbk_mono_ms now)
 {
     pthread_mutex_t *lock;
-    if (!peer->counts || p->rate.n == 0)
+    if (!peer->counts || t->rate->n == 0)
         return 0;
     place *at = find_or_make(lock_set(p, peer, &lock), peer);
-    int64_t wait = at ? rbk_bucket_take(&at->bucket, &p->rate, n, held, now) : 0;
+    int64_t wait = at ? rbk_bucket_take(&at->bucket, t->rate, t->n, t->held, now) : 0;
     pthread_mutex_unlock(lock);
     return wait;
 }

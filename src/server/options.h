@@ -8,6 +8,7 @@
 
 #include "base/buf.h"
 #include "base/log.h"
+#include "core/bucket.h"
 #include "seam/methods.h"
 
 /* One [method "pattern"] section: exact name, then longest literal prefix, then order. */
@@ -31,6 +32,9 @@ typedef struct rbk_options {
     /* server */
     char *listen; /* comma-separated addresses */
     char *path;
+    char *rate; /* of one address; empty: no bound */
+    char *exempt;
+    int64_t client_connections; /* server.per_address */
     int64_t threads, max_body, max_batch, max_connections, drain_ms;
     /* admin */
     char *admin_listen; /* may be empty: none */
@@ -89,6 +93,8 @@ void rbk_options_doc(rbk_buf *b, bool markdown);
 
 /* Do both say the same, pattern included? */
 bool rbk_options_same_rule(const rbk_method_rule *a, const rbk_method_rule *b);
+/* server.rate. */
+rbk_rate rbk_options_rate(const rbk_options *o);
 /* The rule for a method name, or NULL. */
 const rbk_method_rule *rbk_options_rule(const rbk_options *o, rbk_str method);
 /* The first such rule that has a worker or an upstream, or NULL. */

@@ -173,6 +173,13 @@ static int make_front(rbk_server *s, rbk_error *err)
             .max_body = (size_t)o->max_body,
             .max_connections = s->files.connections,
             .max_shed = s->files.shed,
+            .limits = {
+                .rate = rbk_options_rate(o),
+                .per_address = (unsigned)o->client_connections,
+                .exempt = rbk_str_z(o->exempt),
+                .max_connections = s->files.connections,
+                .log = &s->log,
+            },
             .log = &s->log,
         },
         &s->front, err);
@@ -303,6 +310,7 @@ static int start_all(rbk_server *s, rbk_error *err)
         return r;
     }
     rbk_engine_use_policy(s->engine, policy);
+    rbk_admin_front_show(s->admin, s->front);
     if ((r = make_keys(s, err)) < 0 || (r = rbk_engine_start(s->engine, err)) < 0 ||
         (r = rbk_admin_front_start(s->admin, s->engine, err)) < 0)
         return r;

@@ -28,22 +28,29 @@ static rbk_peer peer_of(const rbk_peers *p, const char *text)
     return ret;
 }
 
-static rbk_peers *peers_of(unsigned per_address, rbk_rate rate, const char *exempt)
+static rbk_peers *peers_of(unsigned per_address, const char *exempt)
 {
     rbk_cidrs list;
     rbk_error err;
     assert_int_equal(rbk_cidrs_read("k", rbk_str_z(exempt), &list, &err), 0);
     rbk_peers *p = rbk_peers_new(&(rbk_peers_conf){
-        .per_address = per_address, .rate = rate, .exempt = &list, .max_connections = 100});
+        .per_address = per_address, .exempt = &list, .max_connections = 100});
     assert_non_null(p);
     rbk_cidrs_free(&list);
     return p;
 }
 
+static rbk_rate rate; /* of take() */
+
+static int64_t take(rbk_peers *p, const rbk_peer *peer, uint64_t n, uint64_t held, rbk_mono_ms now)
+{
+    return rbk_peers_take(p, peer, &(rbk_taking){&rate, n, held}, now);
+}
+
 static void test_who_is_one(void **state)
 {
     (void)state;
-    rbk_peers *p = peers_of(1, (rbk_rate){0, 0}, "");
+    rbk_peers *p = peers_of(1, "");
     static const struct {
         const char *a, *b;
         bool same;
@@ -73,14 +80,15 @@ static void test_who_is_one(void **state)
 static void test_exempt(void **state)
 {
     (void)state;
-    rbk_peers *p = peers_of(1, (rbk_rate){1, 1000}, "127.0.0.0/8, 2001:db8::/32");
+    rate = (rbk_rate){1, 1000};
+    rbk_peers *p = peers_of(1, "127.0.0.0/8, 2001:db8::/32");
     static const char *const free_ones[] = {"127.0.0.1", "::ffff:127.0.0.2", "2001:db8::1"};
     for (size_t i = 0; i < 3; i++) {
         rbk_peer a = peer_of(p, free_ones[i]);
         assert_false(a.counts);
         for (int k = 0; k < 3; k++) {
             assert_true(rbk_peers_enter(p, &a));
-            assert_int_equal(rbk_peers_take(p, &a, 1, 0, 1000), 0);
+            assert_int_equal(take(p, &a, 1, 0, 1000), 0);
         }
     }
     struct sockaddr_un un = {.sun_family = AF_UNIX};
@@ -100,16 +108,35 @@ static void test_exempt(void **state)
     rbk_peers_free(p);
 }
 
+static void test_names(void **state)
+{
+    (void)state;
+    rate = (rbk_rate){2, 1000};
+    rbk_peers *p = peers_of(0, "");
+    static char longest[600];
+    memset(longest, 'x', sizeof longest - 1);
+    const char *const names[] = {"a", "b", "ab", "", "+a", longest};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        rbk_peer a, again;
+        rbk_peer_of_name(rbk_str_z(names[i]), &a);
+        rbk_peer_of_name(rbk_str_z(names[i]), &again);
+        assert_int_equal(take(p, &a, 2, 0, 1000), 0);
+        assert_int_equal(take(p, &again, 1, 0, 1000), 500);
+    }
+    rbk_peers_free(p);
+}
+
 static void test_rate(void **state)
 {
     (void)state;
-    rbk_peers *p = peers_of(0, (rbk_rate){2, 1000}, "");
+    rate = (rbk_rate){2, 1000};
+    rbk_peers *p = peers_of(0, "");
     rbk_peer a = peer_of(p, "192.0.2.1"), b = peer_of(p, "192.0.2.2");
-    assert_int_equal(rbk_peers_take(p, &a, 1, 0, 1000), 0);
-    assert_int_equal(rbk_peers_take(p, &a, 1, 0, 1000), 0);
-    assert_int_equal(rbk_peers_take(p, &a, 1, 0, 1000), 500);
-    assert_int_equal(rbk_peers_take(p, &b, 2, 0, 1000), 0);
-    assert_int_equal(rbk_peers_take(p, &a, 1, 0, 1500), 0);
+    assert_int_equal(take(p, &a, 1, 0, 1000), 0);
+    assert_int_equal(take(p, &a, 1, 0, 1000), 0);
+    assert_int_equal(take(p, &a, 1, 0, 1000), 500);
+    assert_int_equal(take(p, &b, 2, 0, 1000), 0);
+    assert_int_equal(take(p, &a, 1, 0, 1500), 0);
     for (int i = 0; i < 100; i++) {
         rbk_peer c = a; /* connections are not bounded here */
         assert_true(rbk_peers_enter(p, &c));
@@ -121,22 +148,23 @@ static void test_rate(void **state)
 static void test_flood(void **state)
 {
     (void)state;
-    rbk_peers *p = peers_of(2, (rbk_rate){1, 1000}, "");
+    rate = (rbk_rate){1, 1000};
+    rbk_peers *p = peers_of(2, "");
     rbk_peer kept = peer_of(p, "192.0.2.1");
     rbk_peer first = kept, second = kept, third = kept;
     assert_true(rbk_peers_enter(p, &first));
     assert_true(rbk_peers_enter(p, &second));
-    assert_int_equal(rbk_peers_take(p, &kept, 3, 0, 1000), 0);
+    assert_int_equal(take(p, &kept, 3, 0, 1000), 0);
     rbk_peer debtor = peer_of(p, "192.0.2.2");
-    assert_int_equal(rbk_peers_take(p, &debtor, 1000, 0, 1000), 0);
+    assert_int_equal(take(p, &debtor, 1000, 0, 1000), 0);
     for (uint32_t i = 0; i < 1000000; i++) {
         rbk_peer other = {.counts = true, .addr = {0x20, 0x01}};
         memcpy(other.addr + 2, &i, sizeof i);
-        assert_int_equal(rbk_peers_take(p, &other, 1, 0, 1000 + i / 1000), 0);
+        assert_int_equal(take(p, &other, 1, 0, 1000 + i / 1000), 0);
     }
     assert_false(rbk_peers_enter(p, &third));
-    assert_int_equal(rbk_peers_take(p, &kept, 1, 0, 1000), 3000);
-    assert_int_not_equal(rbk_peers_take(p, &debtor, 1, 0, 1000), 0);
+    assert_int_equal(take(p, &kept, 1, 0, 1000), 3000);
+    assert_int_not_equal(take(p, &debtor, 1, 0, 1000), 0);
     rbk_peers_leave(p, &first);
     assert_true(rbk_peers_enter(p, &third));
     rbk_peers_free(p);
@@ -146,8 +174,9 @@ static void test_flood(void **state)
 static void test_full_sets(void **state)
 {
     (void)state;
+    rate = (rbk_rate){1, 1000};
     enum { N = 200000 };
-    rbk_peers *p = peers_of(1, (rbk_rate){1, 1000}, "");
+    rbk_peers *p = peers_of(1, "");
     rbk_peer *all = calloc(N, sizeof *all);
     assert_non_null(all);
     size_t counted = 0;
@@ -176,7 +205,7 @@ static void *come_and_go(void *arg)
         rbk_peer a = {.counts = true, .addr = {[15] = (uint8_t)(i % 7)}};
         if (rbk_peers_enter(p, &a))
             rbk_peers_leave(p, &a);
-        rbk_peers_take(p, &a, 1, 0, i);
+        take(p, &a, 1, 0, i);
     }
     return NULL;
 }
@@ -184,8 +213,9 @@ static void *come_and_go(void *arg)
 static void test_threads(void **state)
 {
     (void)state;
+    rate = (rbk_rate){100, 1000};
     pthread_t t[4];
-    rbk_peers *p = peers_of(2, (rbk_rate){100, 1000}, "");
+    rbk_peers *p = peers_of(2, "");
     for (int i = 0; i < 4; i++)
         assert_int_equal(pthread_create(&t[i], NULL, come_and_go, p), 0);
     for (int i = 0; i < 4; i++)
@@ -203,8 +233,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_who_is_one), cmocka_unit_test(test_exempt),
-        cmocka_unit_test(test_rate),       cmocka_unit_test(test_flood),
-        cmocka_unit_test(test_full_sets),  cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_names),      cmocka_unit_test(test_rate),
+        cmocka_unit_test(test_flood),      cmocka_unit_test(test_full_sets),
+        cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
