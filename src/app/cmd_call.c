@@ -20,13 +20,15 @@ enum { ANSWER_MAX = 64 << 20, SECONDS_MAX = 86400 };
     X("run-timeout", "timeout", SECONDS)                                                           \
     X("key", "key", TEXT)                                                                          \
     X("idempotency-key", "idempotencyKey", TEXT)                                                   \
-    X("receipt", "receipt", SWITCH)
+    X("receipt", "receipt", SWITCH)                                                                \
+    X("progress", "events", EVENT)
 
-typedef enum kind {
+typedef enum kind { /* from SWITCH on without a value */
     TEXT,
     SECONDS, /* a JSON number */
     MOMENT,  /* a JSON number, else text */
-    SWITCH   /* has no value: true */
+    SWITCH,  /* has no value: true */
+    EVENT    /* has no value: the one event that there is */
 } kind;
 
 #define AS_SERVICE(option, name, kind) {option, name, kind},
@@ -63,6 +65,8 @@ static bool add_service(const request *c, const char *before, rbk_buf *b)
         rbk_buf_addf(b, "\"$rpc.%s\":", service[i].name);
         if (service[i].kind == SWITCH)
             rbk_buf_lit(b, "true");
+        else if (service[i].kind == EVENT)
+            rbk_buf_lit(b, "[\"progress\"]");
         else if (service[i].kind != TEXT && is_json_number(value))
             rbk_buf_z(b, value);
         else
@@ -174,15 +178,16 @@ static bool take_service(request *c, size_t i, const char *value)
         rbk_usage("--%s wants seconds, like 2.5; '%s' is none", service[i].option, value);
         return false;
     }
-    if (service[i].kind != SWITCH && *value == 0) {
+    bool alone = service[i].kind >= SWITCH;
+    if (!alone && *value == 0) {
         rbk_usage("--%s wants a value", service[i].option);
         return false;
     }
-    c->service[i] = service[i].kind == SWITCH ? "" : value;
+    c->service[i] = alone ? "" : value;
     return true;
 }
 
-#define AS_FLAG(option, name, kind) {option, 0, (kind) != SWITCH},
+#define AS_FLAG(option, name, kind) {option, 0, (kind) < SWITCH},
 
 int rbk_cmd_call(int argc, char **argv)
 {

@@ -53,6 +53,7 @@ static const rbk_command commands[] = {
              "  --key K                 behind the jobs that have the same key\n"
              "  --idempotency-key K     one job, however often the request comes\n"
              "  --receipt               the job's id in the acknowledgement\n"
+             "  --progress              the callback hears how far the method is\n"
              "  --id ID                 id of the request (1)\n"
              "  --notify                no id: a notification, which is not answered\n"
              "  --timeout S             seconds to wait for the answer (60)\n"

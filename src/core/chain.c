@@ -99,6 +99,14 @@ uint32_t rbk_chain_needs(rbk_str chain, size_t *ret_max)
     return 0;
 }
 
+bool rbk_chain_is_composed(rbk_str chain)
+{
+    for (rbk_str line; next_line(&chain, &line);)
+        if (is_line(line, 'c'))
+            return true;
+    return false;
+}
+
 rbk_str rbk_chain_fault(rbk_str chain)
 {
     for (rbk_str line; next_line(&chain, &line);)
@@ -159,6 +167,7 @@ static int compose_params(const rbk_job *held, rbk_part_fn part, void *user, rbk
         err = fail_with(held, &fault, c);
     } else {
         keep_feeds(held->chain, &c->chain);
+        rbk_buf_lit(&c->chain, "c 1\n");
         err = finish(c, err);
     }
     rbk_buf_free(&fault);

@@ -5,6 +5,7 @@
  * The text is lines:
  *   f <seq> <part>   this job's response goes to that job, as its part of this number
  *   n <parts> <max>  it waits for so many parts; what is made of them has at most so many bytes
+ *   c 1              its params were made of what it named: nobody has checked them yet
  *   e <data>         it cannot have what it waits for: instead of a run it is answered with
  *                    RBK_E_PARAMS and this data, JSON text
  * Two kinds of jobs wait. A member that names others: its params have references (core/refs.h),
@@ -39,6 +40,8 @@ void rbk_chain_add_needs(rbk_buf *b, uint32_t parts, size_t max);
 bool rbk_chain_next_feed(rbk_str *at, rbk_feed *ret);
 /* How many parts it waits for; 0: it waits for none. */
 uint32_t rbk_chain_needs(rbk_str chain, size_t *ret_max);
+/* Were its params made of what it named? */
+bool rbk_chain_is_composed(rbk_str chain);
 /* The data of its error, or absent. */
 rbk_str rbk_chain_fault(rbk_str chain);
 

@@ -185,8 +185,11 @@ void rbk_exchange_fault(rbk_exchange *ex, uint32_t item, int err, rbk_str data)
     close_one(ex);
 }
 
-static void write_reason(rbk_buf *b, rbk_str name, const char *reason)
+void rbk_exchange_write_reason(rbk_buf *b, rbk_str name, const char *reason)
 {
+    if (name.n > NAME_SHOWN_MAX)
+        for (name.n = NAME_SHOWN_MAX; name.n && (name.p[name.n] & 0xc0) == 0x80;)
+            name.n--;
     *b = RBK_BUF(4096);
     rbk_buf_c(b, '{');
     rbk_buf_json_str(b, name);
@@ -202,18 +205,20 @@ void rbk_exchange_refuse(rbk_exchange *ex, uint32_t item, const char *name, cons
 
 void rbk_exchange_refuse_member(rbk_exchange *ex, uint32_t item, rbk_str name, const char *reason)
 {
-    if (name.n > NAME_SHOWN_MAX)
-        for (name.n = NAME_SHOWN_MAX; name.n && (name.p[name.n] & 0xc0) == 0x80;)
-            name.n--;
     rbk_buf *b = &ex->slots[item].text;
-    write_reason(b, name, reason);
+    rbk_exchange_write_reason(b, name, reason);
     rbk_exchange_fault(ex, item, RBK_E_PARAMS, b->err ? RBK_STR_NONE : rbk_buf_view(b));
+}
+
+void rbk_exchange_refuse_caller(rbk_exchange *ex)
+{
+    ex->err = RBK_E_UNAUTHORIZED;
 }
 
 void rbk_exchange_refuse_body(rbk_exchange *ex, const char *name, const char *reason)
 {
     ex->err = RBK_E_PARAMS;
-    write_reason(&ex->err_data, rbk_str_z(name), reason);
+    rbk_exchange_write_reason(&ex->err_data, rbk_str_z(name), reason);
 }
 
 void rbk_exchange_write_fault(const rbk_exchange *ex, uint32_t item, rbk_buf *b)
@@ -292,12 +297,13 @@ static int make_slots(rbk_exchange *ex)
 }
 
 /* The header `Prefer` is as the service parameter `wait`, which goes before it. It is for a single
- * call with a callback: in a batch nobody can say whom it means. */
+ * call with a callback of its own: in a batch nobody can say whom it means, and one callback for the
+ * whole does not go with it. */
 static void apply_prefer(rbk_exchange *ex, const rbk_request *rq)
 {
     rbk_service *svc = &ex->doc->items[0].svc;
     rbk_prefer p = {.wait_ms = -1};
-    if (ex->doc->batch || !(svc->set & RBK_SVC_BIT(callback)) || (svc->set & RBK_SVC_BIT(wait)))
+    if (ex->doc->batch || ex->links || !(svc->set & RBK_SVC_BIT(callback)) || (svc->set & RBK_SVC_BIT(wait)))
         return;
     for (size_t i = 0; i < rq->n_headers; i++)
         if (rbk_str_ieqz(rq->headers[i].name, "prefer"))

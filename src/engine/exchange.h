@@ -26,9 +26,13 @@ void rbk_exchange_fault(rbk_exchange *ex, uint32_t item, int err, rbk_str data);
 void rbk_exchange_refuse(rbk_exchange *ex, uint32_t item, const char *name, const char *reason);
 /* The body as a whole is answered with RBK_E_PARAMS and that; its members are to be silent. */
 void rbk_exchange_refuse_body(rbk_exchange *ex, const char *name, const char *reason);
+/* The same with RBK_E_UNAUTHORIZED. */
+void rbk_exchange_refuse_caller(rbk_exchange *ex);
 /* The error that was the member's answer, as a response object, appended. */
 void rbk_exchange_write_fault(const rbk_exchange *ex, uint32_t item, rbk_buf *b);
-/* The same for a name that the caller chose: a long one is cut. */
+/* The data of such a refusal, {"<name>":"<reason>"}; a long name is cut. Sets up `b`, which the caller frees. */
+void rbk_exchange_write_reason(rbk_buf *b, rbk_str name, const char *reason);
+/* As rbk_exchange_refuse(), for a name that the caller chose. */
 void rbk_exchange_refuse_member(rbk_exchange *ex, uint32_t item, rbk_str name, const char *reason);
 /* The member is acknowledged: its job is in the store under this id. */
 void rbk_exchange_ack(rbk_exchange *ex, uint32_t item, rbk_id job);

@@ -22,6 +22,7 @@
 #include "engine/change.h"
 #include "engine/courier.h"
 #include "engine/dedup.h"
+#include "engine/exchange.h"
 #include "engine/execute.h"
 #include "engine/follows.h"
 #include "engine/keys.h"
@@ -187,6 +188,20 @@ static void cannot_run(rbk_flow *f, rbk_ticket *t, rbk_str fault)
     rbk_store_push(f->e->store, t);
 }
 
+/* Nobody could check its params before they were whole. True: they do not fit, and it is answered. */
+static bool is_unfit(rbk_flow *f, rbk_ticket *t)
+{
+    rbk_schema_fault wrong;
+    if (!rbk_chain_is_composed(t->job->chain) ||
+        rbk_methods_fit(f->e->conf.methods, t->job->method, t->job->params, &wrong))
+        return false;
+    rbk_buf why;
+    rbk_exchange_write_reason(&why, rbk_str_z(wrong.name), wrong.reason);
+    cannot_run(f, t, why.err ? RBK_STR_NONE : rbk_buf_view(&why));
+    rbk_buf_free(&why);
+    return true;
+}
+
 /* The store has it as RUNNING, or no more. */
 static void settle_state(rbk_flow *f, rbk_ticket *t)
 {
@@ -239,6 +254,8 @@ void rbk_flow_go_on(rbk_flow *f, rbk_ticket *t)
         cannot_run(f, t, fault);
         return;
     }
+    if (is_unfit(f, t))
+        return;
     if (t->lane)
         rbk_lanes_widen(f->lanes, t->lane, atomic_load(&t->method->concurrency));
     rbk_execute_job(f->e->execute, t);

@@ -62,10 +62,12 @@ void rbk_flow_settle_change(rbk_flow *f, rbk_ticket *t, rbk_op_outcome outcome)
     else if (outcome == RBK_OUTCOME_STALE)
         rbk_change_again(t);
     else if (outcome == RBK_OUTCOME_BLOCKED) {
-        if (t->op == RBK_OP_RESULT)
-            done(f->e, t); /* its response waits for its turn */
-        else
+        if (t->op == RBK_OP_RESULT) {
+            rbk_follows_tell(f->follows, t->job); /* its response waits for its turn to be sent alone */
+            done(f->e, t);
+        } else {
             tell(t, RBK_E_STATE);
+        }
     } else {
         rbk_ticket_free(t);
     }

@@ -17,16 +17,16 @@ typedef struct follower {
 
 struct rbk_follows {
     rbk_map *by_seq;
+    rbk_map *spare; /* empty: for the end, which may not fail for want of memory */
 };
 
 rbk_follows *rbk_follows_new(void)
 {
     rbk_follows *w = calloc(1, sizeof *w);
-    if (w == NULL || (w->by_seq = rbk_map_new()) == NULL) {
-        free(w);
-        return NULL;
-    }
-    return w;
+    if (w && (w->by_seq = rbk_map_new()) && (w->spare = rbk_map_new()))
+        return w;
+    rbk_follows_free(w);
+    return NULL;
 }
 
 static rbk_str key_of(const int64_t *seq)
@@ -70,10 +70,11 @@ static void end_one(rbk_str key, void *value, void *user)
 /* The map goes first: whoever is told may not find itself in it. */
 void rbk_follows_end(rbk_follows *w)
 {
-    rbk_map *all = w->by_seq, *none = rbk_map_size(all) ? rbk_map_new() : NULL;
-    if (none == NULL)
-        return;
-    w->by_seq = none;
+    rbk_map *all = w->by_seq;
+    if (w->spare == NULL)
+        return; /* it has ended already; nobody is added behind that */
+    w->by_seq = w->spare;
+    w->spare = NULL;
     rbk_map_each(all, end_one, NULL);
     rbk_map_free(all);
 }
@@ -82,7 +83,9 @@ void rbk_follows_free(rbk_follows *w)
 {
     if (w == NULL)
         return;
-    rbk_follows_end(w);
+    if (w->by_seq)
+        rbk_follows_end(w);
     rbk_map_free(w->by_seq);
+    rbk_map_free(w->spare);
     free(w);
 }

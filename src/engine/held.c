@@ -19,7 +19,7 @@ enum { ASKS_MAX = 1000 }; /* of one body: more would find no place anyway */
 #define HELD_BYTES ((size_t)64 << 20)
 
 typedef struct ask {
-    const rbk_ticket *t;
+    size_t place; /* of its ticket among those of the body */
     size_t query;
     uint16_t port;
     bool failure;
@@ -31,6 +31,7 @@ struct rbk_held {
     rbk_exchange *ex;
     rbk_netpolicy *policy;
     rbk_list jobs;
+    bool late; /* a job that is no part of its body's group */
     size_t bytes;
     char *caller;
     size_t n_asks, n_queries; /* as far as they are filled */
@@ -105,6 +106,13 @@ static bool add_query(rbk_held *h, rbk_str host, size_t *ret)
     return true;
 }
 
+/* The whole comes first, then the members. */
+static size_t place_of(const rbk_ticket *t)
+{
+    rbk_links *links = rbk_exchange_links(t->ex);
+    return links && rbk_links_is_whole(links, t) ? 0 : (size_t)t->item + 1;
+}
+
 void rbk_held_add(rbk_held **held, const rbk_held_name *name, const rbk_ticket *t)
 {
     const rbk_dsn *dsn = name->dsn;
@@ -112,7 +120,7 @@ void rbk_held_add(rbk_held **held, const rbk_held_name *name, const rbk_ticket *
     if (h == NULL)
         return;
     *held = h;
-    ask one = {.t = t, .port = dsn->port, .failure = name->failure};
+    ask one = {.place = place_of(t), .port = dsn->port, .failure = name->failure};
     void *list = h->asks;
     bool ok = h->n_asks < ASKS_MAX && grow(&list, &h->room_asks, h->n_asks, sizeof *h->asks);
     h->asks = list;
@@ -151,11 +159,15 @@ static void refuse_body(rbk_held *h)
     }
 }
 
-/* The first host of the ticket that is refused; NULL: none. *i goes on to the next ticket's. */
+/* The first host of the ticket that is refused; NULL: none. *i goes on to the next ticket's, past those
+ * of tickets that were dropped before the question. */
 static const ask *find_refused(const rbk_held *h, const rbk_ticket *t, size_t *i)
 {
     const ask *refused = NULL;
-    for (; *i < h->n_asks && h->asks[*i].t == t; ++*i) {
+    size_t place = place_of(t);
+    while (*i < h->n_asks && h->asks[*i].place < place)
+        ++*i;
+    for (; *i < h->n_asks && h->asks[*i].place == place; ++*i) {
         const ask *a = &h->asks[*i];
         if (!refused &&
             judge(h->policy, &h->queries[a->query].answer, a->port) == RBK_NAME_REFUSED)
@@ -186,7 +198,7 @@ static void judge_all(rbk_held *h)
             rbk_list_push(&fine, &t->node);
         }
     }
-    if (links)
+    if (links && !h->late)
         rbk_links_group(links, &fine);
     rbk_admit_hand_over(h->e, h->ex, &fine);
 }
@@ -210,6 +222,7 @@ void rbk_held_ask(rbk_held *h, const rbk_held_call *call)
     h->e = call->e;
     h->ex = rbk_exchange_ref(call->ex);
     h->policy = rbk_netpolicy_ref(call->policy);
+    h->late = call->late;
     rbk_list_join(&h->jobs, call->jobs);
     h->caller = call->caller.n ? strndup(call->caller.p, call->caller.n) : NULL;
     h->group.deadline = rbk_mono_now() + rbk_netpolicy_resolve_ms(h->policy);

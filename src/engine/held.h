@@ -37,11 +37,15 @@ typedef struct rbk_held_call {
     rbk_netpolicy *policy;
     rbk_list *jobs;
     rbk_str caller;
+    bool late; /* one job, which is no part of its body's group */
 } rbk_held_call;
 void rbk_held_ask(rbk_held *h, const rbk_held_call *call);
 
 /* engine/admit.c: jobs of one body go to the store's inbox as one, or are refused. */
 void rbk_admit_hand_over(rbk_engine *e, rbk_exchange *ex, rbk_list *jobs);
+/* engine/admit.c: the same for one job of a body that was admitted before, whose callback is checked again
+ * by what is known now, and looked up. Takes the ticket. Any thread. */
+void rbk_admit_late(rbk_engine *e, rbk_ticket *t);
 /* What is wrong with a job's callback, or with the one for errors. */
 typedef struct rbk_admit_fault {
     rbk_dsn_fault fault;

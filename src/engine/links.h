@@ -46,6 +46,8 @@ bool rbk_links_is_whole(const rbk_links *l, const rbk_ticket *t);
 /* All jobs that are to be stored: those that name a refused one are refused, the whole is made
  * complete, and all are one group. Called again when some were refused meanwhile. */
 void rbk_links_group(rbk_links *l, rbk_list *jobs);
+/* The ticket of a member that becomes no job, with its hold of the exchange. Any thread. */
+void rbk_links_drop(rbk_ticket *t);
 /* What waits here may begin. */
 void rbk_links_start(rbk_links *l);
 

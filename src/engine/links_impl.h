@@ -54,7 +54,5 @@ static inline const rbk_plan_member *rbk_links_plan(const rbk_links *l, size_t i
 
 /* With the lock held: its turn will come, once. */
 void rbk_links_enqueue(rbk_links *l, uint32_t item);
-/* The ticket of a member that becomes no job, with its hold of the exchange. */
-void rbk_links_drop(rbk_ticket *t);
 
 #endif

@@ -63,7 +63,6 @@ static void run(rbk_links *l, rbk_links_node *n)
 static void store(rbk_links *l, uint32_t item)
 {
     rbk_links_node *n = &l->nodes[item];
-    rbk_list one = {0};
     rbk_job view = *n->ticket->job;
     view.params = rbk_buf_view(&n->params);
     rbk_job *job = rbk_job_copy(&view);
@@ -73,9 +72,25 @@ static void store(rbk_links *l, uint32_t item)
     }
     rbk_job_free(n->ticket->job);
     n->ticket->job = job;
-    rbk_list_push(&one, &n->ticket->node);
+    rbk_ticket *t = n->ticket;
     n->ticket = NULL;
-    rbk_admit_hand_over(l->e, l->ex, &one);
+    rbk_admit_late(l->e, t);
+}
+
+/* The params have what they name: do they fit the method's schema? */
+static int check(const rbk_links *l, uint32_t item, rbk_buf *fault)
+{
+    rbk_schema_fault wrong;
+    rbk_buf *params = &l->nodes[item].params;
+    rbk_buf_c(params, 0);
+    if (params->err)
+        return RBK_E_NOMEM;
+    params->n--;
+    if (rbk_methods_fit(l->e->conf.methods, l->doc->items[item].method, rbk_buf_view(params), &wrong))
+        return 0;
+    rbk_buf_free(fault);
+    rbk_exchange_write_reason(fault, rbk_str_z(wrong.name), wrong.reason);
+    return RBK_E_PARAMS;
 }
 
 /* Its turn in the queue has come. The responses that it names do not change any more. */
@@ -88,8 +103,11 @@ static void begin(rbk_links *l, uint32_t item)
     if (n->call == NULL && n->ticket == NULL)
         return; /* refused at admission */
     n->params = RBK_BUF(l->e->conf.max_body);
-    if (r == 0 && rbk_links_plan(l, item)->n_parents)
+    if (r == 0 && rbk_links_plan(l, item)->n_parents) {
         r = rbk_refs_replace(l->doc->items[item].params, give_part, &from, &n->params, &fault);
+        n->params.max++; /* for the end of the text */
+        r = r == 0 ? check(l, item, &fault) : r;
+    }
     if (r == RBK_E_PARAMS) {
         rbk_buf_free(&n->params);
         n->params = fault;

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "front/auth.h"
 #include "net/http_server.h"
 
 #include <stdio.h>
@@ -36,6 +37,7 @@ typedef struct pending {
 struct rbk_http_front {
     rbk_http_front_conf conf;
     rbk_engine *e;
+    rbk_auth auth;
     rbk_limits limits;
     front_loop *loops;
     atomic_uint connections, shed;
@@ -60,16 +62,24 @@ static int on_head_for_keys(rbk_http_request *rq)
     return rbk_str_eqz(rq->method, "GET") || rbk_str_eqz(rq->method, "HEAD") ? 0 : 405;
 }
 
+/* Is it somebody's token? Asked before the body is read, and again when it is there. */
+static int check_caller(const front_loop *l, const rbk_http_request *rq, rbk_auth_pass *ret)
+{
+    return rbk_auth_check(&l->f->auth, rq->headers, rq->n_headers, rq->peer, ret);
+}
+
 static rbk_limits_who who_asks(front_loop *l, const rbk_http_request *rq, unsigned held)
 {
-    return (rbk_limits_who){&l->f->limits, &l->numbers, rq->from, rq->peer, held};
+    return (rbk_limits_who){
+        .l = &l->f->limits, .numbers = &l->numbers, .from = rq->from, .peer = rq->peer, .held = held};
 }
 
 static int on_head(rbk_http_request *rq, void *user)
 {
     front_loop *l = user;
+    rbk_auth_pass pass;
     rbk_limits_who who = who_asks(l, rq, 0);
-    rq->retry_after = rbk_limits_head(&who);
+    rq->retry_after = rbk_limits_address(&who);
     if (rq->retry_after)
         return 429;
     if (is_for_keys(l, rq))
@@ -78,6 +88,14 @@ static int on_head(rbk_http_request *rq, void *user)
         return 404;
     if (!rbk_str_eqz(rq->method, "POST"))
         return 405;
+    int r = check_caller(l, rq, &pass);
+    if (r)
+        return r;
+    who.caller = pass.caller;
+    rq->retry_after = rbk_limits_caller(&who);
+    rbk_auth_done(&pass);
+    if (rq->retry_after)
+        return 429;
     if (!rbk_http_is_json(rbk_http_find(rq->headers, rq->n_headers, "content-type")))
         return 415;
     return 0;
@@ -99,7 +117,8 @@ static void reply(pending *p)
     rbk_exchange_reply(p->ex, &out);
     rbk_front_numbers_answered(numbers, rbk_exchange_kind_of(p->ex), rbk_mono_us() - p->began);
     if (out.status == 503)
-        rbk_limits_busy(&p->l->f->limits, numbers, p->rq->peer);
+        rbk_limits_refused(&(rbk_limits_who){.l = &p->l->f->limits, .numbers = numbers,
+                                             .peer = p->rq->peer}, out.status);
     size_t n = out.n_headers < 4 ? out.n_headers : 4;
     for (size_t i = 0; i < n; i++)
         h[i] = (rbk_http_header){out.headers[i].name, out.headers[i].value};
@@ -136,7 +155,10 @@ static void on_done(rbk_exchange *ex, void *user)
 static void reply_busy(rbk_http_request *rq)
 {
     static const rbk_http_header retry = {{"Retry-After", 11}, {"1", 1}};
-    rbk_http_reply_send(rq, &(rbk_http_reply){.status = 503, .headers = &retry, .n_headers = 1});
+    static const char body[] =
+        "{\"id\":null,\"error\":{\"code\":-32009,\"message\":\"Server is busy\"}}";
+    rbk_http_reply_send(rq, &(rbk_http_reply){.status = 503, .headers = &retry, .n_headers = 1,
+                                              .body = {body, sizeof body - 1}});
 }
 
 static void reply_keys(const front_loop *l, rbk_http_request *rq)
@@ -154,13 +176,8 @@ static void reply_keys(const front_loop *l, rbk_http_request *rq)
     rbk_buf_free(&b);
 }
 
-static void on_request(rbk_http_request *rq, void *user)
+static void serve(front_loop *l, rbk_http_request *rq, const rbk_auth_pass *pass)
 {
-    front_loop *l = user;
-    if (is_for_keys(l, rq)) {
-        reply_keys(l, rq);
-        return;
-    }
     pending *p = calloc(1, sizeof *p);
     rbk_exchange *ex = p ? rbk_exchange_new(l->f->e, on_done, p) : NULL;
     if (ex == NULL) {
@@ -172,13 +189,32 @@ static void on_request(rbk_http_request *rq, void *user)
                    .began = rbk_mono_us()};
     rq->user = p;
     rbk_limits_who who = who_asks(l, rq, 1);
+    who.caller = pass->caller;
     rbk_exchange_guard(ex, rbk_limits_gate, &who);
     rbk_exchange_submit(ex, &(rbk_request){
                                 .body = rq->body,
                                 .headers = (const rbk_header *)(const void *)rq->headers,
                                 .n_headers = rq->n_headers,
                                 .peer = rbk_str_z(rq->peer),
+                                .caller = rbk_auth_name(pass),
                             });
+}
+
+static void on_request(rbk_http_request *rq, void *user)
+{
+    front_loop *l = user;
+    if (is_for_keys(l, rq)) {
+        reply_keys(l, rq);
+        return;
+    }
+    rbk_auth_pass pass;
+    int status = check_caller(l, rq, &pass);
+    if (status) {
+        rbk_http_reply_refusal(rq, status);
+        return;
+    }
+    serve(l, rq, &pass);
+    rbk_auth_done(&pass);
 }
 
 static void on_gone(rbk_http_request *rq, void *user)
@@ -190,13 +226,15 @@ static void on_gone(rbk_http_request *rq, void *user)
 static void on_refused(const rbk_http_request *rq, int status, const char *why, void *user)
 {
     front_loop *l = user;
-    rbk_limits_refused(&l->f->limits, &l->numbers, rq, status, why);
+    (void)why;
+    rbk_limits_who who = who_asks(l, rq, 0);
+    rbk_limits_refused(&who, status);
 }
 
 static void on_shed(const char *peer, rbk_http_shed why, void *user)
 {
     front_loop *l = user;
-    rbk_limits_shed(&l->f->limits, &l->numbers, peer, why);
+    rbk_limits_shed(&(rbk_limits_who){.l = &l->f->limits, .numbers = &l->numbers, .peer = peer}, why);
 }
 
 _Static_assert(sizeof(rbk_header) == sizeof(rbk_http_header) &&
@@ -293,6 +331,7 @@ int rbk_http_front_start(rbk_http_front *f, rbk_engine *e, rbk_error *err)
 {
     int r = 0;
     f->e = e;
+    f->auth = (rbk_auth){.e = e, .log = f->conf.log};
     for (size_t i = 0; r == 0 && i < f->conf.threads; i++)
         r = start_loop(f, i, err);
     return r;

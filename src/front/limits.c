@@ -20,8 +20,11 @@ int rbk_limits_init(rbk_limits *l, const rbk_limits_conf *conf, rbk_error *err)
         l->addresses = rbk_peers_new(&(rbk_peers_conf){.per_address = conf->per_address,
                                                        .max_connections = conf->max_connections,
                                                        .exempt = &exempt});
-        if (l->addresses == NULL)
+        l->callers = rbk_peers_new(&(rbk_peers_conf){.max_connections = 0});
+        if (l->addresses == NULL || l->callers == NULL) {
+            rbk_limits_free(l);
             r = rbk_fail(err, RBK_E_NOMEM, "front");
+        }
     }
     rbk_cidrs_free(&exempt);
     return r;
@@ -30,24 +33,26 @@ int rbk_limits_init(rbk_limits *l, const rbk_limits_conf *conf, rbk_error *err)
 void rbk_limits_free(rbk_limits *l)
 {
     rbk_peers_free(l->addresses);
-    l->addresses = NULL;
+    rbk_peers_free(l->callers);
+    l->addresses = l->callers = NULL;
 }
 
 /* --- What is counted and said ----------------------------------------------------------------- */
 
-/* `status` 0: it was a connection. */
-static void note(rbk_limits *l, rbk_front_numbers *n, rbk_refusal reason, int status, const char *peer)
+/* One is refused: is it time for a line that says so? front/auth.c says why a token is not taken. */
+static bool count(rbk_limits *l, rbk_front_numbers *n, rbk_refusal reason, uint64_t *ret_more)
+{
+    rbk_count(&n->refused[reason], 1);
+    return reason != RBK_REFUSAL_UNAUTHORIZED && rbk_seldom_now(&l->lines[reason], ret_more);
+}
+
+static void refuse(const rbk_limits_who *who, rbk_refusal reason, int status)
 {
     uint64_t more;
-    rbk_count(&n->refused[reason], 1);
-    if (reason == RBK_REFUSAL_UNAUTHORIZED || !rbk_seldom_now(&l->lines[reason], &more))
-        return; /* front/auth.c says why a token is not taken */
-    if (status)
-        rbk_event(l->log, RBK_WARN, "request.refused", RBK_FZ("peer", peer),
+    if (count(who->l, who->numbers, reason, &more))
+        rbk_event(who->l->log, RBK_WARN, "request.refused", RBK_FZ("peer", who->peer),
+                  RBK_FZ("caller", who->caller ? who->caller->name : ""),
                   RBK_FZ("reason", reasons[reason]), RBK_F("status", status), RBK_F("more", more));
-    else
-        rbk_event(l->log, RBK_WARN, "connection.refused", RBK_FZ("peer", peer),
-                  RBK_FZ("reason", reasons[reason]), RBK_F("more", more));
 }
 
 static rbk_refusal reason_of(int status)
@@ -82,23 +87,20 @@ static rbk_refusal reason_of(int status)
     }
 }
 
-void rbk_limits_refused(rbk_limits *l, rbk_front_numbers *n, const rbk_http_request *rq, int status,
-                        const char *why)
+void rbk_limits_refused(const rbk_limits_who *who, int status)
 {
-    (void)why;
     if (status != 429)
-        note(l, n, reason_of(status), status, rq->peer);
+        refuse(who, reason_of(status), status);
 }
 
-void rbk_limits_shed(rbk_limits *l, rbk_front_numbers *n, const char *peer, rbk_http_shed why)
+void rbk_limits_shed(const rbk_limits_who *who, rbk_http_shed why)
 {
-    note(l, n, why == RBK_HTTP_SHED_ADDRESS ? RBK_REFUSAL_PER_ADDRESS : RBK_REFUSAL_CONNECTIONS, 0,
-         peer);
-}
-
-void rbk_limits_busy(rbk_limits *l, rbk_front_numbers *n, const char *peer)
-{
-    note(l, n, RBK_REFUSAL_BUSY, 503, peer);
+    uint64_t more;
+    rbk_refusal reason =
+        why == RBK_HTTP_SHED_ADDRESS ? RBK_REFUSAL_PER_ADDRESS : RBK_REFUSAL_CONNECTIONS;
+    if (count(who->l, who->numbers, reason, &more))
+        rbk_event(who->l->log, RBK_WARN, "connection.refused", RBK_FZ("peer", who->peer),
+                  RBK_FZ("reason", reasons[reason]), RBK_F("more", more));
 }
 
 /* --- Tokens ----------------------------------------------------------------------------------- */
@@ -109,25 +111,45 @@ static unsigned seconds_of(int64_t ms)
     return s < INT32_MAX ? (unsigned)s : INT32_MAX;
 }
 
-static unsigned take(const rbk_limits_who *who, size_t n)
+static unsigned take_of_address(const rbk_limits_who *who, size_t n)
 {
     rbk_limits *l = who->l;
-    if (l->rate.n == 0 || n == 0)
+    if (l->rate.n == 0)
         return 0;
     rbk_taking t = {&l->rate, n, who->held};
     int64_t ms = rbk_peers_take(l->addresses, who->from, &t, rbk_mono_now());
     if (ms)
-        note(l, who->numbers, RBK_REFUSAL_RATE, 429, who->peer);
+        refuse(who, RBK_REFUSAL_RATE, 429);
     return seconds_of(ms);
 }
 
-unsigned rbk_limits_head(const rbk_limits_who *who)
+static unsigned take_of_caller(const rbk_limits_who *who, size_t n)
 {
-    return take(who, 1);
+    rbk_peer peer;
+    if (who->caller == NULL || who->caller->rate.n == 0)
+        return 0;
+    rbk_taking t = {&who->caller->rate, n, who->held};
+    rbk_peer_of_name(rbk_str_z(who->caller->name), &peer);
+    int64_t ms = rbk_peers_take(who->l->callers, &peer, &t, rbk_mono_now());
+    if (ms)
+        refuse(who, RBK_REFUSAL_TOKEN_RATE, 429);
+    return seconds_of(ms);
+}
+
+unsigned rbk_limits_address(const rbk_limits_who *who)
+{
+    return take_of_address(who, 1);
+}
+
+unsigned rbk_limits_caller(const rbk_limits_who *who)
+{
+    return take_of_caller(who, 1);
 }
 
 unsigned rbk_limits_gate(size_t n, void *user)
 {
     const rbk_limits_who *who = user;
-    return take(who, n > who->held ? n - who->held : 0);
+    size_t more = n > who->held ? n - who->held : 0;
+    unsigned wait = more ? take_of_address(who, more) : 0;
+    return wait || more == 0 ? wait : take_of_caller(who, more);
 }

@@ -289,7 +289,7 @@ static void begin_stop(void *arg)
     rbk_workers_wake(s->w);
 }
 
-void rbk_workers_stop(rbk_workers *w, int64_t grace_ms)
+void rbk_workers_close(rbk_workers *w, int64_t grace_ms)
 {
     stop_arg s = {w, grace_ms};
     pthread_mutex_lock(&w->lock);
@@ -298,12 +298,16 @@ void rbk_workers_stop(rbk_workers *w, int64_t grace_ms)
     pthread_mutex_unlock(&w->lock);
     if (first)
         rbk_loop_call(w->loop, begin_stop, &s);
+}
+
+void rbk_workers_stop(rbk_workers *w, int64_t grace_ms)
+{
+    rbk_workers_close(w, grace_ms);
     pthread_mutex_lock(&w->lock);
     while (!w->down)
         pthread_cond_wait(&w->cond, &w->lock);
     pthread_mutex_unlock(&w->lock);
-    if (first)
-        rbk_loop_stop(w->loop);
+    rbk_loop_stop(w->loop);
 }
 
 /* --- Making and freeing --- */

@@ -59,6 +59,8 @@ void rbk_workers_call(rbk_call *call, void *user);
  * processes see end of file, and are ended where that is not enough. Returns when all is ended.
  * Twice is legal. Any thread but the loop's. */
 void rbk_workers_stop(rbk_workers *w, int64_t grace_ms);
+/* Begins that, and does not wait for it. */
+void rbk_workers_close(rbk_workers *w, int64_t grace_ms);
 void rbk_workers_free(rbk_workers *w); /* stops first, without a grace; NULL is legal */
 
 #endif

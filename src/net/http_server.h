@@ -106,6 +106,8 @@ int rbk_http_server_new(rbk_loop *l, int fd, const rbk_http_conf *conf,
                         const rbk_http_handler *handler, rbk_http_server **ret, rbk_error *err);
 /* Answer `rq`, which is gone after it. */
 void rbk_http_reply_send(rbk_http_request *rq, const rbk_http_reply *reply);
+/* The same with a refusal of the server's own, as for a status that on_head returned. */
+void rbk_http_reply_refusal(rbk_http_request *rq, int status);
 /* Another protocol on the connection of a request. */
 typedef struct rbk_http_tunnel {
     void (*data)(rbk_http_request *rq, rbk_str bytes, void *user);

@@ -13,6 +13,8 @@
 #include "net/http_server_impl.h"
 
 #include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 
 enum {
     OUT_HIGH = 256 << 10,
@@ -315,16 +317,30 @@ void rbk_http_conn_settle(rbk_http_conn *c)
     arm(c);
 }
 
-/* Every write_ms so many bytes must go, or all. */
+int64_t rbk_http_in_kernel(const rbk_http_conn *c)
+{
+    int n = 0;
+    return ioctl(rbk_stream_fd(c->st), TIOCOUTQ, &n) == 0 && n > 0 ? n : 0;
+}
+
+/* What waits for the peer is thrown away, in the kernel too. */
+static void cut_off(rbk_http_conn *c)
+{
+    struct linger none = {.l_onoff = 1};
+    setsockopt(rbk_stream_fd(c->st), SOL_SOCKET, SO_LINGER, &none, sizeof none);
+    rbk_http_conn_abort(c);
+}
+
+/* Every write_ms so many bytes must reach the peer, or all leave us. */
 static void check_write(rbk_http_conn *c, rbk_mono_ms now)
 {
     size_t unsent = rbk_stream_unsent(c->st);
-    int64_t taken = c->written - (int64_t)unsent;
+    int64_t taken = c->written - (int64_t)unsent - rbk_http_in_kernel(c);
     int64_t pace = unsent > RBK_HTTP_FREE ? PACE_LARGE : PACE;
     if (unsent == 0) {
         c->write_by = 0;
     } else if (taken - c->taken_mark < pace * c->s->conf.write_ms) {
-        rbk_http_conn_abort(c);
+        cut_off(c);
     } else {
         c->taken_mark = taken;
         c->write_by = now + c->s->conf.write_ms;

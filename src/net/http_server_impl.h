@@ -82,7 +82,7 @@ struct rbk_http_conn {
      * looks, and is set again. 0: no deadline. */
     uv_timer_t timer;
     rbk_mono_ms timer_due, read_by, write_by;
-    int64_t written, taken_mark; /* bytes written; taken by the kernel at the last look */
+    int64_t written, taken_mark; /* bytes written; that had reached the peer at the last look */
 };
 
 struct rbk_http_server {
@@ -112,6 +112,8 @@ void rbk_http_conn_end(rbk_http_conn *c);
 void rbk_http_conn_abort(rbk_http_conn *c);
 /* Tell the handler that the peer has gone; its requests live on without us. */
 void rbk_http_conn_orphan(rbk_http_conn *c);
+/* Bytes that the kernel has taken, and the peer has not: megabytes, if he reads nothing. */
+int64_t rbk_http_in_kernel(const rbk_http_conn *c);
 bool rbk_http_conn_is_idle(const rbk_http_conn *c);
 /* After answers were written: go on reading, or close. */
 void rbk_http_conn_settle(rbk_http_conn *c);

@@ -39,6 +39,9 @@ typedef struct rbk_options {
     /* admin */
     char *admin_listen; /* may be empty: none */
     char *admin_token_file;
+    /* auth */
+    char *tokens_file;
+    bool auth_open;
     /* store */
     char *store_dsn;
     int64_t max_pending, max_pending_bytes, min_free;

@@ -8,6 +8,7 @@
 #include "core/bucket.h"
 #include "core/cidrs.h"
 #include "core/dsn.h"
+#include "core/header.h"
 #include "core/netpolicy.h"
 #include "core/retry.h"
 #include "method/upstream.h"
@@ -200,15 +201,8 @@ const char *rbk_check_schedule(rbk_str text, char out[160])
 /* Headers that ringback writes itself, or that carry the caller's secrets. */
 static bool is_never_forwarded(rbk_str name)
 {
-    static const char *const names[] = {
-        "authorization", "proxy-authorization", "cookie", "host", "connection", "keep-alive",
-        "te", "trailer", "transfer-encoding", "upgrade", "expect", "content-length",
-        "content-type", "content-encoding", "user-agent", "webhook-id", "webhook-timestamp",
-        "webhook-signature", "ringback-attempt"};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (rbk_str_ieqz(name, names[i]))
-            return true;
-    return false;
+    return rbk_header_is_ours(name) || rbk_str_ieqz(name, "authorization") ||
+           rbk_str_ieqz(name, "cookie");
 }
 
 /* Who writes the key itself where its file belongs has shown it to `ps`; it must not get
@@ -221,14 +215,12 @@ const char *rbk_check_key_path(rbk_str text, char out[160])
     return NULL;
 }
 
-static bool is_token(rbk_str s)
+const char *rbk_check_tokens_path(rbk_str text, char out[160])
 {
-    for (size_t i = 0; i < s.n; i++) {
-        char c = rbk_lower(s.p[i]);
-        if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && !strchr("!#$%&'*+-.^_`|~", c))
-            return false;
-    }
-    return s.n > 0;
+    (void)out;
+    if (rbk_str_starts(text, RBK_STR("rbk_")) && !memchr(text.p, '/', text.n))
+        return "is a token, and should be the name of a file";
+    return NULL;
 }
 
 /* Headers of one connection, of the framing, and those that ringback writes itself. */
@@ -251,7 +243,7 @@ static const char *check_names(rbk_str text, bool (*is_refused)(rbk_str name), c
     if (text.n == 0)
         return NULL;
     while (next_item(&text, &item)) {
-        if (!is_token(item))
+        if (!rbk_header_is_name(item))
             return complain(out, "is not a header name", item);
         if (is_refused(item))
             return complain(out, "is never forwarded", item);

@@ -53,6 +53,15 @@ const rbk_option rbk_option_table[] = {
              "least 16 characters. Mode 0600. Read again at SIGHUP, which can also switch it on; off "
              "it goes only by a new start."},
 
+    {"auth", "tokens_file", TEXT(tokens_file), .def = "", .check = rbk_check_tokens_path,
+     .reload = true,
+     .help = "File of the callers and their tokens: see docs/auth.md. With it every request needs "
+             "`Authorization: Bearer` with one of them. Mode 0600. Read again at SIGHUP, which can "
+             "also switch it on; off it goes only by a new start."},
+    {"auth", "open", .kind = RBK_OPT_BOOL, AT(auth_open), .def = "no", .reload = true,
+     .help = "Without `auth.tokens_file` let `server.listen` have other addresses than loopback: "
+             "whoever reaches them may call every method."},
+
     {"store", "dsn", TEXT(store_dsn), .def = "sqlite:ringback.db", .check = rbk_check_store,
      .help = "Where jobs are kept: `sqlite:FILE`, or `memory:` for tests (nothing survives)."},
     {"store", "max_pending", INT(max_pending, 1, INT64_C(1000000000)), .def = "10000000",

@@ -21,6 +21,7 @@ typedef struct kind {
     int (*make)(const rbk_options *o, const rbk_method_rule *rule, const rbk_log *log, void **ret,
                 rbk_error *err);
     rbk_method_fn call;
+    void (*close)(void *self); /* begins a stop without grace; NULL: a stop takes no time */
     void (*stop)(void *self, int64_t grace_ms);
     void (*free)(void *self);
     int64_t (*room)(const rbk_method_rule *rule);
@@ -99,6 +100,11 @@ static int make_workers(const rbk_options *o, const rbk_method_rule *rule, const
     return r;
 }
 
+static void close_workers(void *self)
+{
+    rbk_workers_close(self, 0);
+}
+
 static void stop_workers(void *self, int64_t grace_ms)
 {
     rbk_workers_stop(self, grace_ms);
@@ -114,10 +120,10 @@ static int64_t room_of_workers(const rbk_method_rule *rule)
     return rule->workers * rule->pipelining;
 }
 
-static const kind upstreams = {"upstream", make_upstream, rbk_upstream_call, stop_upstream,
-                               free_upstream, room_of_upstream};
-static const kind workers = {"worker", make_workers, rbk_workers_call, stop_workers, free_workers,
-                             room_of_workers};
+static const kind upstreams = {"upstream", make_upstream, rbk_upstream_call, NULL,
+                               stop_upstream, free_upstream, room_of_upstream};
+static const kind workers = {"worker", make_workers, rbk_workers_call, close_workers,
+                             stop_workers, free_workers, room_of_workers};
 
 static const kind *kind_of(const rbk_method_rule *rule)
 {
@@ -340,6 +346,9 @@ void rbk_provided_stop(rbk_provided *p)
     if (started)
         pthread_join(p->thread, NULL);
     p->started = false;
+    for (provider *v = p->list; v; v = v->next) /* stubborn ones all at once */
+        if (v->self && v->kind->close)
+            v->kind->close(v->self);
     for (provider *v = p->list; v; v = v->next) {
         if (v->self == NULL)
             continue;

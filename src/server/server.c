@@ -19,6 +19,7 @@
 #include "server/providers.h"
 #include "server/proxy.h"
 #include "server/signing.h"
+#include "server/tokens.h"
 #include "store/stores.h"
 #include "transport/transports.h"
 #include "transport/version.h"
@@ -311,7 +312,9 @@ static int start_all(rbk_server *s, rbk_error *err)
     }
     rbk_engine_use_policy(s->engine, policy);
     rbk_admin_front_show(s->admin, s->front);
-    if ((r = make_keys(s, err)) < 0 || (r = rbk_engine_start(s->engine, err)) < 0 ||
+    if ((r = make_keys(s, err)) < 0 ||
+        (r = rbk_tokens_use(s->engine, s->options, &s->log, err)) < 0 ||
+        (r = rbk_engine_start(s->engine, err)) < 0 ||
         (r = rbk_admin_front_start(s->admin, s->engine, err)) < 0)
         return r;
     return rbk_http_front_start(s->front, s->engine, err);
@@ -475,7 +478,7 @@ static int reload_keys(rbk_server *s, rbk_error *err)
 
 int rbk_server_reload(rbk_server *s, rbk_server *fresh)
 {
-    rbk_error err = {0}, key_err = {0}, token_err = {0};
+    rbk_error err = {0}, key_err = {0}, token_err = {0}, auth_err = {0};
     if (!s->running || (fresh && (fresh->tried || fresh == s)))
         return keep_error(s, RBK_E_STATE, &err);
     int r = fresh ? reload_options(s, fresh->options, &err) : 0;
@@ -489,8 +492,13 @@ int rbk_server_reload(rbk_server *s, rbk_server *fresh)
     int t = rbk_admin_side_reload(s->admin, s->options, &token_err);
     if (t < 0)
         rbk_event(&s->log, RBK_ERROR, "admin.token_refused", RBK_FZ("detail", token_err.detail));
+    int a = rbk_tokens_use(s->engine, s->options, &s->log, &auth_err);
+    if (a < 0 && r == 0) /* else a line says so already */
+        rbk_event(&s->log, RBK_ERROR, "auth.tokens_refused", RBK_FZ("detail", auth_err.detail));
     if (r < 0)
         return keep_error(s, r, &err);
+    if (a < 0)
+        return keep_error(s, a, &auth_err);
     return k < 0 ? keep_error(s, k, &key_err) : keep_error(s, t, &token_err);
 }
 

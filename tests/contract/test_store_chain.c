@@ -99,7 +99,7 @@ static void test_one_parent(void **state)
     expect_counts(k, 0, 1, 1);
     rbk_job *got = claim_one(k, jobs[1].lane);
     assert_true(rbk_str_eqz(got->params, "{\"a\":7}"));
-    assert_true(rbk_str_eqz(got->chain, "f 0000000000000099 3\n"));
+    assert_true(rbk_str_eqz(got->chain, "f 0000000000000099 3\nc 1\n"));
     assert_int_equal(got->state, QUEUED);
     assert_int_equal(get_stats(k).pending_bytes,
                      before.pending_bytes + (int64_t)strlen(ok_7) + bytes_of(got) - bytes_of(&jobs[1]));
@@ -117,7 +117,7 @@ static void test_two_parents(void **state)
     answer(k, &jobs[0], ok_7);
     rbk_job *got = claim_one(k, jobs[2].lane);
     assert_true(rbk_str_eqz(got->params, "[7,{\"b\":2.50},7]"));
-    assert_null(got->chain.p);
+    assert_true(rbk_str_eqz(got->chain, "c 1\n"));
     rbk_job_free(got);
 }
 

@@ -4,8 +4,10 @@ in memory, and over kill -9."""
 import json
 import os
 import random
+import threading
 import time
 
+from lib.names import NameServer
 from lib.wait import until
 from test_admin import Admin
 
@@ -265,6 +267,58 @@ def test_cancelled_members(server, client, receiver):
     body = json.loads(receiver.posts[0].body)
     assert body[0]["error"]["code"] == -32005 and body[2]["result"] == {}
     failed(body[1], {"0": "the member a has no result"})
+
+
+# --- With keys, hosts and headers ------------------------------------------------------------------------
+
+
+def test_cancel_of_one_that_waits_for_its_turn(server, client, receiver):
+    """A synchronous call names a job that waits behind another of its key: it hears of the cancel at once."""
+    url = receiver.url()
+    blocker = client.post(member("z", "test.linger", {"ms": 60000}, url, key="k")).jobs[0]
+    answers, admin = [], Admin(server)
+
+    def ask():
+        with server.client() as c:
+            answers.append(of(c.post([member("a", "test.echo", {}, url, key="k"), member("s", "test.echo", ["@FROM:a"])])))
+    asking = threading.Thread(target=ask)
+    asking.start()
+    held = until(lambda: admin.call("rpc.jobs.list", state="HELD")["jobs"], 10, "it is held")
+    admin.call("rpc.jobs.cancel", job=held[0]["job"])
+    asking.join(10)
+    admin.call("rpc.jobs.cancel", job=blocker)
+    asking.join(20)
+    failed(answers[0]["s"], {"0": "the member a has no result"})
+    until(lambda: len(receiver.posts) == 2, 10, "both are answered, in their turn")
+    assert [json.loads(p.body)["id"] for p in receiver.posts] == ["z", "a"]
+
+
+def test_prefer_is_no_fault(client, receiver):
+    reply = client.post(member("a", "test.echo", {}), headers={HEADER: receiver.url(), "Prefer": "respond-async, wait=5"})
+    assert reply.json["result"]["callback"]["status"] is True, reply
+    until(lambda: receiver.posts, 10, "it is delivered")
+
+
+def test_hosts_are_looked_up(make_server):
+    """Of members behind one that was refused, and of jobs that wait for a synchronous call."""
+    with NameServer() as names:
+        names.zone.update({"bad.hooks.test": [["127.0.0.3"]], "fine.hooks.test": [["127.0.0.2"]]})
+        server = make_server({"callback.allow": "127.0.0.2/32", "callback.name_servers": names.address,
+                              "callback.resolve": "yes", "callback.resolve_timeout": "10s"})
+        bad, fine = "https://bad.hooks.test:8443/", "https://fine.hooks.test:8443/"
+        none = {"$rpc.callback": "host has no allowed address"}
+        with server.client() as c:
+            got = of(c.post([member("x", "no.such", {}, fine), member("b", "test.echo", ["@FROM:x"], fine),
+                             member("c", "test.echo", {}, bad)]))
+        failed(got["b"], {"0": "the member x has no result"})
+        failed(got["c"], none)
+        server.restart()  # and knows no names
+        with server.client() as c:
+            got = of(c.post([member("s", "test.echo", {}), member("j", "test.echo", ["@FROM:s"], bad),
+                             member("k", "test.echo", ["@FROM:j"])]))
+        failed(got["j"], none)
+        failed(got["k"], {"0": "the member j has no result"})
+        assert server.pending() == 0
 
 
 # --- Deaths ------------------------------------------------------------------------------------------------

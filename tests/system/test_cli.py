@@ -307,11 +307,11 @@ def last_body(r):
     (["m", '{"a":1}', "--callback", "h"], {"id": 1, "method": "m", "params": {"$rpc.callback": "h", "a": 1}}),
     (["m", "[]", "--callback", 'h"'], {"id": 1, "method": "m", "params": [], "$rpc.callback": 'h"'}),
     (["m", '{"a":1}', "--callback", "h", "--failure-callback", "f", "--wait", "2.5", "--delay=0", "--run-timeout", "3",
-      "--deadline", "2026-11-23T21:04:05Z", "--key", "7", "--idempotency-key", 'i"', "--receipt"],
+      "--deadline", "2026-11-23T21:04:05Z", "--key", "7", "--idempotency-key", 'i"', "--receipt", "--progress"],
      {"id": 1, "method": "m", "params": {
          "$rpc.callback": "h", "$rpc.failureCallback": "f", "$rpc.wait": 2.5, "$rpc.delay": 0, "$rpc.timeout": 3,
          "$rpc.deadline": "2026-11-23T21:04:05Z", "$rpc.key": "7", "$rpc.idempotencyKey": 'i"', "$rpc.receipt": True,
-         "a": 1}}),
+         "$rpc.events": ["progress"], "a": 1}}),
     (["m", "{}", "--deadline", "1795000000.5"], {"id": 1, "method": "m", "params": {"$rpc.deadline": 1795000000.5}}),
     (["m", "[1]", "--receipt", "--wait", "1"], {"id": 1, "method": "m", "params": [1], "$rpc.receipt": True, "$rpc.wait": 1}),
     (["m", "--callback", "h", "--id", "-2.5"], {"id": -2.5, "method": "m", "$rpc.callback": "h"}),

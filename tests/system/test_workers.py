@@ -236,3 +236,19 @@ def test_commands_that_cannot_be_started(tmp_path, command, says):
                             "--set", f'method."a.*".worker={command}'], stdin=subprocess.DEVNULL,
                            capture_output=True, text=True, timeout=60, env=clean_env(), cwd=tmp_path)
         assert r.returncode in (1, 2) and says in r.stderr + r.stdout, r
+
+
+def test_stubborn_workers_of_several_sections_end_together(make_server, tmp_path):
+    """Each needs its end of file, SIGTERM and SIGKILL: some seconds, but not for each."""
+    rules = {}
+    for n in range(4):
+        rules |= {f'method."work.hang{n}".worker': f'"{PLAY}" {n}'}
+    server = make_server({**rules, "server.drain": "100ms", "method.timeout": "60s"},
+                         env={"PLAY_JOURNAL": str(tmp_path / "journal"), "PLAY_DEAF": "1"})
+    pids = until(lambda: len(p := workers_of(server)) == 4 and p, 20, "all run")
+    until(lambda: len(re.findall(r"worker\.stderr.*deaf", server.log())) == 4, 20, "they hear nothing")
+    began = time.monotonic()
+    server.stop()
+    took = time.monotonic() - began
+    assert all(map(is_gone, pids))
+    assert 2 < took < 10, took

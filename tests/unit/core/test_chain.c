@@ -53,7 +53,9 @@ static void test_compose(void **state)
     assert_int_equal(rbk_chain_compose(&held, give, (void *)(uintptr_t)parts, &c), 0);
     assert_int_equal(c.state, RBK_JOB_QUEUED);
     assert_true(rbk_str_eqz(rbk_buf_view(&c.text), "[7]"));
-    assert_true(rbk_str_eqz(rbk_buf_view(&c.chain), feed_line));
+    assert_true(rbk_str_eqz(rbk_buf_view(&c.chain), "f 0000000000000005 1\nc 1\n"));
+    assert_true(rbk_chain_is_composed(rbk_buf_view(&c.chain)));
+    assert_false(rbk_chain_is_composed(held.chain));
     rbk_composed_free(&c);
     held.params = RBK_STR("[\"@FROM:a(b)\"]");
     assert_int_equal(rbk_chain_compose(&held, give, (void *)(uintptr_t)parts, &c), 0);

@@ -129,6 +129,34 @@ static void test_stop(void **state)
     assert_int_equal(disk_stats().pending, 1);
 }
 
+/* Params are checked when they have what they name: of a call, of a job in the store, and of a job
+ * that waited in memory. */
+static void test_schema(void **state)
+{
+    static const rbk_method strict = {
+        .name = "strict", .fn = quick,
+        .params_schema = "{\"type\":\"object\",\"properties\":{\"x\":{\"type\":\"string\"}},\"required\":[\"x\"]}"};
+    static const char why[] = "\"data\":{\"x\":\"must be a string\"}";
+    rbk_server *s = make_server();
+    answer a;
+    (void)state;
+    assert_int_equal(rbk_server_method(s, &strict), 0);
+    start(s);
+    ask(s, "[" SYNC("a", "quick", "[]") "," SYNC("b", "strict", "{\"x\":\"@FROM:a\"}") ","
+        JOB("c", "strict", ",\"x\":\"@FROM:a\"") "]", &a);
+    const char *first = strstr(a.body, why);
+    assert_non_null(first);
+    assert_non_null(strstr(first + 1, why));
+    assert_int_equal(stats_of(s).accepted, 0);
+    assert_int_equal(quick_runs, 1);
+    ask(s, "[" JOB("a", "quick", "") "," JOB("b", "strict", ",\"x\":\"@FROM:a\"") ","
+        SYNC("c", "quick", "[\"@FROM:b\"]") "]", &a);
+    assert_non_null(strstr(a.body, "the member b has no result"));
+    WAIT_FOR(stats_of(s).delivered == 2);
+    assert_int_equal(quick_runs, 2);
+    rbk_server_free(s);
+}
+
 static void test_whole(void **state)
 {
     rbk_server *s = run_server();
@@ -154,7 +182,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         RIG_TEST(test_jobs),           RIG_TEST(test_result_in_doubt), RIG_TEST(test_restart),
         RIG_TEST(test_no_room),        RIG_TEST(test_call_names_job),  RIG_TEST(test_stop),
-        RIG_TEST(test_whole),
+        RIG_TEST(test_whole),          RIG_TEST(test_schema),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -226,7 +226,7 @@ static int64_t stop_ms(rig *g, int64_t grace_ms)
 
 static void expect_end(const char *mode, const char *how, int64_t at_least)
 {
-    rig *g = start_rig((rbk_workers_conf){.workers = 2, .eof_ms = 300, .term_ms = 300}, mode);
+    rig *g = start_rig((rbk_workers_conf){.workers = 2, .eof_ms = 1200, .term_ms = 1200}, mode);
     long one = ask_number(g, "pid"), other = ask_number(g, "pid");
     assert_true(stop_ms(g, 10000) >= at_least);
     assert_true(is_gone(one) && is_gone(other));
@@ -241,8 +241,8 @@ static void test_orderly_ends(void **state)
 {
     (void)state;
     expect_end("", "status=0 signal=0", 0);
-    expect_end("lingering", "signal=15", 300);
-    expect_end("stubborn", "signal=9", 600);
+    expect_end("lingering", "signal=15", 1200);
+    expect_end("stubborn", "signal=9", 2400);
 }
 
 static void test_a_stop_waits_for_calls(void **state)
