@@ -7,6 +7,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -74,4 +76,62 @@ void rbk_secret_free(rbk_buf *text)
     if (text->p)
         explicit_bzero(text->p, text->cap);
     rbk_buf_free(text);
+}
+
+/* --- Writing ----------------------------------------------------------------------------- */
+
+bool rbk_secret_write(int fd, rbk_str text)
+{
+    while (text.n) {
+        ssize_t n = write(fd, text.p, text.n);
+        if (n < 0 && errno != EINTR)
+            return false;
+        if (n > 0)
+            text = (rbk_str){text.p + n, text.n - (size_t)n};
+    }
+    return fsync(fd) == 0;
+}
+
+void rbk_secret_sync_folder(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *dir = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+    int fd = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    if (fd >= 0) {
+        (void)fsync(fd);
+        close(fd);
+    }
+    free(dir);
+}
+
+/* The new file belongs to whom the old one belongs to. */
+static bool fill(int fd, const struct stat *old, rbk_str text)
+{
+    if ((old->st_uid != geteuid() || old->st_gid != getegid()) && fchown(fd, old->st_uid, old->st_gid) < 0)
+        return false;
+    return fchmod(fd, old->st_mode & 0600) == 0 && rbk_secret_write(fd, text);
+}
+
+int rbk_secret_replace(const char *path, rbk_str text, rbk_error *err)
+{
+    struct stat old;
+    char *temp = NULL;
+    int r = 0;
+    if (stat(path, &old) < 0)
+        return rbk_fail(err, RBK_E_SYS, "%s: %s", path, strerror(errno));
+    if (asprintf(&temp, "%s.%ld", path, (long)getpid()) < 0)
+        return rbk_fail(err, RBK_E_NOMEM, "out of memory");
+    unlink(temp); /* of a process that died with this number */
+    int fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0 || !fill(fd, &old, text) || rename(temp, path) < 0) {
+        r = rbk_fail(err, RBK_E_SYS, "%s: cannot be written: %s", path, strerror(errno));
+        if (fd >= 0)
+            unlink(temp);
+    }
+    if (fd >= 0)
+        close(fd);
+    if (r == 0)
+        rbk_secret_sync_folder(path);
+    free(temp);
+    return r;
 }
