@@ -8,17 +8,20 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/seldom.h"
 #include "front/auth.h"
+#include "front/listeners.h"
+#include "front/ws_front.h"
 #include "net/http_server.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 typedef struct front_loop {
     rbk_http_front *f;
     rbk_loop *loop;
     rbk_http_server *servers[RBK_LISTENERS_MAX];
+    rbk_ws_front *ws;
     size_t open; /* an answer of count_open() */
     rbk_front_numbers numbers;
     bool started;
@@ -40,11 +43,10 @@ struct rbk_http_front {
     rbk_auth auth;
     rbk_limits limits;
     front_loop *loops;
-    atomic_uint connections, shed;
+    atomic_uint connections, shed, sockets;
     atomic_size_t buffered;
-    size_t n_listeners;
-    rbk_own_listener own[RBK_LISTENERS_MAX];
-    int *fds; /* n_listeners x threads; -1 once a server owns it */
+    rbk_seldom unopened;
+    rbk_listeners listeners;
 };
 
 /* --- Requests ---------------------------------------------------------------------------- */
@@ -86,7 +88,8 @@ static int on_head(rbk_http_request *rq, void *user)
         return on_head_for_keys(rq);
     if (!rbk_str_eq(rq->path, l->f->conf.path))
         return 404;
-    if (!rbk_str_eqz(rq->method, "POST"))
+    bool socket = rbk_ws_front_wants(l->ws, rq);
+    if (!socket && !rbk_str_eqz(rq->method, "POST"))
         return 405;
     int r = check_caller(l, rq, &pass);
     if (r)
@@ -96,7 +99,7 @@ static int on_head(rbk_http_request *rq, void *user)
     rbk_auth_done(&pass);
     if (rq->retry_after)
         return 429;
-    if (!rbk_http_is_json(rbk_http_find(rq->headers, rq->n_headers, "content-type")))
+    if (!socket && !rbk_http_is_json(rbk_http_find(rq->headers, rq->n_headers, "content-type")))
         return 415;
     return 0;
 }
@@ -213,7 +216,10 @@ static void on_request(rbk_http_request *rq, void *user)
         rbk_http_reply_refusal(rq, status);
         return;
     }
-    serve(l, rq, &pass);
+    if (rbk_str_eqz(rq->method, "GET"))
+        rbk_ws_front_open(l->ws, rq);
+    else
+        serve(l, rq, &pass);
     rbk_auth_done(&pass);
 }
 
@@ -237,43 +243,32 @@ static void on_shed(const char *peer, rbk_http_shed why, void *user)
     rbk_limits_shed(&(rbk_limits_who){.l = &l->f->limits, .numbers = &l->numbers, .peer = peer}, why);
 }
 
+/* Whoever asks for the port can make it happen. */
+static void on_unopened(const char *peer, const char *detail, void *user)
+{
+    front_loop *l = user;
+    uint64_t more = 0;
+    if (rbk_seldom_now(&l->f->unopened, &more))
+        rbk_event(l->f->conf.log, RBK_INFO, "tls.refused", RBK_FZ("peer", peer),
+                  RBK_FZ("detail", detail), RBK_F("more", more));
+}
+
 _Static_assert(sizeof(rbk_header) == sizeof(rbk_http_header) &&
                    offsetof(rbk_header, value) == offsetof(rbk_http_header, value),
                "a list of one is a list of the other");
 
 /* --- Start ------------------------------------------------------------------------------- */
 
-static int listen_all(rbk_http_front *f, rbk_error *err)
-{
-    rbk_str rest = f->conf.listen, text;
-    while (rbk_list_next(&rest, &text)) {
-        if (f->n_listeners == RBK_LISTENERS_MAX)
-            return rbk_fail(err, RBK_E_CONFIG, "server.listen: more than %d addresses",
-                            RBK_LISTENERS_MAX);
-        uint16_t port = 0;
-        int r = rbk_http_listen(text, f->conf.threads, f->fds + f->n_listeners * f->conf.threads,
-                                &port, err);
-        if (r < 0)
-            return r;
-        rbk_own_listener_read(text, port, &f->own[f->n_listeners++]);
-    }
-    return 0;
-}
-
 int rbk_http_front_new(const rbk_http_front_conf *conf, rbk_http_front **ret, rbk_error *err)
 {
     rbk_http_front *f = calloc(1, sizeof *f);
-    size_t n_fds = conf->threads * RBK_LISTENERS_MAX;
-    if (f == NULL || (f->fds = calloc(n_fds, sizeof *f->fds)) == NULL) {
-        free(f);
+    if (f == NULL)
         return rbk_fail(err, RBK_E_NOMEM, "front");
-    }
     f->conf = *conf;
-    for (size_t i = 0; i < n_fds; i++)
-        f->fds[i] = -1;
+    rbk_listen_conf lc = {.loops = conf->threads, .mode = conf->socket_mode};
     int r = rbk_limits_init(&f->limits, &conf->limits, err);
     if (r == 0)
-        r = listen_all(f, err);
+        r = rbk_listeners_open(&f->listeners, "server.listen", conf->listen, &lc, err);
     if (r == 0 && (f->loops = calloc(conf->threads, sizeof *f->loops)) == NULL)
         r = rbk_fail(err, RBK_E_NOMEM, "front");
     if (r < 0) {
@@ -286,14 +281,42 @@ int rbk_http_front_new(const rbk_http_front_conf *conf, rbk_http_front **ret, rb
 
 size_t rbk_http_front_listeners(const rbk_http_front *f, rbk_own_listener *ret, size_t max)
 {
-    size_t n = f->n_listeners < max ? f->n_listeners : max;
-    memcpy(ret, f->own, n * sizeof *ret);
-    return n;
+    return rbk_listeners_own(&f->listeners, ret, max);
+}
+
+void rbk_http_front_log(const rbk_http_front *f)
+{
+    for (size_t i = 0; i < f->listeners.n; i++) {
+        char addr[RBK_LISTENER_TEXT];
+        bool tls = f->conf.tls && !f->listeners.v[i].local;
+        rbk_listener_text(&f->listeners, i, addr);
+        rbk_event(f->conf.log, RBK_INFO, "server.listening", RBK_FZ("addr", addr),
+                  RBK_F("port", f->listeners.v[i].port), RBK_FS("path", f->conf.path),
+                  RBK_FZ("tls", tls ? "yes" : "no"));
+    }
 }
 
 uint16_t rbk_http_front_port(const rbk_http_front *f, size_t i)
 {
-    return i < f->n_listeners ? f->own[i].port : 0;
+    return i < f->listeners.n ? f->listeners.v[i].port : 0;
+}
+
+static int make_ws(front_loop *l, rbk_error *err)
+{
+    rbk_http_front *f = l->f;
+    l->ws = rbk_ws_front_new(&(rbk_ws_front_conf){
+        .e = f->e,
+        .auth = &f->auth,
+        .loop = l->loop,
+        .max_body = f->conf.max_body,
+        .ping_ms = f->conf.ping_ms,
+        .max_sockets = f->conf.max_sockets,
+        .sockets = &f->sockets,
+        .limits = &f->limits,
+        .numbers = &l->numbers,
+        .log = f->conf.log,
+    });
+    return l->ws ? 0 : rbk_fail(err, RBK_E_NOMEM, "front");
 }
 
 static int start_loop(rbk_http_front *f, size_t i, rbk_error *err)
@@ -303,6 +326,8 @@ static int start_loop(rbk_http_front *f, size_t i, rbk_error *err)
     snprintf(name, sizeof name, "rbk-front-%zu", i % 1000);
     l->f = f;
     int r = rbk_loop_new(name, &l->loop, err);
+    if (r == 0)
+        r = make_ws(l, err);
     rbk_http_conf conf = {
         .max_body = f->conf.max_body,
         .max_connections = f->conf.max_connections,
@@ -313,13 +338,14 @@ static int start_loop(rbk_http_front *f, size_t i, rbk_error *err)
         .peers = f->limits.addresses,
         .numbers = &l->numbers.http,
     };
-    rbk_http_handler handler = {
-        .on_head = on_head, .on_request = on_request, .on_gone = on_gone,
-        .on_refused = on_refused, .on_shed = on_shed, .user = l};
-    for (size_t k = 0; r == 0 && k < f->n_listeners; k++) {
-        int *fd = &f->fds[k * f->conf.threads + i];
-        r = rbk_http_server_new(l->loop, *fd, &conf, &handler, &l->servers[k], err);
-        *fd = -1;
+    rbk_http_handler handler = {.on_head = on_head, .on_request = on_request, .on_gone = on_gone,
+                                .on_unopened = on_unopened, .on_refused = on_refused,
+                                .on_shed = on_shed, .user = l};
+    for (size_t k = 0; r == 0 && k < f->listeners.n; k++) {
+        rbk_listening *where = &f->listeners.v[k];
+        conf.tls = where->local ? NULL : f->conf.tls;
+        r = rbk_http_server_new(l->loop, rbk_listen_give(where, i), &conf, &handler,
+                                &l->servers[k], err);
     }
     if (r == 0)
         r = rbk_loop_start(l->loop, err);
@@ -353,13 +379,14 @@ static void each_server(rbk_http_front *f, void (*fn)(void *arg))
 static void drain_loop(void *arg)
 {
     front_loop *l = arg;
-    for (size_t i = 0; i < l->f->n_listeners; i++)
+    for (size_t i = 0; i < l->f->listeners.n; i++)
         if (l->servers[i])
             rbk_http_server_drain(l->servers[i]);
 }
 
 void rbk_http_front_drain(rbk_http_front *f)
 {
+    rbk_listeners_unlink(&f->listeners);
     each_server(f, drain_loop);
 }
 
@@ -367,7 +394,7 @@ static void count_open(void *arg)
 {
     front_loop *l = arg;
     l->open = 0;
-    for (size_t i = 0; i < l->f->n_listeners; i++)
+    for (size_t i = 0; i < l->f->listeners.n; i++)
         if (l->servers[i])
             l->open += rbk_http_server_open(l->servers[i]);
 }
@@ -391,11 +418,13 @@ void rbk_http_front_metrics(const rbk_http_front *f, rbk_front_metrics *ret)
 static void close_loop(void *arg)
 {
     front_loop *l = arg;
-    for (size_t i = 0; i < l->f->n_listeners; i++) {
+    for (size_t i = 0; i < l->f->listeners.n; i++) {
         if (l->servers[i])
             rbk_http_server_close(l->servers[i]);
         l->servers[i] = NULL;
     }
+    if (l->ws)
+        rbk_ws_front_close(l->ws);
 }
 
 void rbk_http_front_stop(rbk_http_front *f)
@@ -407,7 +436,9 @@ void rbk_http_front_stop(rbk_http_front *f)
             continue;
         rbk_loop_stop(l->loop);
         rbk_loop_free(l->loop);
+        rbk_ws_front_free(l->ws);
         l->loop = NULL;
+        l->ws = NULL;
         l->started = false;
     }
 }
@@ -417,10 +448,7 @@ void rbk_http_front_free(rbk_http_front *f)
     if (f == NULL)
         return;
     rbk_http_front_stop(f);
-    for (size_t i = 0; i < f->conf.threads * RBK_LISTENERS_MAX; i++)
-        if (f->fds[i] >= 0)
-            close(f->fds[i]);
-    free(f->fds);
+    rbk_listeners_close(&f->listeners);
     free(f->loops);
     rbk_limits_free(&f->limits);
     free(f);

@@ -66,6 +66,7 @@ struct rbk_http_conn {
     bool large; /* an answer over RBK_HTTP_FREE was given: one request at a time */
 
     rbk_http_tunneled *tunnel; /* from an upgrade until the connection is closed */
+    bool tunnel_held;          /* it takes nothing now */
     rbk_http_rq *cur, *first, *last, *spare;
     unsigned n_open; /* first to last */
     size_t waiting;  /* bytes of answers that wait for their turn */
@@ -85,9 +86,17 @@ struct rbk_http_conn {
     int64_t written, taken_mark; /* bytes written; that had reached the peer at the last look */
 };
 
+typedef union rbk_http_socket {
+    uv_handle_t handle;
+    uv_stream_t stream;
+    uv_tcp_t tcp;
+    uv_pipe_t pipe;
+} rbk_http_socket;
+
 struct rbk_http_server {
     rbk_loop *loop;
-    uv_tcp_t listener;
+    rbk_http_socket listener;
+    bool local; /* it is a Unix socket */
     bool listening, draining, closed;
     rbk_http_conf conf;
     rbk_http_handler handler;
@@ -96,7 +105,7 @@ struct rbk_http_server {
     rbk_mono_ms none_idle_until;           /* nobody has to be looked for before */
     atomic_uint own_connections, own_shed; /* when the conf gives none */
     rbk_http_numbers own_numbers;          /* the same */
-    uv_tcp_t reject;             /* takes and drops a connection that there is no memory for */
+    rbk_http_socket reject;      /* takes and drops a connection that there is no memory for */
     bool rejecting, reject_again;
     rbk_buf scratch; /* head lines of the answer being written */
     rbk_mono_ms date_until;
@@ -106,6 +115,8 @@ struct rbk_http_server {
 /* http_server_conn.c */
 int rbk_http_conn_accept(rbk_http_server *s, rbk_http_conn **ret);
 void rbk_http_conn_drain(rbk_http_conn *c);
+/* Nothing can be taken from the peer now. */
+bool rbk_http_conn_is_full(const rbk_http_conn *c);
 /* Send what is queued, then an orderly end. */
 void rbk_http_conn_end(rbk_http_conn *c);
 /* Close at once. The requests stay until the stream is closed. */
@@ -142,7 +153,8 @@ void rbk_http_watches_closed(rbk_http_conn *c);
 void rbk_http_watch_tell(rbk_http_watch *w, bool all); /* once */
 
 /* http_upgrade.c */
-void rbk_http_tunnel_feed(rbk_http_conn *c, rbk_str bytes);
+size_t rbk_http_tunnel_feed(rbk_http_conn *c, rbk_str bytes);
+void rbk_http_tunnel_drain(rbk_http_conn *c);
 void rbk_http_tunnel_end(rbk_http_conn *c); /* the stream is closed; none: nothing happens */
 
 /* http_budget.c */

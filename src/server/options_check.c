@@ -13,6 +13,7 @@
 #include "core/retry.h"
 #include "method/upstream.h"
 #include "method/worker.h"
+#include "net/listen.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,9 +60,8 @@ const char *rbk_check_listen(rbk_str text, char out[160])
 {
     rbk_str item;
     while (next_item(&text, &item))
-        if (!is_address(item))
-            return complain(out, "is not an address like 127.0.0.1:7600, [::1]:7600 or :7600",
-                            item);
+        if (rbk_listen_fault(item))
+            return complain(out, rbk_listen_fault(item), item);
     return NULL;
 }
 
@@ -74,9 +74,35 @@ bool rbk_is_loopback_listen(rbk_str text)
 {
     rbk_str item;
     while (text.n && next_item(&text, &item))
-        if (!rbk_str_starts(item, RBK_STR("127.")) && !rbk_str_starts(item, RBK_STR("[::1]:")))
+        if (!rbk_str_starts(item, RBK_STR("127.")) && !rbk_str_starts(item, RBK_STR("[::1]:")) &&
+            !rbk_str_starts(item, RBK_STR("unix:")))
             return false;
     return true;
+}
+
+static bool read_mode(rbk_str text, unsigned *ret)
+{
+    *ret = 0;
+    if (text.n != 4 || text.p[0] != '0')
+        return false;
+    for (size_t i = 1; i < text.n; i++) {
+        if (text.p[i] < '0' || text.p[i] > '7')
+            return false;
+        *ret = *ret * 8 + (unsigned)(text.p[i] - '0');
+    }
+    return true;
+}
+
+const char *rbk_check_mode(rbk_str text, char out[160])
+{
+    unsigned mode;
+    return read_mode(text, &mode) ? NULL : complain(out, "is not a mode like 0600 or 0660", text);
+}
+
+unsigned rbk_options_socket_mode(const rbk_options *o)
+{
+    unsigned mode;
+    return read_mode(rbk_str_z(o->socket_mode), &mode) ? mode : 0600;
 }
 
 const char *rbk_check_path(rbk_str text, char out[160])

@@ -58,10 +58,11 @@ void rbk_option_range(const rbk_option *opt, rbk_buf *b);
 
 const char *rbk_check_listen(rbk_str text, char out[160]);
 const char *rbk_check_admin_listen(rbk_str text, char out[160]);
-/* Are all addresses of this machine alone? */
+/* Are all addresses of this machine alone? Of passed sockets nobody knows. */
 bool rbk_is_loopback_listen(rbk_str text);
 const char *rbk_check_rate(rbk_str text, char out[160]);
 const char *rbk_check_exempt(rbk_str text, char out[160]);
+const char *rbk_check_mode(rbk_str text, char out[160]);
 const char *rbk_check_path(rbk_str text, char out[160]);
 const char *rbk_check_store(rbk_str text, char out[160]);
 const char *rbk_check_schemes(rbk_str text, char out[160]);

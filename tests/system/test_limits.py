@@ -6,6 +6,7 @@ import socket
 import time
 
 from lib.wait import until
+from lib.ws_client import WsClient
 
 from test_admin import admin_port, ask, parse_metrics
 
@@ -144,6 +145,24 @@ def test_rate_of_a_token(serve, callers, as_caller):
     before = value(server, "refused_total", reason="unauthorized")
     assert as_caller(server).post(echo(1)).status == 401
     assert value(server, "refused_total", reason="unauthorized") == before + 1
+
+
+def test_messages_of_a_websocket_count(make_server):
+    server = make_server({**ALL, "server.rate": "10/h"})  # the start has used one, the handshake uses one
+    with WsClient(server.port) as c:
+        for i in range(4):
+            c.call("test.echo", {"n": i}, id=i)
+            assert c.message()["result"] == {"n": i}
+        c.send([{"id": i, "method": "test.echo"} for i in range(5)])
+        assert [(m["id"], m["error"]["code"]) for m in c.message()] == [(i, -32009) for i in range(5)]
+        refused = 0
+        for i in range(10):
+            c.call("test.echo", {"n": i}, id=i)
+            reply = c.message()
+            assert reply["id"] == i
+            refused += "error" in reply and reply["error"]["code"] == -32009
+    assert refused == 6
+    assert value(server, "refused_total", reason="rate") == refused + 1
 
 
 def test_every_reason_is_counted(make_server):

@@ -51,8 +51,9 @@ class Client:
     leaves = True  # when it is told that the server closes
     lints = True  # the answers are ringback's own
 
-    def __init__(self, port, path="/api", host="127.0.0.1", timeout=30):
-        self.addr, self.path, self.timeout = (host, port), path, timeout
+    def __init__(self, port, path="/api", host="127.0.0.1", timeout=30, tls=None):
+        """`tls`: an ssl.SSLContext."""
+        self.addr, self.path, self.timeout, self.tls = (host, port), path, timeout, tls
         self.sock, self.buf = None, b""
 
     def close(self):
@@ -69,6 +70,8 @@ class Client:
         if self.sock is None:
             self.sock = socket.create_connection(self.addr, self.timeout)
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self.tls:
+                self.sock = self.tls.wrap_socket(self.sock, server_hostname=self.addr[0])
         self.sock.sendall(data)
 
     def _more(self):

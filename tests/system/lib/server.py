@@ -74,6 +74,8 @@ class Server:
             self.options['method."*".module'] = str(build() / "tests/system/journal.so")
         self.options.update(options or {})
         self.env, self.wrap = dict(env or {}), tuple(wrap)
+        self.pass_fds = ()  # descriptors that the process inherits
+        self.tls = None  # an ssl.SSLContext for clients, where server.tls_cert is set
         self.proc, self.port, self.starts = None, 0, 0
 
     # --- life ----------------------------------------------------------------
@@ -89,7 +91,7 @@ class Server:
         self.log_file = self.folder / f"log-{self.starts}.txt"
         with open(self.log_file, "wb") as out:
             self.proc = subprocess.Popen(self.argv(), stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                                         cwd=self.folder, env=clean_env(self.env))
+                                         cwd=self.folder, env=clean_env(self.env), pass_fds=self.pass_fds)
         return self
 
     def start(self, limit=20):
@@ -164,7 +166,7 @@ class Server:
                      lambda: f"the log says {pattern}: {self.log()[-2000:]}")
 
     def client(self, **kw):
-        return Client(self.port, **{"path": self.options.get("server.path", "/api"), **kw})
+        return Client(self.port, **{"tls": self.tls, "path": self.options.get("server.path", "/api"), **kw})
 
     def listens(self):
         with socket.socket() as s:
