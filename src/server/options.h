@@ -8,7 +8,10 @@
 
 #include "base/buf.h"
 #include "base/log.h"
+#include "core/bucket.h"
 #include "seam/methods.h"
+
+struct rbk_origins; /* front/origin.h */
 
 /* One [method "pattern"] section: exact name, then longest literal prefix, then order. */
 typedef struct rbk_method_rule {
@@ -33,6 +36,9 @@ typedef struct rbk_options {
     char *socket_mode;
     char *path;
     char *server_hosts, *origins; /* comma-separated; empty: none */
+    char *rate; /* of one address; empty: no bound */
+    char *exempt;
+    int64_t client_connections; /* server.per_address */
     char *tls_cert, *tls_key, *tls_client_ca; /* files; empty: none */
     int64_t threads, max_body, max_batch, max_connections, max_sockets, ping_ms, drain_ms;
     /* admin */
@@ -91,12 +97,16 @@ void rbk_options_fixed(const rbk_options *o, const rbk_options *fresh, rbk_buf *
 /* The settings as an INI file that reads back the same. */
 void rbk_options_dump(const rbk_options *o, rbk_buf *b);
 unsigned rbk_options_socket_mode(const rbk_options *o);
+/* What browsers may be talked into; as rbk_origins_new(). */
+int rbk_options_origins(const rbk_options *o, struct rbk_origins **ret, rbk_error *err);
 
 /* The table as Markdown (docs/configuration.md) or as text (--help). */
 void rbk_options_doc(rbk_buf *b, bool markdown);
 
 /* Do both say the same, pattern included? */
 bool rbk_options_same_rule(const rbk_method_rule *a, const rbk_method_rule *b);
+/* server.rate. */
+rbk_rate rbk_options_rate(const rbk_options *o);
 /* The rule for a method name, or NULL. */
 const rbk_method_rule *rbk_options_rule(const rbk_options *o, rbk_str method);
 /* The first such rule that has a worker or an upstream, or NULL. */

@@ -54,6 +54,14 @@ const rbk_option rbk_option_table[] = {
      .help = "Most requests in one batch."},
     {"server", "max_connections", INT(max_connections, 1, 1000000), .def = "10000",
      .help = "Most connections of clients at one time."},
+    {"server", "per_address", INT(client_connections, 0, 1000000), .def = "256",
+     .help = "Most connections of one address at one time; all of an IPv6 /64 are one. 0: no bound."},
+    {"server", "rate", TEXT(rate), .def = "", .check = rbk_check_rate,
+     .help = "Most requests of one address, each of a batch for itself: `50/s`, `1000/m`, `20000/h`, "
+             "all of them at once if it likes; further ones are answered 429. Empty: no bound."},
+    {"server", "exempt", TEXT(exempt), .def = "127.0.0.0/8,::1", .check = rbk_check_exempt,
+     .help = "Address blocks (CIDR) to which `server.per_address` and `server.rate` do not apply: "
+             "this machine, and reverse proxies that many clients come through."},
     {"server", "max_websockets", INT(max_sockets, 0, 1000000), .def = "5000",
      .help = "Most of them that are websockets, which stay as long as their clients like. 0: none, "
              "and GET is refused."},

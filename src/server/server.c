@@ -165,19 +165,11 @@ static size_t count_couriers(const rbk_options *o)
     return threads > 1 ? threads / 2 : 1;
 }
 
-static int make_origins(const rbk_options *o, rbk_origins **ret, rbk_error *err)
-{
-    return rbk_origins_new(&(rbk_origins_conf){.hosts = rbk_str_z(o->server_hosts),
-                                               .asks_clients = o->tls_client_ca[0] != 0,
-                                               .origins = rbk_str_z(o->origins)},
-                           ret, err);
-}
-
 static int make_front(rbk_server *s, rbk_error *err)
 {
     const rbk_options *o = s->options;
     rbk_origins *origins = NULL;
-    int r = make_origins(o, &origins, err);
+    int r = rbk_options_origins(o, &origins, err);
     if (r < 0)
         return r;
     r = rbk_http_front_new(
@@ -189,6 +181,13 @@ static int make_front(rbk_server *s, rbk_error *err)
             .max_body = (size_t)o->max_body,
             .max_connections = s->files.connections,
             .max_shed = s->files.shed,
+            .limits = {
+                .rate = rbk_options_rate(o),
+                .per_address = (unsigned)o->client_connections,
+                .exempt = rbk_str_z(o->exempt),
+                .max_connections = s->files.connections,
+                .log = &s->log,
+            },
             .tls = s->tls,
             .origins = origins,
             .max_sockets = (unsigned)o->max_sockets,
@@ -325,6 +324,7 @@ static int start_all(rbk_server *s, rbk_error *err)
         return r;
     }
     rbk_engine_use_policy(s->engine, policy);
+    rbk_admin_front_show(s->admin, s->front);
     if ((r = make_keys(s, err)) < 0 ||
         (r = rbk_tokens_use(s->engine, s->options, &s->log, err)) < 0 ||
         (r = rbk_engine_start(s->engine, err)) < 0 ||
@@ -470,7 +470,7 @@ static int reload_options(rbk_server *s, rbk_options *fresh, rbk_error *err)
     if (r == 0)
         r = make_policy(s, fresh, &policy, err);
     if (r == 0)
-        r = make_origins(fresh, &origins, err);
+        r = rbk_options_origins(fresh, &origins, err);
     if (r == 0)
         rbk_files_bound_calls(&s->files, fresh);
     if (r == 0)
