@@ -33,13 +33,12 @@ static void make_url(const rbk_admin_client *c, rbk_buf *b)
     rbk_buf_add(b, "/rpc", sizeof "/rpc");
 }
 
-/* "Authorization: Bearer …\r\n" */
-static int make_head(const rbk_admin_client *c, rbk_buf *b, rbk_error *err)
+int rbk_app_token_head(const char *file, rbk_buf *b, rbk_error *err)
 {
     rbk_buf text;
-    if (c->token_file == NULL)
+    if (file == NULL)
         return 0;
-    int r = rbk_secret_read(c->token_file, &text, err);
+    int r = rbk_secret_read(file, &text, err);
     rbk_str token = rbk_buf_view(&text);
     while (token.n && (unsigned char)token.p[token.n - 1] <= ' ')
         token.n--;
@@ -47,7 +46,7 @@ static int make_head(const rbk_admin_client *c, rbk_buf *b, rbk_error *err)
     for (size_t i = 0; ok && i < token.n; i++)
         ok = token.p[i] > ' ' && token.p[i] <= '~';
     if (r == 0 && !ok)
-        r = rbk_fail(err, RBK_E_CONFIG, "%s: is not one line with a token", c->token_file);
+        r = rbk_fail(err, RBK_E_CONFIG, "%s: is not one line with a token", file);
     if (r == 0) {
         rbk_buf_lit(b, "Authorization: Bearer ");
         rbk_buf_str(b, token);
@@ -124,7 +123,7 @@ yyjson_doc *rbk_admin_ask(const rbk_admin_client *c, const char *method, rbk_str
     rbk_buf_addf(&body, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"%s\",\"params\":", method);
     rbk_buf_str(&body, params);
     rbk_buf_c(&body, '}');
-    int r = make_head(c, &head, &err);
+    int r = rbk_app_token_head(c->token_file, &head, &err);
     if (r == 0 && (rbk_buf_err(&url) < 0 || rbk_buf_err(&body) < 0))
         r = rbk_fail(&err, RBK_E_INVAL, "the URL or the filter is too long");
     if (r == 0)

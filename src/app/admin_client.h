@@ -38,4 +38,8 @@ void rbk_columns_print(rbk_columns *t);                 /* and frees */
 /* A value as one line of JSON. */
 void rbk_print_json(yyjson_val *v);
 
+/* "Authorization: Bearer …" and its line end, from a file whose one line is the token; nothing for
+ * NULL. 0, or negative with the file in `err`. */
+int rbk_app_token_head(const char *file, rbk_buf *b, rbk_error *err);
+
 #endif

@@ -35,6 +35,7 @@ int rbk_cmd_jobs(int argc, char **argv);
 int rbk_cmd_receivers(int argc, char **argv);
 int rbk_cmd_stats(int argc, char **argv);
 int rbk_cmd_store(int argc, char **argv);
+int rbk_cmd_token(int argc, char **argv);
 int rbk_cmd_config(int argc, char **argv);
 
 /* "ringback: …" on stderr; returns RBK_EXIT_USAGE. */

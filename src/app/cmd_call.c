@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* app/cmd_call.c - `ringback call`: one JSON-RPC request, and its answer on stdout. */
+#include "app/admin_client.h"
 #include "app/app.h"
 #include "app/post.h"
+#include "base/secret.h"
 #include "core/json.h"
 
 #include <stdio.h>
@@ -192,12 +194,14 @@ static bool take_service(request *c, size_t i, const char *value)
 int rbk_cmd_call(int argc, char **argv)
 {
     static const rbk_flag flags[] = {SERVICE_MAP(AS_FLAG){"id", 0, true}, {"notify", 0, false},
-                                     {"timeout", 0, true}, {"ca", 0, true}, {NULL, 0, false}};
-    enum { ID = SERVICE_N, NOTIFY, TIMEOUT, CA };
+                                     {"timeout", 0, true}, {"ca", 0, true},
+                                     {"token-file", 0, true}, {NULL, 0, false}};
+    enum { ID = SERVICE_N, NOTIFY, TIMEOUT, CA, TOKEN_FILE };
     rbk_args a = {.argc = argc, .argv = argv, .flags = flags};
     request c = {.id = "1"};
     rbk_app_post post = {0};
     const char **words[] = {&post.url, &c.method, &c.params};
+    const char *token_file = NULL;
     uint64_t seconds = 60;
     size_t n = 0;
     for (int i; (i = rbk_args_next(&a)) != RBK_ARG_END;) {
@@ -215,10 +219,19 @@ int rbk_cmd_call(int argc, char **argv)
             c.id = NULL;
         else if (i == CA)
             post.ca_file = a.value;
+        else if (i == TOKEN_FILE)
+            token_file = a.value;
     }
     if (n < 2)
         return rbk_usage("call wants URL METHOD [PARAMS], "
                          "like http://127.0.0.1:7600/api demo.echo '{\"a\":1}'");
     post.timeout_ms = (int64_t)seconds * 1000;
-    return send(&c, &post);
+    rbk_buf head = RBK_BUF(4096);
+    rbk_error err = {0};
+    rbk_buf_reserve(&head, 4096);
+    int r = rbk_app_token_head(token_file, &head, &err);
+    post.head = rbk_buf_view(&head);
+    int code = r < 0 ? rbk_failed(r, err.detail) : send(&c, &post);
+    rbk_secret_free(&head);
+    return code;
 }

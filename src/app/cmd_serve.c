@@ -8,6 +8,7 @@
 #include "app/log_writer.h"
 
 #include "base/error.h"
+#include "net/passed.h"
 #include "server/server_internal.h"
 
 #include <signal.h>
@@ -115,6 +116,7 @@ int rbk_cmd_serve(int argc, char **argv)
         if (i < 0 || rbk_settings_add(&settings, i, a.value) < 0)
             goto out;
     }
+    rbk_passed_take(); /* no thread reads the environment yet */
     rbk_process_raise_files();
     rbk_process_return_memory();
     rbk_process_hold(true);

@@ -57,7 +57,9 @@ static const rbk_command commands[] = {
              "  --id ID                 id of the request (1)\n"
              "  --notify                no id: a notification, which is not answered\n"
              "  --timeout S             seconds to wait for the answer (60)\n"
-             "  --ca FILE               PEM file of authorities to trust, besides the system's\n\n"
+             "  --ca FILE               PEM file of authorities to trust, besides the system's\n"
+             "  --token-file FILE       file whose one line is the token to show; its owner\n"
+             "                          alone may read it\n\n"
              "S may have a fraction, but for --timeout. docs/requests.md says what each of them\n"
              "means, and which need a callback.\n"
              "Exits 0 for a result, 1 for an error or no answer.\n"},
@@ -95,6 +97,25 @@ static const rbk_command commands[] = {
      .help = "  -c, --config FILE    read settings from an INI file\n"
              "      --set KEY=VALUE  one setting; store.dsn is what is copied\n\n"
              "FILE must not be there. A server can start on it.\n"},
+    {.name = "token", .words = "add NAME [RIGHTS] | list | remove NAME",
+     .run = rbk_cmd_token, .summary = "callers of the tokens file",
+     .help = "  add NAME             a new caller; its token is printed once\n"
+             "  list                 names and rights, never a secret\n"
+             "  remove NAME          its token is refused, and its jobs are dead\n\n"
+             "      --file FILE      the tokens file; add makes it. Else the setting\n"
+             "                       auth.tokens_file names it:\n"
+             "  -c, --config FILE    read settings from an INI file\n"
+             "      --set KEY=VALUE  one setting\n\n"
+             "For add:\n\n"
+             "      --secret         also a secret that signs its callbacks, printed behind the\n"
+             "                       token\n"
+             "      --methods GLOBS  what it may call (everything)\n"
+             "      --hosts GLOBS    where its callbacks may go (wherever callback.hosts says)\n"
+             "      --header LINE    header for its receivers, 'Name: value'; several times\n"
+             "      --rate N/s       requests by s, m or h\n"
+             "      --max-pending N  unfinished jobs\n"
+             "      --second         add to a caller that is there, whose old token stays good\n\n"
+             "A server reads the file again at SIGHUP.\n"},
     {.name = "config", .words = "[-t] [-c FILE] [--set KEY=VALUE]... | --doc",
      .run = rbk_cmd_config, .summary = "print the settings", .settings = true,
      .help = "  -c, --config FILE    read settings from an INI file\n"

@@ -7,6 +7,7 @@
 #include "app/post.h"
 
 #include "base/error.h"
+#include "base/secret.h"
 #include "core/dsn.h"
 #include "net/http_client.h"
 
@@ -156,7 +157,7 @@ int rbk_app_post_run(const rbk_app_post *p, rbk_buf *ret_body, rbk_error *err)
     if (r == 0)
         r = run(x);
     rbk_tls_free(x->tls);
-    rbk_buf_free(&head);
+    rbk_secret_free(&head); /* tokens are in it */
     free(x);
     return r;
 }

@@ -11,7 +11,7 @@
 #include "core/dsn.h"
 #include "core/webhook.h"
 #include "net/http_server.h"
-#include "net/websocket.h"
+#include "net/websocket_accept.h"
 
 #include <stdlib.h>
 
@@ -80,7 +80,7 @@ static void send_frames(session *s)
     rbk_http_tunnel_write(s->rq, rbk_buf_view(out));
     rbk_buf_free(out);
     if (rbk_ws_closed_by(s->ws) || rbk_ws_fault(s->ws)[0])
-        rbk_http_tunnel_close(s->rq);
+        rbk_http_tunnel_close(s->rq, false);
 }
 
 static void unlist(answer *a)
@@ -149,13 +149,14 @@ static void on_message(rbk_ws *ws, rbk_str text, void *user)
     rbk_ws_send_close(ws, RBK_WS_NORMAL);
 }
 
-static void on_frames(rbk_http_request *rq, rbk_str bytes, void *user)
+static size_t on_frames(rbk_http_request *rq, rbk_str bytes, void *user)
 {
     session *s = user;
     if (rbk_ws_feed(s->ws, bytes) == RBK_E_NOMEM)
-        rbk_http_tunnel_close(rq);
+        rbk_http_tunnel_close(rq, false);
     else
         send_frames(s);
+    return bytes.n;
 }
 
 static void on_socket_gone(rbk_http_request *rq, void *user)
@@ -170,39 +171,10 @@ static void on_socket_gone(rbk_http_request *rq, void *user)
     free(s);
 }
 
-static bool has_token(rbk_str list, const char *word)
-{
-    rbk_str item;
-    while (rbk_list_next(&list, &item))
-        if (rbk_str_ieqz(rbk_str_trim(item), word))
-            return true;
-    return false;
-}
-
-static rbk_str header(const rbk_http_request *rq, const char *name)
-{
-    return rbk_http_find(rq->headers, rq->n_headers, name);
-}
-
-/* RFC 6455 section 4.2.1. */
-static bool asks_for_websocket(const rbk_http_request *rq)
-{
-    return rbk_str_eqz(rq->method, "GET") && has_token(header(rq, "Upgrade"), "websocket") &&
-           has_token(header(rq, "Connection"), "upgrade") &&
-           rbk_str_eqz(header(rq, "Sec-WebSocket-Version"), "13") &&
-           rbk_ws_key_ok(header(rq, "Sec-WebSocket-Key"));
-}
-
 /* 0, or the request must be answered otherwise. */
 static int open_socket(rbk_receiver *r, rbk_http_request *rq)
 {
     static const rbk_http_tunnel tunnel = {.data = on_frames, .gone = on_socket_gone};
-    char accept[RBK_WS_ACCEPT_MAX];
-    rbk_ws_accept(header(rq, "Sec-WebSocket-Key"), accept);
-    const rbk_http_header headers[] = {{RBK_STR("Upgrade"), RBK_STR("websocket")},
-                                       {RBK_STR("Connection"), RBK_STR("Upgrade")},
-                                       {RBK_STR("Sec-WebSocket-Accept"), rbk_str_z(accept)}};
-    const rbk_http_reply reply = {.headers = headers, .n_headers = 3};
     session *s = calloc(1, sizeof *s);
     if (s == NULL)
         return RBK_E_NOMEM;
@@ -210,7 +182,9 @@ static int open_socket(rbk_receiver *r, rbk_http_request *rq)
     rbk_ws_conf conf = {.server = true, .max_in = MESSAGE_MAX, .message = on_message, .user = s};
     int e = rbk_ws_new(&conf, &s->ws);
     if (e == 0)
-        e = rbk_http_upgrade(rq, &reply, &tunnel, s, SOCKET_MS + r->conf.delay_ms);
+        e = rbk_ws_open(rq, &(rbk_ws_opening){.tunnel = &tunnel,
+                                              .user = s,
+                                              .max_ms = SOCKET_MS + r->conf.delay_ms});
     if (e < 0) {
         rbk_ws_free(s->ws);
         free(s);
@@ -235,7 +209,7 @@ static void on_request(rbk_http_request *rq, void *user)
 static int on_head(rbk_http_request *rq, void *user)
 {
     (void)user;
-    return rbk_str_eqz(rq->method, "POST") || asks_for_websocket(rq) ? 0 : 405;
+    return rbk_str_eqz(rq->method, "POST") || rbk_ws_look(rq) == RBK_WS_ASKED ? 0 : 405;
 }
 
 static int listen_on(rbk_receiver *r, rbk_error *err)
@@ -259,7 +233,8 @@ int rbk_receiver_start(const rbk_receiver_conf *conf, rbk_receiver **ret, rbk_er
     if (r == NULL)
         return rbk_fail(err, RBK_E_NOMEM, "out of memory");
     r->conf = *conf;
-    int e = rbk_tls_server_new(conf->cert->chain, conf->cert->key, &r->tls, err);
+    rbk_tls_server_conf tls = {.cert_file = conf->cert->chain, .key_file = conf->cert->key};
+    int e = rbk_tls_server_new(&tls, &r->tls, err);
     if (e == 0)
         e = rbk_loop_new("receiver", &r->loop, err);
     if (e == 0)

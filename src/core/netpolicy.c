@@ -12,8 +12,7 @@
  * The other addresses of this machine are unknown here: whoever makes the policy lists
  * them beside a wildcard listener (server/own.c).
  *
- * `hosts` names a special-use name only when a glob spells out the part that makes it
- * special: "*.corp.internal" opens "a.corp.internal", and "**" opens no such name. */
+ * A special-use name is refused unless `hosts` names it (core/hosts.h). */
 #include "core/netpolicy.h"
 
 #include <stdatomic.h>
@@ -31,11 +30,6 @@ typedef struct cidr {
 
 #include "core/netpolicy_tables.h"
 
-typedef struct glob {
-    size_t n;
-    char p[RBK_HOST_MAX + 1];
-} glob;
-
 typedef struct cidr_list {
     cidr *v;
     size_t n;
@@ -46,8 +40,7 @@ struct rbk_netpolicy {
     int64_t resolve_ms;
     char schemes[SCHEMES_MAX + 1];
     size_t schemes_n;
-    glob *hosts;
-    size_t n_hosts;
+    rbk_hosts hosts;
     cidr_list allow, deny;
     rbk_own_listener *own;
     size_t n_own;
@@ -147,59 +140,13 @@ bool rbk_netpolicy_addr_ok(const rbk_netpolicy *p, rbk_host_kind kind, const uin
 
 /* ---- names ---- */
 
-/* "*" is any text without a dot, "**" any text, both perhaps empty. `reach[i]` says that
- * the glob so far can match the first `i` bytes: linear work, whatever the glob. */
-static bool glob_matches(const glob *g, rbk_str host)
-{
-    bool reach[RBK_HOST_MAX + 1] = {true};
-    for (size_t k = 0; k < g->n; k++) {
-        if (g->p[k] == '*') {
-            bool dots = k + 1 < g->n && g->p[k + 1] == '*';
-            for (size_t i = 0; i < host.n; i++)
-                reach[i + 1] |= reach[i] && (dots || host.p[i] != '.');
-            k += dots;
-        } else {
-            for (size_t i = host.n; i > 0; i--)
-                reach[i] = reach[i - 1] && host.p[i - 1] == g->p[k];
-            reach[0] = false;
-        }
-    }
-    return reach[host.n];
-}
-
-/* Is `name` the suffix, or under it? */
-static bool is_under(rbk_str name, rbk_str suffix)
-{
-    if (name.n < suffix.n || memcmp(name.p + name.n - suffix.n, suffix.p, suffix.n) != 0)
-        return false;
-    return name.n == suffix.n || name.p[name.n - suffix.n - 1] == '.';
-}
-
-static bool host_listed(const rbk_netpolicy *p, rbk_str host)
-{
-    for (size_t i = 0; i < p->n_hosts; i++)
-        if (glob_matches(&p->hosts[i], host))
-            return true;
-    return p->n_hosts == 0;
-}
-
-/* Does a glob that ends in `suffix`, letter by letter, match the host? */
-static bool host_named(const rbk_netpolicy *p, rbk_str host, rbk_str suffix)
-{
-    for (size_t i = 0; i < p->n_hosts; i++)
-        if (is_under((rbk_str){p->hosts[i].p, p->hosts[i].n}, suffix) &&
-            glob_matches(&p->hosts[i], host))
-            return true;
-    return false;
-}
-
 static bool special_name_refused(const rbk_netpolicy *p, rbk_str host)
 {
-    if (memchr(host.p, '.', host.n) == NULL && !host_named(p, host, host))
+    if (memchr(host.p, '.', host.n) == NULL && !rbk_hosts_name(&p->hosts, host, host))
         return true;
     for (size_t i = 0; i < sizeof special_names / sizeof *special_names; i++) {
         rbk_str suffix = rbk_str_z(special_names[i]);
-        if (is_under(host, suffix) && !host_named(p, host, suffix))
+        if (rbk_hosts_is_under(host, suffix) && !rbk_hosts_name(&p->hosts, host, suffix))
             return true;
     }
     return false;
@@ -212,7 +159,8 @@ static bool port_listed(const rbk_netpolicy *p, unsigned port)
     return p->ports[port / 8] >> port % 8 & 1;
 }
 
-rbk_dsn_fault rbk_netpolicy_check(const rbk_netpolicy *p, rbk_str text, rbk_dsn *ret)
+rbk_dsn_fault rbk_netpolicy_check_for(const rbk_netpolicy *p, const rbk_hosts *only, rbk_str text,
+                                      rbk_dsn *ret)
 {
     rbk_dsn_fault fault = rbk_dsn_parse(text, rbk_netpolicy_schemes(p), ret);
     if (fault)
@@ -220,11 +168,16 @@ rbk_dsn_fault rbk_netpolicy_check(const rbk_netpolicy *p, rbk_str text, rbk_dsn 
     if (!port_listed(p, ret->port))
         return RBK_DSN_PORT;
     rbk_str host = rbk_str_z(ret->host_lower);
-    if (!host_listed(p, host))
+    if (!rbk_hosts_fit(&p->hosts, host) || (only && !rbk_hosts_fit(only, host)))
         return RBK_DSN_HOST;
     if (ret->kind == RBK_HOST_NAME)
         return special_name_refused(p, host) ? RBK_DSN_HOST : RBK_DSN_OK;
     return rbk_netpolicy_addr_ok(p, ret->kind, ret->addr, ret->port) ? RBK_DSN_OK : RBK_DSN_ADDRESS;
+}
+
+rbk_dsn_fault rbk_netpolicy_check(const rbk_netpolicy *p, rbk_str text, rbk_dsn *ret)
+{
+    return rbk_netpolicy_check_for(p, NULL, text, ret);
 }
 
 rbk_str rbk_netpolicy_schemes(const rbk_netpolicy *p)
@@ -292,56 +245,6 @@ static int set_schemes(rbk_netpolicy *p, rbk_str list, rbk_error *err)
         r = add_scheme(p, item, err);
     if (r == 0 && p->schemes_n == 0)
         return rbk_fail(err, RBK_E_CONFIG, "callback.schemes is empty");
-    return r;
-}
-
-static bool is_glob_text(const glob *g)
-{
-    static const char marks[] = "-_.*";
-    for (size_t i = 0; i < g->n; i++) {
-        char c = g->p[i];
-        bool letter = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
-        if (!letter && !memchr(marks, c, sizeof marks - 1))
-            return false;
-        if (c == '.' && (i == 0 || g->p[i - 1] == '.'))
-            return false;
-    }
-    return g->n > 0;
-}
-
-static int add_host(rbk_netpolicy *p, rbk_str item, rbk_error *err)
-{
-    glob *g = &p->hosts[p->n_hosts];
-    uint8_t addr[16];
-    rbk_str s = item;
-    if (s.n > 2 && s.p[0] == '[' && s.p[s.n - 1] == ']')
-        s = (rbk_str){s.p + 1, s.n - 2};
-    if (rbk_parse_ipv6(s, addr) == 0) {
-        rbk_format_addr(RBK_HOST_IPV6, addr, g->p);
-        g->n = strlen(g->p);
-        p->n_hosts++;
-        return 0;
-    }
-    if (item.n > 1 && item.p[item.n - 1] == '.')
-        item.n--;
-    if (item.n > RBK_HOST_MAX)
-        return rbk_fail(err, RBK_E_CONFIG, "callback.hosts: an item of %zu bytes", item.n);
-    for (; g->n < item.n; g->n++)
-        g->p[g->n] = rbk_lower(item.p[g->n]);
-    if (!is_glob_text(g))
-        return bad_item(err, "callback.hosts", item, "is not a host name, address or glob");
-    p->n_hosts++;
-    return 0;
-}
-
-static int set_hosts(rbk_netpolicy *p, rbk_str list, rbk_error *err)
-{
-    rbk_str item;
-    void *v = NULL;
-    int r = make_room("callback.hosts", list, sizeof(glob), &v, err);
-    p->hosts = v;
-    while (r == 0 && rbk_list_next(&list, &item))
-        r = add_host(p, item, err);
     return r;
 }
 
@@ -459,7 +362,7 @@ int rbk_netpolicy_new(const rbk_netpolicy_conf *conf, const rbk_own_listener *ow
     atomic_init(&p->refs, 1);
     p->resolve_ms = conf->resolve_ms;
     if ((r = set_schemes(p, rbk_str_trim(conf->schemes), err)) < 0 ||
-        (r = set_hosts(p, rbk_str_trim(conf->hosts), err)) < 0 ||
+        (r = rbk_hosts_read(&p->hosts, "callback.hosts", rbk_str_trim(conf->hosts), err)) < 0 ||
         (r = set_cidrs("callback.allow", rbk_str_trim(conf->allow), &p->allow, err)) < 0 ||
         (r = set_cidrs("callback.deny", rbk_str_trim(conf->deny), &p->deny, err)) < 0 ||
         (r = set_ports(p, rbk_str_trim(conf->ports), err)) < 0 ||
@@ -482,7 +385,7 @@ void rbk_netpolicy_unref(rbk_netpolicy *p)
 {
     if (p == NULL || atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) != 1)
         return;
-    free(p->hosts);
+    rbk_hosts_free(&p->hosts);
     free(p->allow.v);
     free(p->deny.v);
     free(p->own);

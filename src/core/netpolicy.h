@@ -9,6 +9,7 @@
 #define RBK_CORE_NETPOLICY_H
 
 #include "core/dsn.h"
+#include "core/hosts.h"
 
 typedef struct rbk_netpolicy rbk_netpolicy;
 
@@ -44,6 +45,10 @@ void rbk_netpolicy_unref(rbk_netpolicy *p); /* NULL is legal */
 /* Every check of a callback that needs no network, in the documented order, parse
  * included. On RBK_DSN_OK `ret` is filled. */
 rbk_dsn_fault rbk_netpolicy_check(const rbk_netpolicy *p, rbk_str text, rbk_dsn *ret);
+
+/* The same, and the host must fit `only` too (NULL: any). */
+rbk_dsn_fault rbk_netpolicy_check_for(const rbk_netpolicy *p, const rbk_hosts *only, rbk_str text,
+                                      rbk_dsn *ret);
 
 /* May a connection go to this address? `kind` IPV4 (4 bytes) or IPV6 (16 bytes). An
  * IPv4-mapped IPv6 address is judged as the IPv4 address that it holds in `allow`

@@ -59,7 +59,7 @@ static bool is_id(rbk_str id)
     return id.n > 0;
 }
 
-int rbk_sign(const rbk_sign_keys *k, const rbk_sign_message *m, rbk_buf *out)
+int rbk_sign_by(const rbk_sign_keys *k, unsigned kinds, const rbk_sign_message *m, rbk_buf *out)
 {
     rbk_buf text = RBK_BUF(SIGNED_MAX), time = RBK_BUF(32);
     char signature[RBK_SIGN_TEXT_MAX];
@@ -71,7 +71,7 @@ int rbk_sign(const rbk_sign_keys *k, const rbk_sign_message *m, rbk_buf *out)
     int r = rbk_buf_err(&time) < 0 ? rbk_buf_err(&time) : rbk_buf_err(&text);
     for (size_t i = 0; r == 0 && i < k->n; i++) {
         const rbk_sign_key *key = &k->list[i];
-        if (!key->can_sign)
+        if (!key->can_sign || !(kinds & (key->mac ? RBK_SIGN_HMAC : RBK_SIGN_ED25519)))
             continue;
         if (!(key->mac ? hmac : ed25519)(key, rbk_buf_view(&text), signature))
             r = RBK_E_INTERNAL;
@@ -83,6 +83,11 @@ int rbk_sign(const rbk_sign_keys *k, const rbk_sign_message *m, rbk_buf *out)
     if (r == 0 && first)
         r = RBK_E_STATE;
     return r < 0 ? r : rbk_buf_err(out);
+}
+
+int rbk_sign(const rbk_sign_keys *k, const rbk_sign_message *m, rbk_buf *out)
+{
+    return rbk_sign_by(k, RBK_SIGN_ED25519 | RBK_SIGN_HMAC, m, out);
 }
 
 /* --- Verifying ------------------------------------------------------------------------------ */

@@ -35,6 +35,8 @@ void rbk_sign_keys_unref(rbk_sign_keys *k); /* NULL is legal; forgets the secret
  * is a sum of rbk_sign_kinds. An ed25519 key that is there already is not added again.
  * 0; RBK_E_CONFIG with "line 3: …", or RBK_E_NOMEM. */
 int rbk_sign_keys_read(rbk_sign_keys *k, rbk_str text, unsigned kinds, rbk_error *err);
+/* One key, without blanks. 0; RBK_E_CONFIG with what is wrong, or RBK_E_NOMEM. */
+int rbk_sign_keys_add(rbk_sign_keys *k, rbk_str word, unsigned kinds, rbk_error *err);
 /* How many keys of a kind; of ed25519 those that can sign. */
 size_t rbk_sign_keys_count(const rbk_sign_keys *k, rbk_sign_kinds kind);
 bool rbk_sign_keys_empty(const rbk_sign_keys *k);
@@ -55,6 +57,8 @@ typedef struct rbk_sign_message {
     int64_t seconds; /* webhook-timestamp */
 } rbk_sign_message;
 int rbk_sign(const rbk_sign_keys *k, const rbk_sign_message *m, rbk_buf *out);
+/* The same with the keys of `kinds` alone. */
+int rbk_sign_by(const rbk_sign_keys *k, unsigned kinds, const rbk_sign_message *m, rbk_buf *out);
 
 /* Is one of the signatures of one of the keys? Values as they came. 0; RBK_E_PARAMS (a
  * value is absent or malformed), RBK_E_TIMEOUT (too old or in the future),

@@ -204,6 +204,14 @@ static const char *add_word(rbk_sign_keys *k, rbk_str word, unsigned kinds)
     return why;
 }
 
+int rbk_sign_keys_add(rbk_sign_keys *k, rbk_str word, unsigned kinds, rbk_error *err)
+{
+    const char *why = add_word(k, word, kinds);
+    if (why == NULL)
+        return 0;
+    return rbk_fail(err, why == no_memory ? RBK_E_NOMEM : RBK_E_CONFIG, "%s", why);
+}
+
 static bool is_blank(char c)
 {
     return c == ' ' || c == '\t' || c == '\r';
@@ -226,15 +234,15 @@ static bool next_word(rbk_str *line, rbk_str *ret)
 
 int rbk_sign_keys_read(rbk_sign_keys *k, rbk_str text, unsigned kinds, rbk_error *err)
 {
+    rbk_error why = {0};
     for (unsigned number = 1; text.n; number++) {
         const char *end = memchr(text.p, '\n', text.n);
         rbk_str line = {text.p, end ? (size_t)(end - text.p) : text.n}, word;
         text = end ? (rbk_str){end + 1, text.n - line.n - 1} : RBK_STR_NONE;
         while (next_word(&line, &word)) {
-            const char *why = add_word(k, word, kinds);
-            if (why)
-                return rbk_fail(err, why == no_memory ? RBK_E_NOMEM : RBK_E_CONFIG, "line %u: %s",
-                                number, why);
+            int r = rbk_sign_keys_add(k, word, kinds, &why);
+            if (r < 0)
+                return rbk_fail(err, r, "line %u: %s", number, why.detail);
         }
     }
     return 0;

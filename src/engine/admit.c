@@ -7,6 +7,7 @@
  * the store has it (rbk_flow_settle). The jobs of one body go to the store together; where
  * the addresses of a host are not known yet, they wait for them first (engine/held.c). */
 #include "base/clock.h"
+#include "core/header.h"
 #include "engine/builtin.h"
 #include "engine/call.h"
 #include "engine/dedup.h"
@@ -27,6 +28,8 @@ typedef struct admission {
     rbk_buf forward; /* the headers that go along; made for the first job */
     bool forward_made;
     rbk_netpolicy *policy; /* a reference; taken for the first job */
+    rbk_callers *callers;  /* a reference; NULL: tokens are not in use */
+    const rbk_caller *caller; /* NULL: everything is allowed */
     rbk_list jobs;
     rbk_held *held; /* those of them that wait for the addresses of their hosts */
 } admission;
@@ -43,18 +46,9 @@ static bool in_list(rbk_str list, rbk_str name)
     return false;
 }
 
-/* Visible ASCII, blanks and tabs: nothing in a line may end it or start another one. */
-static bool is_clean(rbk_str s)
-{
-    for (size_t i = 0; i < s.n; i++)
-        if (s.p[i] != '\t' && (s.p[i] < ' ' || s.p[i] > '~'))
-            return false;
-    return s.n > 0;
-}
-
 static void add_line(rbk_buf *b, rbk_str name, rbk_str value)
 {
-    if (!is_clean(name) || !is_clean(value) || b->n + name.n + value.n + 4 > FORWARD_MAX)
+    if (!rbk_header_is_value(name) || !rbk_header_is_value(value) || b->n + name.n + value.n + 4 > FORWARD_MAX)
         return;
     rbk_buf_str(b, name);
     rbk_buf_lit(b, ": ");
@@ -196,9 +190,26 @@ typedef struct address {
     rbk_name_verdict verdict;
 } address;
 
+/* What a caller has no right to. It can be asked for as often as one likes. */
+static void log_denied(admission *a, const char *reason, rbk_str method)
+{
+    uint64_t more;
+    if (rbk_seldom_now(&a->e->denied_lines, &more))
+        rbk_event(RBK_LOG(a->e), RBK_WARN, "auth.denied", RBK_FZ("caller", a->caller->name),
+                  RBK_FS("peer", a->rq->peer), RBK_FZ("reason", reason), RBK_FS("method", method),
+                  RBK_F("more", more));
+}
+
+static const rbk_hosts *hosts_of(const admission *a)
+{
+    return a->caller ? &a->caller->hosts : NULL;
+}
+
 static rbk_dsn_fault check_address(admission *a, rbk_str text, address *ret)
 {
-    rbk_dsn_fault fault = rbk_netpolicy_check(a->policy, text, &ret->dsn);
+    rbk_dsn_fault fault = rbk_netpolicy_check_for(a->policy, hosts_of(a), text, &ret->dsn);
+    if (fault == RBK_DSN_HOST && a->caller)
+        log_denied(a, "host", RBK_STR_NONE);
     ret->verdict = fault ? RBK_NAME_FINE : rbk_held_look(a->e, a->policy, &ret->dsn);
     return ret->verdict == RBK_NAME_REFUSED ? RBK_DSN_NO_ADDRESS : fault;
 }
@@ -270,30 +281,31 @@ static void admit_sync(admission *a, uint32_t item, const rbk_rpc_item *it,
     }
 }
 
-/* The faults of notifications are never answered. A caller can make as many as it likes,
- * so a line a second says the first of them and how many were left out before it. */
+/* The faults of notifications are never answered. */
 void rbk_admit_log_refused(rbk_engine *e, const rbk_rpc_item *it, int err)
 {
-    enum { EVERY_MS = 1000 };
-    int_fast64_t now = rbk_mono_now(), last = atomic_load(&e->refused_at);
-    if (!it->notification)
-        return;
-    if ((last && now - last < EVERY_MS) ||
-        !atomic_compare_exchange_strong(&e->refused_at, &last, now)) {
-        atomic_fetch_add(&e->refused_more, 1);
-        return;
-    }
-    rbk_event(RBK_LOG(e), RBK_WARN, "notification.refused", RBK_FS("method", it->method),
-              RBK_FZ("error", rbk_err_name(err)), RBK_F("more", atomic_exchange(&e->refused_more, 0)));
+    uint64_t more;
+    if (it->notification && rbk_seldom_now(&e->refused_lines, &more))
+        rbk_event(RBK_LOG(e), RBK_WARN, "notification.refused", RBK_FS("method", it->method),
+                  RBK_FZ("error", rbk_err_name(err)), RBK_F("more", more));
+}
+
+/* What the caller may not call is not there, so that nobody learns what is. */
+static const rbk_method_entry *find_method(admission *a, rbk_str name)
+{
+    if (rbk_caller_may_call(a->caller, name))
+        return rbk_methods_find(a->e->conf.methods, name);
+    log_denied(a, "method", name);
+    return NULL;
 }
 
 static void admit_item(admission *a, uint32_t i, const rbk_rpc_item *it)
 {
     rbk_schema_fault wrong;
     rbk_str fault = it->err || !a->links ? it->err_data : rbk_links_fault(a->links, i);
-    if (!it->err && !fault.p && rbk_builtin(a->e, a->ex, i, a->rq->caller))
+    if (!it->err && !fault.p && rbk_builtin(a->e, a->ex, i, &(rbk_asker){a->rq->caller, a->caller}))
         return;
-    const rbk_method_entry *method = it->err ? NULL : rbk_methods_find(a->e->conf.methods, it->method);
+    const rbk_method_entry *method = it->err ? NULL : find_method(a, it->method);
     if (it->err || method == NULL || fault.p) {
         int err = it->err ? it->err : fault.p ? RBK_E_PARAMS : RBK_E_METHOD;
         rbk_admit_log_refused(a->e, it, err);
@@ -363,7 +375,7 @@ static bool admit_whole(admission *a)
     rbk_dsn dsn;
     rbk_str callback = rbk_links_callback(a->links);
     a->policy = rbk_engine_policy(a->e);
-    rbk_dsn_fault fault = rbk_netpolicy_check(a->policy, callback, &dsn);
+    rbk_dsn_fault fault = rbk_netpolicy_check_for(a->policy, hosts_of(a), callback, &dsn);
     rbk_name_verdict verdict = fault ? RBK_NAME_FINE : rbk_held_look(a->e, a->policy, &dsn);
     if (fault || verdict == RBK_NAME_REFUSED) {
         refuse_whole(a, callback, fault ? fault : RBK_DSN_NO_ADDRESS);
@@ -380,11 +392,25 @@ static bool admit_whole(admission *a)
     return true;
 }
 
+/* False: whoever is named as the caller is not known, or no longer; the body is refused. Who embeds
+ * the server and names nobody may do all. */
+static bool find_caller(admission *a)
+{
+    a->callers = rbk_engine_callers(a->e);
+    if (a->callers == NULL || a->rq->caller.n == 0)
+        return true;
+    a->caller = rbk_callers_find(a->callers, a->rq->caller);
+    if (a->caller == NULL)
+        rbk_exchange_refuse_caller(a->ex);
+    return a->caller != NULL;
+}
+
 void rbk_admit(rbk_engine *e, rbk_exchange *ex, const rbk_rpc_doc *doc, const rbk_request *rq)
 {
     admission a = {.e = e, .ex = ex, .rq = rq, .links = rbk_exchange_links(ex),
                    .forward = RBK_BUF(FORWARD_MAX)};
-    bool refused = a.links && rbk_links_callback(a.links).p && !admit_whole(&a);
+    bool refused = !find_caller(&a) ||
+                   (a.links && rbk_links_callback(a.links).p && !admit_whole(&a));
     for (size_t i = 0; i < doc->n; i++) {
         if (refused)
             rbk_exchange_silent(ex, (uint32_t)i);
@@ -401,6 +427,7 @@ void rbk_admit(rbk_engine *e, rbk_exchange *ex, const rbk_rpc_doc *doc, const rb
     if (a.links && !refused)
         rbk_links_start(a.links);
     rbk_netpolicy_unref(a.policy);
+    rbk_callers_unref(a.callers);
     rbk_buf_free(&a.forward);
 }
 

@@ -23,6 +23,7 @@ typedef struct asked {
     rbk_exchange *ex;
     uint32_t item;
     rbk_str caller;
+    const rbk_caller *rights; /* NULL: everything is allowed */
     rbk_id job;
     int64_t timeout_ms;
 } asked;
@@ -114,7 +115,7 @@ static int discover(asked *a)
 {
     const rbk_rpc_item *it = rbk_exchange_item(a->ex, a->item);
     rbk_buf b = RBK_BUF(RBK_DISCOVER_MAX), out = RBK_BUF(RBK_DISCOVER_MAX + it->id.n + 256);
-    int r = it->notification ? 0 : rbk_discover_write(a->e->discover, a->e, &b);
+    int r = it->notification ? 0 : rbk_discover_write(a->e->discover, a->e, a->rights, &b);
     if (r == 0 && it->notification) {
         rbk_exchange_silent(a->ex, a->item);
     } else if (r == 0) {
@@ -279,12 +280,13 @@ static void run(asked *a, size_t method, const rbk_rpc_item *it)
         rbk_exchange_fault(a->ex, a->item, r, RBK_STR_NONE);
 }
 
-bool rbk_builtin(rbk_engine *e, rbk_exchange *ex, uint32_t item, rbk_str caller)
+bool rbk_builtin(rbk_engine *e, rbk_exchange *ex, uint32_t item, const rbk_asker *who)
 {
     const rbk_rpc_item *it = rbk_exchange_item(ex, item);
     if (!rbk_str_starts(it->method, RBK_STR("rpc.")))
         return false;
-    asked a = {.e = e, .ex = ex, .item = item, .caller = caller, .timeout_ms = WAIT_MAX_MS};
+    asked a = {.e = e, .ex = ex, .item = item, .caller = who->name, .rights = who->caller,
+               .timeout_ms = WAIT_MAX_MS};
     for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++)
         if (rbk_str_eqz(it->method, methods[i].name)) {
             run(&a, i, it);

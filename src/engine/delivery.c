@@ -20,7 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { SPARE_MAX = 256, LINES_MAX = 16 << 10 };
+enum { SPARE_MAX = 256, LINES_MAX = 32 << 10 };
 
 struct rbk_delivery {
     rbk_attempt a; /* first */
@@ -358,24 +358,24 @@ static size_t transport_at(const char *scheme)
     return RBK_TRANSPORTS_MAX;
 }
 
-/* A stored job that the policy of the day forbids goes dead with the reason, not out. */
-static void refuse(rbk_courier *c, rbk_delivery *d, rbk_dsn_fault fault)
+/* A stored job that must not go out today goes dead with the reason. */
+static void refuse(rbk_courier *c, rbk_delivery *d, const char *reason)
 {
-    char reason[160];
     rbk_job *job = d->t->job;
-    rbk_dsn_reason(fault, job->callback, rbk_netpolicy_schemes(d->policy), reason);
     free(job->mem[2]);
     job->mem[2] = strdup(reason);
     job->reason = job->mem[2] ? rbk_str_z(job->mem[2]) : RBK_STR("refused");
     job->lane = RBK_STR_NONE; /* it lay in mem[2]; a dead job waits for nothing */
+    rbk_id_format((rbk_id){(uint64_t)job->seq, (uint64_t)job->rnd}, d->id);
     rbk_event(RBK_LOG(c->e), RBK_ERROR, "job.refused", RBK_FS("method", job->method),
-              RBK_FZ("reason", reason));
+              RBK_FZ("reason", reason), RBK_FZ("job", d->id),
+              RBK_FS("caller", job->caller));
     rbk_ticket_move(d->t, RBK_EV_REFUSE, RBK_OP_DEAD);
     rbk_store_push(c->e->store, d->t);
 }
 
 /* 0, or nothing can be sent now: an attempt without its signature is none. */
-static int prepare_attempt(rbk_courier *c, rbk_delivery *d)
+static int prepare_attempt(rbk_courier *c, rbk_delivery *d, const rbk_caller *who)
 {
     const rbk_job *job = d->t->job;
     d->began = rbk_mono_now();
@@ -398,7 +398,7 @@ static int prepare_attempt(rbk_courier *c, rbk_delivery *d)
         .done = on_done,
     };
     d->lines = RBK_BUF(LINES_MAX);
-    int e = rbk_signer_add(c->e, d->t, &d->a, &d->lines);
+    int e = rbk_signer_add(c->e, d->t, who, &d->a, &d->lines);
     d->a.headers = rbk_buf_view(&d->lines);
     if (e < 0)
         rbk_event(RBK_LOG(c->e), RBK_ERROR, "delivery.unsigned", RBK_FZ("error", rbk_err_name(e)));
@@ -414,18 +414,37 @@ static void begin_attempt(rbk_courier *c, rbk_delivery *d)
     rbk_transports_at(at)->send(c->transports[at], &d->a);
 }
 
-/* Checks, places, signature: 0, or nothing may begin: RBK_E_ADDRESS and *ret_fault, _BUSY, _NOMEM. */
-static int make_ready(rbk_courier *c, rbk_delivery *d, rbk_dsn_fault *ret_fault)
+/* May it go out today? Else `reason` is filled. */
+static bool is_permitted(rbk_delivery *d, const rbk_caller *who, char reason[160])
 {
+    const rbk_job *job = d->t->job;
+    rbk_dsn_fault fault = rbk_netpolicy_check_for(d->policy, who ? &who->hosts : NULL, job->callback,
+                                                  &d->dsn);
+    if (fault == RBK_DSN_OK && transport_at(d->dsn.scheme_lower) == RBK_TRANSPORTS_MAX)
+        fault = RBK_DSN_PROTOCOL;
+    if (fault != RBK_DSN_OK)
+        rbk_dsn_reason(fault, job->callback, rbk_netpolicy_schemes(d->policy), reason);
+    return fault == RBK_DSN_OK;
+}
+
+/* Checks, places, signature: 0, or nothing may begin: RBK_E_ADDRESS and `reason`, _BUSY, _NOMEM. */
+static int make_ready(rbk_courier *c, rbk_delivery *d, char reason[160])
+{
+    rbk_str name = d->t->job->caller;
+    rbk_callers *callers = name.n ? rbk_engine_callers(c->e) : NULL;
+    const rbk_caller *who = callers ? rbk_callers_find(callers, name) : NULL;
+    int r = 0;
     d->policy = rbk_engine_policy(c->e);
-    *ret_fault = rbk_netpolicy_check(d->policy, d->t->job->callback, &d->dsn);
-    if (*ret_fault == RBK_DSN_OK && transport_at(d->dsn.scheme_lower) == RBK_TRANSPORTS_MAX)
-        *ret_fault = RBK_DSN_PROTOCOL;
-    if (*ret_fault != RBK_DSN_OK)
-        return RBK_E_ADDRESS;
-    int r = !enter_shares(d) ? RBK_E_BUSY : prepare_attempt(c, d) < 0 ? RBK_E_NOMEM : 0;
+    snprintf(reason, 160, "its caller is gone");
+    if ((callers && who == NULL) || !is_permitted(d, who, reason))
+        r = RBK_E_ADDRESS;
+    else if (!enter_shares(d))
+        r = RBK_E_BUSY;
+    else if (prepare_attempt(c, d, who) < 0)
+        r = RBK_E_NOMEM;
     if (r < 0)
         leave_shares(d);
+    rbk_callers_unref(callers);
     return r;
 }
 
@@ -446,17 +465,17 @@ static rbk_delivery *new_delivery(rbk_courier *c, rbk_receiver *r, rbk_ticket *t
 /* Its slot is counted already. */
 void rbk_delivery_start(rbk_courier *c, rbk_receiver *r, rbk_ticket *t)
 {
+    char reason[160];
     rbk_mono_ms now = rbk_loop_now(c->loop);
-    rbk_dsn_fault fault = RBK_DSN_OK;
     rbk_delivery *d = new_delivery(c, r, t);
-    int e = d ? make_ready(c, d, &fault) : RBK_E_NOMEM;
+    int e = d ? make_ready(c, d, reason) : RBK_E_NOMEM;
     if (e == 0) {
         rbk_ticket_move(t, RBK_EV_SEND, RBK_OP_DONE);
         begin_attempt(c, d);
         return;
     }
     if (e == RBK_E_ADDRESS)
-        refuse(c, d, fault);
+        refuse(c, d, reason);
     if (d)
         put_delivery(c, d);
     if (e == RBK_E_BUSY) {
@@ -470,9 +489,9 @@ void rbk_delivery_start(rbk_courier *c, rbk_receiver *r, rbk_ticket *t)
 
 bool rbk_delivery_report(rbk_courier *c, rbk_receiver *r, rbk_ticket *t)
 {
-    rbk_dsn_fault fault;
+    char reason[160];
     rbk_delivery *d = new_delivery(c, r, t);
-    if (d && make_ready(c, d, &fault) == 0) {
+    if (d && make_ready(c, d, reason) == 0) {
         begin_attempt(c, d);
         return true;
     }

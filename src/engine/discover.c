@@ -52,11 +52,14 @@ typedef struct collection {
     shown *list;
     size_t n, cap;
     bool nomem;
+    const rbk_caller *caller; /* whose rights count; NULL: everything is shown */
 } collection;
 
 static void collect(void *user, rbk_str name, const rbk_about *about, bool glob)
 {
     collection *c = user;
+    if (!rbk_caller_may_call(c->caller, name)) /* of a pattern: all that it stands for */
+        return;
     if (c->n == c->cap) {
         size_t cap = c->cap ? c->cap * 2 : 64;
         shown *list = realloc(c->list, cap * sizeof *list);
@@ -273,32 +276,40 @@ static void write_all(const rbk_discover *d, const rbk_engine *e, const collecti
     rbk_buf_c(b, '}');
 }
 
-/* With the lock held. A change that comes meanwhile makes the version old, and the next one who
- * asks makes it anew. */
+/* What is shown to `caller`, behind `b`. */
+static int write_for(const rbk_discover *d, const rbk_engine *e, const rbk_caller *caller, rbk_buf *b)
+{
+    collection c = {.caller = caller};
+    rbk_methods_show(e->conf.methods, collect, &c);
+    if (!c.nomem) {
+        if (c.n)
+            qsort(c.list, c.n, sizeof *c.list, by_name);
+        write_all(d, e, &c, b);
+    }
+    let_go(&c);
+    return c.nomem || b->err == RBK_E_NOMEM ? RBK_E_NOMEM : b->err ? RBK_E_RESULT_SIZE : 0;
+}
+
+/* The document that everybody gets whose rights are not bounded. With the lock held. A change that
+ * comes meanwhile makes the version old, and the next one who asks makes it anew. */
 static int make(rbk_discover *d, const rbk_engine *e)
 {
-    collection c = {0};
     uint64_t version = rbk_methods_version(e->conf.methods);
     if (d->text.n && d->version == version)
         return 0;
     rbk_buf_free(&d->text);
     d->text.err = 0;
-    rbk_methods_show(e->conf.methods, collect, &c);
-    if (!c.nomem) {
-        if (c.n)
-            qsort(c.list, c.n, sizeof *c.list, by_name);
-        write_all(d, e, &c, &d->text);
-    }
-    let_go(&c);
-    int r = c.nomem || d->text.err == RBK_E_NOMEM ? RBK_E_NOMEM : d->text.err ? RBK_E_RESULT_SIZE : 0;
+    int r = write_for(d, e, NULL, &d->text);
     if (r < 0)
         rbk_buf_free(&d->text);
     d->version = version;
     return r;
 }
 
-int rbk_discover_write(rbk_discover *d, rbk_engine *e, rbk_buf *b)
+int rbk_discover_write(rbk_discover *d, rbk_engine *e, const rbk_caller *caller, rbk_buf *b)
 {
+    if (caller && caller->n_methods)
+        return write_for(d, e, caller, b);
     pthread_mutex_lock(&d->lock);
     int r = make(d, e);
     if (r == 0)

@@ -22,8 +22,8 @@ typedef struct rbk_discover rbk_discover;
 rbk_discover *rbk_discover_new(const rbk_discover_own *own, size_t n);
 void rbk_discover_free(rbk_discover *d); /* NULL is legal */
 
-/* The document behind `b`. RBK_E_NOMEM; RBK_E_RESULT_SIZE when it would be larger than
+/* The document behind `b`, with the methods that `caller` may call (NULL: all). RBK_E_NOMEM; RBK_E_RESULT_SIZE when it would be larger than
  * RBK_DISCOVER_MAX. */
-int rbk_discover_write(rbk_discover *d, rbk_engine *e, rbk_buf *b);
+int rbk_discover_write(rbk_discover *d, rbk_engine *e, const rbk_caller *caller, rbk_buf *b);
 
 #endif

@@ -137,6 +137,7 @@ void rbk_engine_unref(rbk_engine *e)
     rbk_progress_free(e->progress);
     rbk_sign_keys_unref(e->keys);
     rbk_netpolicy_unref(e->policy);
+    rbk_callers_unref(e->callers);
     pthread_mutex_destroy(&e->keys_lock);
     pthread_mutex_destroy(&e->changes_lock);
     free(e);

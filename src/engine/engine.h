@@ -11,6 +11,7 @@
 #include "core/retry.h"
 #include "core/rpc.h"
 #include "core/sign.h"
+#include "engine/callers.h"
 #include "net/tls.h"
 #include "ringback.h"
 #include "ringback/store.h"
@@ -57,6 +58,11 @@ const char *rbk_engine_store_path(const rbk_engine *e);
 void rbk_engine_use_keys(rbk_engine *e, rbk_sign_keys *keys);
 /* A reference to the keys in use. Any thread. */
 rbk_sign_keys *rbk_engine_keys(rbk_engine *e);
+/* Let these callers in from now on, and nobody else; takes the reference. Before the start, and
+ * later as often as wanted. Any thread. */
+void rbk_engine_use_callers(rbk_engine *e, rbk_callers *callers);
+/* A reference to the table in use; NULL: there is none, and who calls is not asked. Any thread. */
+rbk_callers *rbk_engine_callers(rbk_engine *e);
 /* Judge new calls, and stored jobs at their next attempt, by this policy from now on; takes
  * the reference. Before the start, and later as often as wanted. Any thread. */
 void rbk_engine_use_policy(rbk_engine *e, rbk_netpolicy *policy);

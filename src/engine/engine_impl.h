@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/ring.h"
+#include "base/seldom.h"
 #include "engine/engine.h"
 #include "engine/ticket.h"
 
@@ -38,9 +39,11 @@ struct rbk_engine {
     rbk_watches *watches;
     rbk_discover *discover;
     rbk_progress *progress; /* as long as calls, which may outlive the parts */
-    pthread_mutex_t keys_lock; /* of the two that may be replaced */
+    pthread_mutex_t keys_lock; /* of the three that may be replaced */
     rbk_sign_keys *keys;   /* that attempts are signed with now */
     rbk_netpolicy *policy; /* that callbacks are judged by now */
+    rbk_callers *callers;  /* who is let in now; NULL: who calls is not asked */
+    atomic_bool has_callers; /* once true, true to the end */
     pthread_mutex_t changes_lock;
     rbk_link changes; /* requests for changes that are not answered yet */
     size_t n_changes, n_owned_changes; /* operators', callers' */
@@ -57,8 +60,8 @@ struct rbk_engine {
     atomic_int_fast64_t arriving; /* jobs on their way to the store */
     atomic_int_fast64_t stored;   /* unfinished jobs of the store; the store thread's */
     atomic_int_fast64_t pending_bytes, in_memory;
-    atomic_int_fast64_t refused_at;    /* the last line about a refused notification */
-    atomic_uint_fast64_t refused_more; /* refused since, without a line */
+    rbk_seldom refused_lines; /* about refused notifications */
+    rbk_seldom denied_lines;  /* about what a caller has no right to */
     atomic_uint_fast64_t accepted, delivered, dead, attempts, late, sync_calls;
     atomic_uint_fast64_t cancelled, refused, duplicates;
     atomic_uint_fast64_t progress_sent, progress_lost; /* notifications that arrived, or did not */

@@ -206,6 +206,11 @@ void rbk_exchange_refuse_member(rbk_exchange *ex, uint32_t item, rbk_str name, c
     rbk_exchange_fault(ex, item, RBK_E_PARAMS, b->err ? RBK_STR_NONE : rbk_buf_view(b));
 }
 
+void rbk_exchange_refuse_caller(rbk_exchange *ex)
+{
+    ex->err = RBK_E_UNAUTHORIZED;
+}
+
 void rbk_exchange_refuse_body(rbk_exchange *ex, const char *name, const char *reason)
 {
     ex->err = RBK_E_PARAMS;

@@ -26,6 +26,8 @@ void rbk_exchange_fault(rbk_exchange *ex, uint32_t item, int err, rbk_str data);
 void rbk_exchange_refuse(rbk_exchange *ex, uint32_t item, const char *name, const char *reason);
 /* The body as a whole is answered with RBK_E_PARAMS and that; its members are to be silent. */
 void rbk_exchange_refuse_body(rbk_exchange *ex, const char *name, const char *reason);
+/* The same with RBK_E_UNAUTHORIZED. */
+void rbk_exchange_refuse_caller(rbk_exchange *ex);
 /* The error that was the member's answer, as a response object, appended. */
 void rbk_exchange_write_fault(const rbk_exchange *ex, uint32_t item, rbk_buf *b);
 /* The data of such a refusal, {"<name>":"<reason>"}; a long name is cut. Sets up `b`, which the caller frees. */

@@ -21,9 +21,11 @@ enum { RBK_SIGNED_AHEAD_MS = 1000 };
  * nothing is signed ahead. */
 void rbk_signer_ahead(rbk_engine *e, rbk_ticket *t);
 
-/* Put `webhook-signature` and the lines of `a->headers` into `lines`, for the attempt's job, time
- * and body; the time becomes that of the ticket's signature where that one is fresh. 0, or an
- * error of rbk_sign(): then nothing may be sent. */
-int rbk_signer_add(rbk_engine *e, rbk_ticket *t, rbk_attempt *a, rbk_buf *lines);
+/* Put `webhook-signature`, the lines of `a->headers` and those that the caller's receivers get into
+ * `lines`, for the attempt's job, time and body; the time becomes that of the ticket's signature
+ * where that one is fresh. `caller` is the job's, NULL where tokens are not in use or it has none.
+ * 0, or an error of rbk_sign(): then nothing may be sent. */
+int rbk_signer_add(rbk_engine *e, rbk_ticket *t, const rbk_caller *caller, rbk_attempt *a,
+                   rbk_buf *lines);
 
 #endif

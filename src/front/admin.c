@@ -15,7 +15,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 /* --- Who may come in --------------------------------------------------------------------- */
 
@@ -29,6 +28,8 @@ static int check_local(const rbk_admin_port *p, const rbk_http_request *rq)
     rbk_str host = rbk_http_find(rq->headers, rq->n_headers, "host");
     rbk_str origin = rbk_http_find(rq->headers, rq->n_headers, "origin");
     rbk_str http = RBK_STR("http://");
+    if (p->hosts[0][0] == 0)
+        return 0;
     if (!is_host(p, host))
         return 403;
     if (origin.p == NULL)
@@ -129,36 +130,19 @@ static void on_request(rbk_http_request *rq, void *user)
 
 /* --- Start ------------------------------------------------------------------------------- */
 
-static void note_port(rbk_admin_port *p, rbk_str text, uint16_t port)
+static void note_hosts(rbk_admin_front *f, size_t i)
 {
-    rbk_own_listener *own = &p->own;
-    rbk_own_listener_read(text, port, own);
-    char addr[46];
+    rbk_admin_port *p = &f->ports[i];
+    const rbk_own_listener *own = &f->listeners.own[i];
+    char addr[RBK_LISTENER_TEXT];
     bool v6 = own->kind == RBK_HOST_IPV6;
-    rbk_format_addr(own->kind, own->addr, addr);
-    snprintf(p->hosts[0], sizeof p->hosts[0], "%s%s%s:%u", v6 ? "[" : "", addr, v6 ? "]" : "",
-             port);
-    snprintf(p->hosts[1], sizeof p->hosts[1], "localhost:%u", port);
-}
-
-static int listen_all(rbk_admin_front *f, rbk_error *err)
-{
-    rbk_str rest = f->conf.listen, text;
-    while (rest.n && rbk_list_next(&rest, &text)) {
-        if (f->n == RBK_ADMIN_LISTENERS_MAX)
-            return rbk_fail(err, RBK_E_CONFIG, "admin.listen: more than %d addresses",
-                            RBK_ADMIN_LISTENERS_MAX);
-        rbk_admin_port *p = &f->ports[f->n];
-        rbk_error what = {0};
-        uint16_t port = 0;
-        int r = rbk_http_listen(text, 1, &p->fd, &port, &what);
-        if (r < 0)
-            return rbk_fail(err, r, "admin.listen: %s", what.detail);
-        p->f = f;
-        note_port(p, text, port);
-        f->n++;
-    }
-    return 0;
+    p->f = f;
+    if (f->listeners.v[i].local)
+        return;
+    rbk_listener_text(&f->listeners, i, addr);
+    snprintf(p->hosts[0], sizeof p->hosts[0], "%s%.46s%s:%u", v6 ? "[" : "", addr, v6 ? "]" : "",
+             own->port);
+    snprintf(p->hosts[1], sizeof p->hosts[1], "localhost:%u", own->port);
 }
 
 int rbk_admin_front_new(const rbk_admin_front_conf *conf, rbk_admin_front **ret, rbk_error *err)
@@ -168,9 +152,10 @@ int rbk_admin_front_new(const rbk_admin_front_conf *conf, rbk_admin_front **ret,
         return rbk_fail(err, RBK_E_NOMEM, "admin");
     f->conf = *conf;
     pthread_mutex_init(&f->lock, NULL);
-    for (size_t i = 0; i < RBK_ADMIN_LISTENERS_MAX; i++)
-        f->ports[i].fd = -1;
-    int r = listen_all(f, err);
+    rbk_listen_conf lc = {.loops = 1, .mode = conf->socket_mode};
+    int r = rbk_listeners_open(&f->listeners, "admin.listen", conf->listen, &lc, err);
+    for (size_t i = 0; i < f->listeners.n; i++)
+        note_hosts(f, i);
     if (r < 0) {
         rbk_admin_front_free(f);
         return r;
@@ -181,10 +166,17 @@ int rbk_admin_front_new(const rbk_admin_front_conf *conf, rbk_admin_front **ret,
 
 size_t rbk_admin_front_listeners(const rbk_admin_front *f, rbk_own_listener *ret, size_t max)
 {
-    size_t n = f->n < max ? f->n : max;
-    for (size_t i = 0; i < n; i++)
-        ret[i] = f->ports[i].own;
-    return n;
+    return rbk_listeners_own(&f->listeners, ret, max);
+}
+
+void rbk_admin_front_log(const rbk_admin_front *f)
+{
+    for (size_t i = 0; i < f->listeners.n; i++) {
+        char addr[RBK_LISTENER_TEXT];
+        rbk_listener_text(&f->listeners, i, addr);
+        rbk_event(f->conf.log, RBK_INFO, "admin.listening", RBK_FZ("addr", addr),
+                  RBK_F("port", f->listeners.v[i].port), RBK_FZ("token", f->has_token ? "yes" : "no"));
+    }
 }
 
 void rbk_admin_front_use_token(rbk_admin_front *f, rbk_str token)
@@ -204,17 +196,17 @@ int rbk_admin_front_start(rbk_admin_front *f, rbk_engine *e, rbk_error *err)
 {
     enum { CONNECTIONS = 64, FEW = 4, SHED = 4 };
     f->e = e;
-    if (f->n == 0)
+    if (f->listeners.n == 0)
         return 0;
     int r = rbk_loop_new("rbk-admin", &f->loop, err);
     rbk_http_conf conf = {.max_body = RBK_ADMIN_BODY_MAX, .connections = &f->connections,
                           .max_connections = f->conf.few_files ? FEW : CONNECTIONS,
                           .max_shed = SHED, .shed = &f->shed, .buffered = &f->buffered,
                           .max_buffered = 2 * (size_t)RBK_ADMIN_ANSWERS_MAX};
-    for (size_t i = 0; r == 0 && i < f->n; i++) {
+    for (size_t i = 0; r == 0 && i < f->listeners.n; i++) {
         rbk_http_handler h = {.on_head = on_head, .on_request = on_request, .user = &f->ports[i]};
-        r = rbk_http_server_new(f->loop, f->ports[i].fd, &conf, &h, &f->ports[i].server, err);
-        f->ports[i].fd = -1;
+        r = rbk_http_server_new(f->loop, rbk_listen_give(&f->listeners.v[i], 0), &conf, &h,
+                                &f->ports[i].server, err);
     }
     if (r == 0)
         r = rbk_loop_start(f->loop, err);
@@ -238,7 +230,7 @@ void rbk_admin_front_ending(rbk_admin_front *f)
 static void close_all(void *arg)
 {
     rbk_admin_front *f = arg;
-    for (size_t i = 0; i < f->n; i++) {
+    for (size_t i = 0; i < f->listeners.n; i++) {
         if (f->ports[i].server)
             rbk_http_server_close(f->ports[i].server);
         f->ports[i].server = NULL;
@@ -264,9 +256,7 @@ void rbk_admin_front_free(rbk_admin_front *f)
     if (f == NULL)
         return;
     rbk_admin_front_stop(f);
-    for (size_t i = 0; i < RBK_ADMIN_LISTENERS_MAX; i++)
-        if (f->ports[i].fd >= 0)
-            close(f->ports[i].fd);
+    rbk_listeners_close(&f->listeners);
     pthread_mutex_destroy(&f->lock);
     OPENSSL_cleanse(f->token, sizeof f->token);
     free(f);

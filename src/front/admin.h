@@ -7,21 +7,24 @@
 #define RBK_FRONT_ADMIN_H
 
 #include "engine/engine.h"
+#include "front/listeners.h"
 
 typedef struct rbk_admin_front rbk_admin_front;
 
 typedef struct rbk_admin_front_conf {
-    rbk_str listen; /* comma-separated addresses; empty: none */
+    rbk_str listen; /* comma-separated: net/listen.h; empty: none */
+    unsigned socket_mode;
     bool few_files; /* a handful of connections must do */
     const rbk_log *log;
 } rbk_admin_front_conf;
 
-enum { RBK_ADMIN_LISTENERS_MAX = 8, RBK_ADMIN_TOKEN_MIN = 16, RBK_ADMIN_TOKEN_MAX = 1024 };
+enum { RBK_ADMIN_TOKEN_MIN = 16, RBK_ADMIN_TOKEN_MAX = 1024 };
 
 /* Bind the addresses. RBK_E_CONFIG, RBK_E_SYS with the key and the address in `err`;
  * RBK_E_NOMEM. */
 int rbk_admin_front_new(const rbk_admin_front_conf *conf, rbk_admin_front **ret, rbk_error *err);
 size_t rbk_admin_front_listeners(const rbk_admin_front *f, rbk_own_listener *ret, size_t max);
+void rbk_admin_front_log(const rbk_admin_front *f); /* an event for each */
 /* From now on requests must carry this token; only its hash is kept. Any thread. */
 void rbk_admin_front_use_token(rbk_admin_front *f, rbk_str token);
 bool rbk_admin_front_has_token(const rbk_admin_front *f); /* any thread */

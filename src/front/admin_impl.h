@@ -29,9 +29,8 @@ enum {
 typedef struct rbk_admin_port {
     rbk_admin_front *f;
     rbk_http_server *server;
-    rbk_own_listener own;
-    char hosts[2][72]; /* what Host may be: the address, "localhost", both with the port */
-    int fd;            /* -1 once the server owns it */
+    char hosts[2][72]; /* what Host may be: the address, "localhost", both with the port; empty on a
+                          Unix socket, which no browser reaches */
 } rbk_admin_port;
 
 struct rbk_admin_front {
@@ -41,8 +40,8 @@ struct rbk_admin_front {
     atomic_uint connections, shed;
     atomic_size_t answers;  /* bytes of those being written */
     atomic_size_t buffered; /* of what the HTTP server has of them, and of bodies */
-    rbk_admin_port ports[RBK_ADMIN_LISTENERS_MAX];
-    size_t n;
+    rbk_listeners listeners;
+    rbk_admin_port ports[RBK_LISTENERS_MAX];
     bool started, ending; /* loop thread */
     atomic_bool has_token; /* once set it stays */
     pthread_mutex_t lock;  /* of the token */

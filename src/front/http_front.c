@@ -7,16 +7,20 @@
 #include "front/http_front.h"
 
 #include "base/error.h"
+#include "base/seldom.h"
+#include "front/auth.h"
+#include "front/listeners.h"
+#include "front/ws_front.h"
 #include "net/http_server.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 typedef struct front_loop {
     rbk_http_front *f;
     rbk_loop *loop;
     rbk_http_server *servers[RBK_LISTENERS_MAX];
+    rbk_ws_front *ws;
     size_t open; /* an answer of count_open() */
     bool started;
 } front_loop;
@@ -33,12 +37,12 @@ typedef struct pending {
 struct rbk_http_front {
     rbk_http_front_conf conf;
     rbk_engine *e;
+    rbk_auth auth;
     front_loop *loops;
-    atomic_uint connections, shed;
+    atomic_uint connections, shed, sockets;
     atomic_size_t buffered;
-    size_t n_listeners;
-    rbk_own_listener own[RBK_LISTENERS_MAX];
-    int *fds; /* n_listeners x threads; -1 once a server owns it */
+    rbk_seldom unopened;
+    rbk_listeners listeners;
 };
 
 /* --- Requests ---------------------------------------------------------------------------- */
@@ -56,16 +60,28 @@ static int on_head_for_keys(rbk_http_request *rq)
     return rbk_str_eqz(rq->method, "GET") || rbk_str_eqz(rq->method, "HEAD") ? 0 : 405;
 }
 
+/* Is it somebody's token? Asked before the body is read, and again when it is there. */
+static int check_caller(const front_loop *l, const rbk_http_request *rq, rbk_auth_pass *ret)
+{
+    return rbk_auth_check(&l->f->auth, rq->headers, rq->n_headers, rq->peer, ret);
+}
+
 static int on_head(rbk_http_request *rq, void *user)
 {
     const front_loop *l = user;
+    rbk_auth_pass pass;
     if (is_for_keys(l, rq))
         return on_head_for_keys(rq);
     if (!rbk_str_eq(rq->path, l->f->conf.path))
         return 404;
-    if (!rbk_str_eqz(rq->method, "POST"))
+    bool socket = rbk_ws_front_wants(l->ws, rq);
+    if (!socket && !rbk_str_eqz(rq->method, "POST"))
         return 405;
-    if (!rbk_http_is_json(rbk_http_find(rq->headers, rq->n_headers, "content-type")))
+    int r = check_caller(l, rq, &pass);
+    if (r)
+        return r;
+    rbk_auth_done(&pass);
+    if (!socket && !rbk_http_is_json(rbk_http_find(rq->headers, rq->n_headers, "content-type")))
         return 415;
     return 0;
 }
@@ -119,7 +135,10 @@ static void on_done(rbk_exchange *ex, void *user)
 static void reply_busy(rbk_http_request *rq)
 {
     static const rbk_http_header retry = {{"Retry-After", 11}, {"1", 1}};
-    rbk_http_reply_send(rq, &(rbk_http_reply){.status = 503, .headers = &retry, .n_headers = 1});
+    static const char body[] =
+        "{\"id\":null,\"error\":{\"code\":-32009,\"message\":\"Server is busy\"}}";
+    rbk_http_reply_send(rq, &(rbk_http_reply){.status = 503, .headers = &retry, .n_headers = 1,
+                                              .body = {body, sizeof body - 1}});
 }
 
 static void reply_keys(const front_loop *l, rbk_http_request *rq)
@@ -137,13 +156,8 @@ static void reply_keys(const front_loop *l, rbk_http_request *rq)
     rbk_buf_free(&b);
 }
 
-static void on_request(rbk_http_request *rq, void *user)
+static void serve(front_loop *l, rbk_http_request *rq, const rbk_auth_pass *pass)
 {
-    front_loop *l = user;
-    if (is_for_keys(l, rq)) {
-        reply_keys(l, rq);
-        return;
-    }
     pending *p = calloc(1, sizeof *p);
     rbk_exchange *ex = p ? rbk_exchange_new(l->f->e, on_done, p) : NULL;
     if (ex == NULL) {
@@ -158,7 +172,28 @@ static void on_request(rbk_http_request *rq, void *user)
                                 .headers = (const rbk_header *)(const void *)rq->headers,
                                 .n_headers = rq->n_headers,
                                 .peer = rbk_str_z(rq->peer),
+                                .caller = rbk_auth_name(pass),
                             });
+}
+
+static void on_request(rbk_http_request *rq, void *user)
+{
+    front_loop *l = user;
+    if (is_for_keys(l, rq)) {
+        reply_keys(l, rq);
+        return;
+    }
+    rbk_auth_pass pass;
+    int status = check_caller(l, rq, &pass);
+    if (status) {
+        rbk_http_reply_refusal(rq, status);
+        return;
+    }
+    if (rbk_str_eqz(rq->method, "GET"))
+        rbk_ws_front_open(l->ws, rq);
+    else
+        serve(l, rq, &pass);
+    rbk_auth_done(&pass);
 }
 
 static void on_gone(rbk_http_request *rq, void *user)
@@ -167,41 +202,30 @@ static void on_gone(rbk_http_request *rq, void *user)
     rbk_exchange_gone(((pending *)rq->user)->ex);
 }
 
+/* Whoever asks for the port can make it happen. */
+static void on_unopened(const char *peer, const char *detail, void *user)
+{
+    front_loop *l = user;
+    uint64_t more = 0;
+    if (rbk_seldom_now(&l->f->unopened, &more))
+        rbk_event(l->f->conf.log, RBK_INFO, "tls.refused", RBK_FZ("peer", peer),
+                  RBK_FZ("detail", detail), RBK_F("more", more));
+}
+
 _Static_assert(sizeof(rbk_header) == sizeof(rbk_http_header) &&
                    offsetof(rbk_header, value) == offsetof(rbk_http_header, value),
                "a list of one is a list of the other");
 
 /* --- Start ------------------------------------------------------------------------------- */
 
-static int listen_all(rbk_http_front *f, rbk_error *err)
-{
-    rbk_str rest = f->conf.listen, text;
-    while (rbk_list_next(&rest, &text)) {
-        if (f->n_listeners == RBK_LISTENERS_MAX)
-            return rbk_fail(err, RBK_E_CONFIG, "server.listen: more than %d addresses",
-                            RBK_LISTENERS_MAX);
-        uint16_t port = 0;
-        int r = rbk_http_listen(text, f->conf.threads, f->fds + f->n_listeners * f->conf.threads,
-                                &port, err);
-        if (r < 0)
-            return r;
-        rbk_own_listener_read(text, port, &f->own[f->n_listeners++]);
-    }
-    return 0;
-}
-
 int rbk_http_front_new(const rbk_http_front_conf *conf, rbk_http_front **ret, rbk_error *err)
 {
     rbk_http_front *f = calloc(1, sizeof *f);
-    size_t n_fds = conf->threads * RBK_LISTENERS_MAX;
-    if (f == NULL || (f->fds = calloc(n_fds, sizeof *f->fds)) == NULL) {
-        free(f);
+    if (f == NULL)
         return rbk_fail(err, RBK_E_NOMEM, "front");
-    }
     f->conf = *conf;
-    for (size_t i = 0; i < n_fds; i++)
-        f->fds[i] = -1;
-    int r = listen_all(f, err);
+    rbk_listen_conf lc = {.loops = conf->threads, .mode = conf->socket_mode};
+    int r = rbk_listeners_open(&f->listeners, "server.listen", conf->listen, &lc, err);
     if (r == 0 && (f->loops = calloc(conf->threads, sizeof *f->loops)) == NULL)
         r = rbk_fail(err, RBK_E_NOMEM, "front");
     if (r < 0) {
@@ -214,14 +238,40 @@ int rbk_http_front_new(const rbk_http_front_conf *conf, rbk_http_front **ret, rb
 
 size_t rbk_http_front_listeners(const rbk_http_front *f, rbk_own_listener *ret, size_t max)
 {
-    size_t n = f->n_listeners < max ? f->n_listeners : max;
-    memcpy(ret, f->own, n * sizeof *ret);
-    return n;
+    return rbk_listeners_own(&f->listeners, ret, max);
+}
+
+void rbk_http_front_log(const rbk_http_front *f)
+{
+    for (size_t i = 0; i < f->listeners.n; i++) {
+        char addr[RBK_LISTENER_TEXT];
+        bool tls = f->conf.tls && !f->listeners.v[i].local;
+        rbk_listener_text(&f->listeners, i, addr);
+        rbk_event(f->conf.log, RBK_INFO, "server.listening", RBK_FZ("addr", addr),
+                  RBK_F("port", f->listeners.v[i].port), RBK_FS("path", f->conf.path),
+                  RBK_FZ("tls", tls ? "yes" : "no"));
+    }
 }
 
 uint16_t rbk_http_front_port(const rbk_http_front *f, size_t i)
 {
-    return i < f->n_listeners ? f->own[i].port : 0;
+    return i < f->listeners.n ? f->listeners.v[i].port : 0;
+}
+
+static int make_ws(front_loop *l, rbk_error *err)
+{
+    rbk_http_front *f = l->f;
+    l->ws = rbk_ws_front_new(&(rbk_ws_front_conf){
+        .e = f->e,
+        .auth = &f->auth,
+        .loop = l->loop,
+        .max_body = f->conf.max_body,
+        .ping_ms = f->conf.ping_ms,
+        .max_sockets = f->conf.max_sockets,
+        .sockets = &f->sockets,
+        .log = f->conf.log,
+    });
+    return l->ws ? 0 : rbk_fail(err, RBK_E_NOMEM, "front");
 }
 
 static int start_loop(rbk_http_front *f, size_t i, rbk_error *err)
@@ -231,6 +281,8 @@ static int start_loop(rbk_http_front *f, size_t i, rbk_error *err)
     snprintf(name, sizeof name, "rbk-front-%zu", i % 1000);
     l->f = f;
     int r = rbk_loop_new(name, &l->loop, err);
+    if (r == 0)
+        r = make_ws(l, err);
     rbk_http_conf conf = {
         .max_body = f->conf.max_body,
         .max_connections = f->conf.max_connections,
@@ -239,12 +291,13 @@ static int start_loop(rbk_http_front *f, size_t i, rbk_error *err)
         .shed = &f->shed,
         .buffered = &f->buffered,
     };
-    rbk_http_handler handler = {
-        .on_head = on_head, .on_request = on_request, .on_gone = on_gone, .user = l};
-    for (size_t k = 0; r == 0 && k < f->n_listeners; k++) {
-        int *fd = &f->fds[k * f->conf.threads + i];
-        r = rbk_http_server_new(l->loop, *fd, &conf, &handler, &l->servers[k], err);
-        *fd = -1;
+    rbk_http_handler handler = {.on_head = on_head, .on_request = on_request, .on_gone = on_gone,
+                                .on_unopened = on_unopened, .user = l};
+    for (size_t k = 0; r == 0 && k < f->listeners.n; k++) {
+        rbk_listening *where = &f->listeners.v[k];
+        conf.tls = where->local ? NULL : f->conf.tls;
+        r = rbk_http_server_new(l->loop, rbk_listen_give(where, i), &conf, &handler,
+                                &l->servers[k], err);
     }
     if (r == 0)
         r = rbk_loop_start(l->loop, err);
@@ -256,6 +309,7 @@ int rbk_http_front_start(rbk_http_front *f, rbk_engine *e, rbk_error *err)
 {
     int r = 0;
     f->e = e;
+    f->auth = (rbk_auth){.e = e, .log = f->conf.log};
     for (size_t i = 0; r == 0 && i < f->conf.threads; i++)
         r = start_loop(f, i, err);
     return r;
@@ -277,13 +331,14 @@ static void each_server(rbk_http_front *f, void (*fn)(void *arg))
 static void drain_loop(void *arg)
 {
     front_loop *l = arg;
-    for (size_t i = 0; i < l->f->n_listeners; i++)
+    for (size_t i = 0; i < l->f->listeners.n; i++)
         if (l->servers[i])
             rbk_http_server_drain(l->servers[i]);
 }
 
 void rbk_http_front_drain(rbk_http_front *f)
 {
+    rbk_listeners_unlink(&f->listeners);
     each_server(f, drain_loop);
 }
 
@@ -291,7 +346,7 @@ static void count_open(void *arg)
 {
     front_loop *l = arg;
     l->open = 0;
-    for (size_t i = 0; i < l->f->n_listeners; i++)
+    for (size_t i = 0; i < l->f->listeners.n; i++)
         if (l->servers[i])
             l->open += rbk_http_server_open(l->servers[i]);
 }
@@ -308,11 +363,13 @@ size_t rbk_http_front_open(rbk_http_front *f)
 static void close_loop(void *arg)
 {
     front_loop *l = arg;
-    for (size_t i = 0; i < l->f->n_listeners; i++) {
+    for (size_t i = 0; i < l->f->listeners.n; i++) {
         if (l->servers[i])
             rbk_http_server_close(l->servers[i]);
         l->servers[i] = NULL;
     }
+    if (l->ws)
+        rbk_ws_front_close(l->ws);
 }
 
 void rbk_http_front_stop(rbk_http_front *f)
@@ -324,7 +381,9 @@ void rbk_http_front_stop(rbk_http_front *f)
             continue;
         rbk_loop_stop(l->loop);
         rbk_loop_free(l->loop);
+        rbk_ws_front_free(l->ws);
         l->loop = NULL;
+        l->ws = NULL;
         l->started = false;
     }
 }
@@ -334,10 +393,7 @@ void rbk_http_front_free(rbk_http_front *f)
     if (f == NULL)
         return;
     rbk_http_front_stop(f);
-    for (size_t i = 0; i < f->conf.threads * RBK_LISTENERS_MAX; i++)
-        if (f->fds[i] >= 0)
-            close(f->fds[i]);
-    free(f->fds);
+    rbk_listeners_close(&f->listeners);
     free(f->loops);
     free(f);
 }

@@ -85,6 +85,12 @@ static int parse_address(rbk_str text, address *a)
     return 0;
 }
 
+bool rbk_http_listen_ok(rbk_str text)
+{
+    address a;
+    return parse_address(text, &a) == 0;
+}
+
 static int set_option(int fd, int level, int name, int value)
 {
     return setsockopt(fd, level, name, &value, sizeof value);

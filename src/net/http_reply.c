@@ -83,7 +83,7 @@ void rbk_http_conn_write(rbk_http_conn *c, rbk_str bytes)
         return;
     if (c->write_by == 0) {
         c->write_by = rbk_loop_now(c->s->loop) + c->s->conf.write_ms;
-        c->taken_mark = c->written;
+        c->taken_mark = c->written - (c->large ? rbk_http_in_kernel(c) : 0);
     }
     c->written += (int64_t)bytes.n;
     if (rbk_stream_write(c->st, bytes.p, bytes.n) == RBK_E_NOMEM)
@@ -251,6 +251,18 @@ void rbk_http_refuse(rbk_http_rq *r, int status, const char *why)
                                 .n_headers = extra.name.n ? 1 : 0,
                                 .body = rbk_buf_view(&body)});
     rbk_buf_free(&body);
+}
+
+void rbk_http_reply_refusal(rbk_http_request *rq, int status)
+{
+    rbk_http_rq *r = (rbk_http_rq *)rq;
+    rbk_http_conn *c = r->conn;
+    if (c == NULL) {
+        rbk_http_rq_free(r);
+        return;
+    }
+    rbk_http_refuse(r, status, NULL);
+    rbk_http_conn_settle(c);
 }
 
 void rbk_http_write_busy(rbk_http_conn *c)

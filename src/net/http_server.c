@@ -128,13 +128,22 @@ static bool take_place(rbk_http_server *s)
     return idle != NULL;
 }
 
+/* None is made yet, and so it cannot fail. */
+static void init_socket(rbk_http_server *s, rbk_http_socket *h)
+{
+    if (s->local)
+        uv_pipe_init(rbk_loop_uv(s->loop), &h->pipe, 0);
+    else
+        uv_tcp_init(rbk_loop_uv(s->loop), &h->tcp);
+}
+
 static void reject_one(rbk_http_server *s);
 
 static void on_rejected(uv_handle_t *h)
 {
     rbk_http_server *s = h->data;
     s->rejecting = false;
-    if (s->reject_again && s->listening && !uv_is_closing((uv_handle_t *)&s->listener))
+    if (s->reject_again && s->listening && !uv_is_closing(&s->listener.handle))
         reject_one(s);
     free_when_done(s);
 }
@@ -146,10 +155,10 @@ static void reject_one(rbk_http_server *s)
     if (s->rejecting)
         return;
     s->rejecting = true;
-    uv_tcp_init(rbk_loop_uv(s->loop), &s->reject);
-    s->reject.data = s;
-    (void)uv_accept((uv_stream_t *)&s->listener, (uv_stream_t *)&s->reject);
-    uv_close((uv_handle_t *)&s->reject, on_rejected);
+    init_socket(s, &s->reject);
+    s->reject.handle.data = s;
+    (void)uv_accept(&s->listener.stream, &s->reject.stream);
+    uv_close(&s->reject.handle, on_rejected);
 }
 
 static void on_connection(uv_stream_t *listener, int status)
@@ -183,8 +192,15 @@ static void on_listener_closed(uv_handle_t *h)
 
 static void stop_listening(rbk_http_server *s)
 {
-    if (s->listening && !uv_is_closing((uv_handle_t *)&s->listener))
-        uv_close((uv_handle_t *)&s->listener, on_listener_closed);
+    if (s->listening && !uv_is_closing(&s->listener.handle))
+        uv_close(&s->listener.handle, on_listener_closed);
+}
+
+static bool is_local(int fd)
+{
+    struct sockaddr_storage ss = {0};
+    socklen_t n = sizeof ss;
+    return getsockname(fd, (struct sockaddr *)&ss, &n) == 0 && ss.ss_family == AF_UNIX;
 }
 
 int rbk_http_server_new(rbk_loop *l, int fd, const rbk_http_conf *conf,
@@ -199,19 +215,15 @@ int rbk_http_server_new(rbk_loop *l, int fd, const rbk_http_conf *conf,
     s->conf = *conf;
     s->handler = *handler;
     set_defaults(s);
-    int r = uv_tcp_init(rbk_loop_uv(l), &s->listener);
-    if (r < 0) {
-        free(s);
-        close(fd);
-        return rbk_fail(err, RBK_E_SYS, "http server: %s", uv_strerror(r));
-    }
-    s->listener.data = s;
+    s->local = is_local(fd);
+    init_socket(s, &s->listener);
+    s->listener.handle.data = s;
     s->listening = true;
-    r = uv_tcp_open(&s->listener, fd);
+    int r = s->local ? uv_pipe_open(&s->listener.pipe, fd) : uv_tcp_open(&s->listener.tcp, fd);
     if (r < 0)
         close(fd); /* the handle has not got it */
     else
-        r = uv_listen((uv_stream_t *)&s->listener, BACKLOG, on_connection);
+        r = uv_listen(&s->listener.stream, BACKLOG, on_connection);
     if (r < 0) {
         s->closed = true;
         stop_listening(s); /* frees */

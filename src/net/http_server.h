@@ -53,7 +53,7 @@ typedef struct rbk_http_request {
     const rbk_http_header *headers;
     size_t n_headers;
     rbk_str body;          /* only in on_request */
-    const char *peer;      /* "1.2.3.4:567" */
+    const char *peer;      /* "1.2.3.4:567", "unix:uid=1000" */
     void *user;            /* the handler's own */
     const char *allow;     /* on_head may set it: static text, the methods that a 405 names
                               (NULL: POST) */
@@ -72,6 +72,10 @@ typedef struct rbk_http_handler {
      * longer be told from who only stops sending), or rbk_http_server_close() was
      * called. The reply must be given all the same, and is dropped. May be NULL. */
     void (*on_gone)(rbk_http_request *rq, void *user);
+    /* A connection ended before TLS was open (one that said nothing and left does not count): what
+     * was wrong with it, for the operator. `peer` as
+     * in a request; both are valid in the call alone. May be NULL. */
+    void (*on_unopened)(const char *peer, const char *detail, void *user);
     void *user;
 } rbk_http_handler;
 
@@ -88,27 +92,43 @@ typedef struct rbk_http_reply {
     void *user;
 } rbk_http_reply;
 
-/* `fd` is a listening socket of rbk_http_listen(), which is the server's from now on; it is closed
+/* `fd` is a listening socket, TCP or Unix, perhaps one that other loops have copies of, which is the server's from now on; it is closed
  * where there is none. RBK_E_SYS, RBK_E_NOMEM. */
 int rbk_http_server_new(rbk_loop *l, int fd, const rbk_http_conf *conf,
                         const rbk_http_handler *handler, rbk_http_server **ret, rbk_error *err);
 /* Answer `rq`, which is gone after it. */
 void rbk_http_reply_send(rbk_http_request *rq, const rbk_http_reply *reply);
+/* The same with a refusal of the server's own, as for a status that on_head returned. */
+void rbk_http_reply_refusal(rbk_http_request *rq, int status);
 /* Another protocol on the connection of a request. */
 typedef struct rbk_http_tunnel {
-    void (*data)(rbk_http_request *rq, rbk_str bytes, void *user);
+    /* Returns how many of the bytes were used. The rest comes again, but not before
+     * rbk_http_tunnel_resume(). Nothing is read, either, while 256 KiB wait to be sent. */
+    size_t (*data)(rbk_http_request *rq, rbk_str bytes, void *user);
     void (*gone)(rbk_http_request *rq, void *user); /* the last; the request goes after it */
+    void (*drain)(rbk_http_request *rq, void *user); /* the server drains: come to an end. May be
+                                                        NULL */
 } rbk_http_tunnel;
 
 /* Answer `rq` with 101 and these headers; from then on what the peer sends is the tunnel's,
- * and `rq` lives until `gone`. The connection is closed after `max_ms`. 0; or RBK_E_CLOSED
- * (the peer has gone), RBK_E_STATE (other requests of the connection wait), RBK_E_NOMEM:
- * then nothing happened, and the request must be answered otherwise. */
+ * and `rq` lives until `gone`. The connection is closed after `max_ms`; 0: its life is the
+ * tunnel's care. 0; or RBK_E_CLOSED (the peer has gone), RBK_E_STATE (other requests of the
+ * connection wait, or it is to be closed), RBK_E_NOMEM: then nothing happened, and the request must
+ * be answered otherwise. */
 int rbk_http_upgrade(rbk_http_request *rq, const rbk_http_reply *reply, const rbk_http_tunnel *t,
                      void *user, int64_t max_ms);
 void rbk_http_tunnel_write(rbk_http_request *rq, rbk_str bytes);
-/* Send what was written, then close. `gone` comes later. */
-void rbk_http_tunnel_close(rbk_http_request *rq);
+/* The same; `written` is told once, as in rbk_http_reply. */
+void rbk_http_tunnel_write_watched(rbk_http_request *rq, rbk_str bytes,
+                                   void (*written)(bool all, void *user), void *user);
+void rbk_http_tunnel_resume(rbk_http_request *rq);
+/* The bytes that the tunnel holds of what came, for the budget of conf.buffered. False: they grew,
+ * and it is used up. */
+bool rbk_http_tunnel_charge(rbk_http_request *rq, size_t n);
+/* Send what was written, then close; `now`: close at once. `gone` comes later. */
+void rbk_http_tunnel_close(rbk_http_request *rq, bool now);
+/* Does what the peer sends wait, unread, for the tunnel, or for the peer to read? */
+bool rbk_http_tunnel_is_stuck(rbk_http_request *rq);
 
 /* Stop accepting, close idle connections, let answers go out with `Connection: close`. */
 void rbk_http_server_drain(rbk_http_server *s);
@@ -122,6 +142,7 @@ void rbk_http_server_close(rbk_http_server *s);
  * address, port 0 for a free one): `n` of them with SO_REUSEPORT, one for each loop.
  * The address is bound without SO_REUSEPORT first, so that a second server on it is
  * refused (one of the same user that starts in the same instant may still slip in). *ret_port gets the port. 0, RBK_E_CONFIG (bad text), RBK_E_SYS. Any thread. */
+bool rbk_http_listen_ok(rbk_str text); /* is it such a text? */
 int rbk_http_listen(rbk_str text, size_t n, int *ret_fds, uint16_t *ret_port, rbk_error *err);
 
 #endif

@@ -13,6 +13,8 @@
 #include "net/http_server_impl.h"
 
 #include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 
 enum {
     OUT_HIGH = 256 << 10,
@@ -207,8 +209,10 @@ static size_t read_chunks(rbk_http_conn *c, rbk_str in)
     return used;
 }
 
-static bool is_full(const rbk_http_conn *c)
+bool rbk_http_conn_is_full(const rbk_http_conn *c)
 {
+    if (c->stage == RBK_HTTP_TUNNEL)
+        return c->tunnel_held || rbk_stream_unsent(c->st) > OUT_HIGH;
     return c->stage == RBK_HTTP_HEAD && c->cur == NULL &&
            (c->n_open >= (c->large ? 1 : c->s->conf.max_pipeline) ||
             c->waiting + rbk_stream_unsent(c->st) > OUT_HIGH);
@@ -226,7 +230,7 @@ static size_t consume(rbk_http_conn *c, rbk_str in)
 {
     size_t used = 0;
     c->busy++;
-    while (used < in.n && !is_full(c)) {
+    while (used < in.n && !rbk_http_conn_is_full(c)) {
         rbk_str left = {in.p + used, in.n - used};
         if (c->stage == RBK_HTTP_HEAD) {
             used += read_head(c, left);
@@ -235,8 +239,7 @@ static size_t consume(rbk_http_conn *c, rbk_str in)
         } else if (c->stage == RBK_HTTP_CHUNKS) {
             used += read_chunks(c, left);
         } else if (c->stage == RBK_HTTP_TUNNEL) {
-            rbk_http_tunnel_feed(c, left);
-            used = in.n;
+            used += rbk_http_tunnel_feed(c, left);
         } else {
             discard(c, left.n);
             used = in.n;
@@ -280,7 +283,7 @@ void rbk_http_conn_abort(rbk_http_conn *c)
 
 static void read_rest(rbk_http_conn *c)
 {
-    while (c->rest_at < c->rest.n && !is_full(c))
+    while (c->rest_at < c->rest.n && !rbk_http_conn_is_full(c))
         c->rest_at += consume(c, (rbk_str){c->rest.p + c->rest_at, c->rest.n - c->rest_at});
     if (c->rest.n == 0 || c->rest_at < c->rest.n)
         return;
@@ -315,20 +318,41 @@ void rbk_http_conn_settle(rbk_http_conn *c)
     arm(c);
 }
 
-/* Every write_ms so many bytes must go, or all. */
+int64_t rbk_http_in_kernel(const rbk_http_conn *c)
+{
+    int n = 0;
+    return ioctl(rbk_stream_fd(c->st), TIOCOUTQ, &n) == 0 && n > 0 ? n : 0;
+}
+
+/* What waits for the peer is thrown away, in the kernel too. */
+static void cut_off(rbk_http_conn *c)
+{
+    struct linger none = {.l_onoff = 1};
+    setsockopt(rbk_stream_fd(c->st), SOL_SOCKET, SO_LINGER, &none, sizeof none);
+    rbk_http_conn_abort(c);
+}
+
+/* Every write_ms so many bytes must reach the peer, or all leave us. */
 static void check_write(rbk_http_conn *c, rbk_mono_ms now)
 {
     size_t unsent = rbk_stream_unsent(c->st);
-    int64_t taken = c->written - (int64_t)unsent;
+    int64_t taken = c->written - (int64_t)unsent - rbk_http_in_kernel(c);
     int64_t pace = unsent > RBK_HTTP_FREE ? PACE_LARGE : PACE;
     if (unsent == 0) {
         c->write_by = 0;
     } else if (taken - c->taken_mark < pace * c->s->conf.write_ms) {
-        rbk_http_conn_abort(c);
+        cut_off(c);
     } else {
         c->taken_mark = taken;
         c->write_by = now + c->s->conf.write_ms;
     }
+}
+
+static void tell_unopened(const rbk_http_conn *c, const char *detail)
+{
+    const rbk_http_handler *h = &c->s->handler;
+    if (c->stage == RBK_HTTP_OPENING && c->s->conf.tls && h->on_unopened)
+        h->on_unopened(rbk_stream_peer(c->st), detail, h->user);
 }
 
 static void on_timer(uv_timer_t *t)
@@ -339,12 +363,14 @@ static void on_timer(uv_timer_t *t)
     if (c->write_by && now >= c->write_by)
         check_write(c, now);
     if (c->read_by && now >= c->read_by) {
-        if (c->stage == RBK_HTTP_OPENING)
+        if (c->stage == RBK_HTTP_OPENING) {
+            tell_unopened(c, "the TLS handshake came too slowly");
             rbk_http_conn_abort(c);
-        else if (c->cur)
+        } else if (c->cur) {
             refuse(c, 408, "the request came too slowly");
-        else
+        } else {
             rbk_http_conn_end(c); /* idle */
+        }
     }
     if (c->stage == RBK_HTTP_CLOSING)
         arm(c);
@@ -441,8 +467,10 @@ static void on_timer_closed(uv_handle_t *t)
 
 static void on_closed(rbk_stream *st, int err, const char *detail, void *user)
 {
-    (void)st, (void)err, (void)detail;
+    (void)st;
     rbk_http_conn *c = user;
+    if (err == RBK_E_TLS)
+        tell_unopened(c, detail);
     c->st = NULL;
     c->stage = RBK_HTTP_CLOSING;
     rbk_http_uncharge(c);
@@ -467,7 +495,7 @@ int rbk_http_conn_accept(rbk_http_server *s, rbk_http_conn **ret)
         return RBK_E_NOMEM;
     *c = (rbk_http_conn){.s = s, .stage = RBK_HTTP_OPENING, .rest = RBK_BUF(REST_MAX)};
     int r =
-        rbk_stream_accept(s->loop, (uv_stream_t *)&s->listener, s->conf.tls, &stream_cb, c, &c->st);
+        rbk_stream_accept(s->loop, &s->listener.stream, s->conf.tls, &stream_cb, c, &c->st);
     if (r < 0) {
         free(c);
         return r;
@@ -482,7 +510,9 @@ int rbk_http_conn_accept(rbk_http_server *s, rbk_http_conn **ret)
 
 void rbk_http_conn_drain(rbk_http_conn *c)
 {
-    if (c->stage == RBK_HTTP_OPENING || rbk_http_conn_is_idle(c)) {
+    if (c->stage == RBK_HTTP_TUNNEL) {
+        rbk_http_tunnel_drain(c);
+    } else if (c->stage == RBK_HTTP_OPENING || rbk_http_conn_is_idle(c)) {
         rbk_http_conn_end(c);
     } else if (c->stage == RBK_HTTP_HEAD && c->cur == NULL) {
         c->stage = RBK_HTTP_DISCARD;

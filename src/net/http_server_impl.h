@@ -65,6 +65,7 @@ struct rbk_http_conn {
     bool large; /* an answer over RBK_HTTP_FREE was given: one request at a time */
 
     rbk_http_tunneled *tunnel; /* from an upgrade until the connection is closed */
+    bool tunnel_held;          /* it takes nothing now */
     rbk_http_rq *cur, *first, *last, *spare;
     unsigned n_open; /* first to last */
     size_t waiting;  /* bytes of answers that wait for their turn */
@@ -81,12 +82,20 @@ struct rbk_http_conn {
      * looks, and is set again. 0: no deadline. */
     uv_timer_t timer;
     rbk_mono_ms timer_due, read_by, write_by;
-    int64_t written, taken_mark; /* bytes written; taken by the kernel at the last look */
+    int64_t written, taken_mark; /* bytes written; that had reached the peer at the last look */
 };
+
+typedef union rbk_http_socket {
+    uv_handle_t handle;
+    uv_stream_t stream;
+    uv_tcp_t tcp;
+    uv_pipe_t pipe;
+} rbk_http_socket;
 
 struct rbk_http_server {
     rbk_loop *loop;
-    uv_tcp_t listener;
+    rbk_http_socket listener;
+    bool local; /* it is a Unix socket */
     bool listening, draining, closed;
     rbk_http_conf conf;
     rbk_http_handler handler;
@@ -94,7 +103,7 @@ struct rbk_http_server {
     size_t n_conns;
     rbk_mono_ms none_idle_until;           /* nobody has to be looked for before */
     atomic_uint own_connections, own_shed; /* when the conf gives none */
-    uv_tcp_t reject;             /* takes and drops a connection that there is no memory for */
+    rbk_http_socket reject;      /* takes and drops a connection that there is no memory for */
     bool rejecting, reject_again;
     rbk_buf scratch; /* head lines of the answer being written */
     rbk_mono_ms date_until;
@@ -104,12 +113,16 @@ struct rbk_http_server {
 /* http_server_conn.c */
 int rbk_http_conn_accept(rbk_http_server *s, rbk_http_conn **ret);
 void rbk_http_conn_drain(rbk_http_conn *c);
+/* Nothing can be taken from the peer now. */
+bool rbk_http_conn_is_full(const rbk_http_conn *c);
 /* Send what is queued, then an orderly end. */
 void rbk_http_conn_end(rbk_http_conn *c);
 /* Close at once. The requests stay until the stream is closed. */
 void rbk_http_conn_abort(rbk_http_conn *c);
 /* Tell the handler that the peer has gone; its requests live on without us. */
 void rbk_http_conn_orphan(rbk_http_conn *c);
+/* Bytes that the kernel has taken, and the peer has not: megabytes, if he reads nothing. */
+int64_t rbk_http_in_kernel(const rbk_http_conn *c);
 bool rbk_http_conn_is_idle(const rbk_http_conn *c);
 /* After answers were written: go on reading, or close. */
 void rbk_http_conn_settle(rbk_http_conn *c);
@@ -138,7 +151,8 @@ void rbk_http_watches_closed(rbk_http_conn *c);
 void rbk_http_watch_tell(rbk_http_watch *w, bool all); /* once */
 
 /* http_upgrade.c */
-void rbk_http_tunnel_feed(rbk_http_conn *c, rbk_str bytes);
+size_t rbk_http_tunnel_feed(rbk_http_conn *c, rbk_str bytes);
+void rbk_http_tunnel_drain(rbk_http_conn *c);
 void rbk_http_tunnel_end(rbk_http_conn *c); /* the stream is closed; none: nothing happens */
 
 /* http_budget.c */

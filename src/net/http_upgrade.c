@@ -57,31 +57,72 @@ int rbk_http_upgrade(rbk_http_request *rq, const rbk_http_reply *reply, const rb
     r->handed = false;
     if (c->stage == RBK_HTTP_HEAD) { /* the write may have ended it */
         c->stage = RBK_HTTP_TUNNEL;
-        c->read_by = rbk_loop_now(c->s->loop) + max_ms;
+        c->read_by = max_ms > 0 ? rbk_loop_now(c->s->loop) + max_ms : 0;
     }
     rbk_http_conn_settle(c);
     return 0;
 }
 
-void rbk_http_tunnel_feed(rbk_http_conn *c, rbk_str bytes)
+size_t rbk_http_tunnel_feed(rbk_http_conn *c, rbk_str bytes)
 {
     const rbk_http_tunneled *x = c->tunnel;
-    x->fn.data(&x->rq->pub, bytes, x->user);
+    size_t used = x->fn.data(&x->rq->pub, bytes, x->user);
+    c->tunnel_held = c->tunnel_held || used < bytes.n;
+    return c->stage == RBK_HTTP_TUNNEL ? used : bytes.n;
+}
+
+void rbk_http_tunnel_drain(rbk_http_conn *c)
+{
+    const rbk_http_tunneled *x = c->tunnel;
+    if (x->fn.drain)
+        x->fn.drain(&x->rq->pub, x->user);
 }
 
 void rbk_http_tunnel_write(rbk_http_request *rq, rbk_str bytes)
 {
+    rbk_http_tunnel_write_watched(rq, bytes, NULL, NULL);
+}
+
+void rbk_http_tunnel_write_watched(rbk_http_request *rq, rbk_str bytes,
+                                   void (*written)(bool all, void *user), void *user)
+{
     rbk_http_conn *c = ((rbk_http_rq *)rq)->conn;
-    if (c->stage != RBK_HTTP_TUNNEL)
+    if (c->stage != RBK_HTTP_TUNNEL) {
+        if (written)
+            written(false, user);
         return;
+    }
+    rbk_http_watch_add(c, (rbk_http_watch){written, user});
     rbk_http_conn_write(c, bytes);
     rbk_http_conn_settle(c);
 }
 
-void rbk_http_tunnel_close(rbk_http_request *rq)
+void rbk_http_tunnel_resume(rbk_http_request *rq)
 {
     rbk_http_conn *c = ((rbk_http_rq *)rq)->conn;
+    c->tunnel_held = false;
     if (c->stage == RBK_HTTP_TUNNEL)
+        rbk_http_conn_settle(c);
+}
+
+bool rbk_http_tunnel_charge(rbk_http_request *rq, size_t n)
+{
+    rbk_http_conn *c = ((rbk_http_rq *)rq)->conn;
+    return c->st == NULL || rbk_http_charge_body(c, n);
+}
+
+bool rbk_http_tunnel_is_stuck(rbk_http_request *rq)
+{
+    const rbk_http_conn *c = ((rbk_http_rq *)rq)->conn;
+    return c->stage == RBK_HTTP_TUNNEL && rbk_http_conn_is_full(c);
+}
+
+void rbk_http_tunnel_close(rbk_http_request *rq, bool now)
+{
+    rbk_http_conn *c = ((rbk_http_rq *)rq)->conn;
+    if (now)
+        rbk_http_conn_abort(c);
+    else if (c->stage == RBK_HTTP_TUNNEL)
         rbk_http_conn_end(c);
 }
 

@@ -156,7 +156,8 @@ static void on_fin(rbk_stream *s)
     else if (s->broken)
         rbk_stream_fail(s, RBK_E_CLOSED, "the connection is broken");
     else if (s->state == RBK_STREAM_HANDSHAKE)
-        rbk_stream_fail(s, RBK_E_TLS, "the peer closed during the TLS handshake");
+        rbk_stream_fail(s, s->greeted || s->name ? RBK_E_TLS : RBK_E_CLOSED,
+                        "the peer closed during the TLS handshake");
     else if (s->tls == NULL)
         rbk_stream_peer_ended(s);
     else if (!s->tls_ended)
@@ -431,6 +432,17 @@ static void name_peer(rbk_stream *s, const struct sockaddr *addr)
     }
 }
 
+/* Who connected to our Unix socket. */
+static void name_user(rbk_stream *s)
+{
+    struct ucred who;
+    socklen_t n = sizeof who;
+    if (getsockopt(rbk_stream_fd(s), SOL_SOCKET, SO_PEERCRED, &who, &n) == 0)
+        snprintf(s->peer, sizeof s->peer, "unix:uid=%u", (unsigned)who.uid);
+    else
+        snprintf(s->peer, sizeof s->peer, "unix");
+}
+
 static rbk_stream *new_stream(rbk_loop *l, rbk_tls *tls, bool local, const rbk_stream_cb *cb,
                               void *user)
 {
@@ -496,14 +508,16 @@ int rbk_stream_accept(rbk_loop *l, uv_stream_t *listener, rbk_tls *tls, const rb
 {
     struct sockaddr_storage addr = {0};
     int n = sizeof addr;
-    rbk_stream *s = new_stream(l, tls, false, cb, user);
+    rbk_stream *s = new_stream(l, tls, listener->type == UV_NAMED_PIPE, cb, user);
     if (s == NULL)
         return RBK_E_NOMEM;
     if (uv_accept(listener, &s->h.stream) < 0) {
         uv_close(&s->h.handle, on_abandoned);
         return RBK_E_SYS;
     }
-    if (uv_tcp_getpeername(&s->h.tcp, (struct sockaddr *)&addr, &n) == 0)
+    if (s->local)
+        name_user(s);
+    else if (uv_tcp_getpeername(&s->h.tcp, (struct sockaddr *)&addr, &n) == 0)
         name_peer(s, (const struct sockaddr *)&addr);
     rbk_stream_flush_soon(s); /* `opened` comes at the end of this turn */
     *ret = s;

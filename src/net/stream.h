@@ -71,7 +71,7 @@ void rbk_stream_resume(rbk_stream *s);
  * `now` cuts the first short. */
 void rbk_stream_close(rbk_stream *s, bool now);
 
-/* The peer's "1.2.3.4:567", NUL-terminated, valid as long as the stream. */
+/* The peer's "1.2.3.4:567", or "unix:uid=1000" of one that we accepted; NUL-terminated, valid as long as the stream. */
 const char *rbk_stream_peer(const rbk_stream *s);
 /* Nothing came that was not read yet, and no end: asked of the kernel now. */
 bool rbk_stream_is_quiet(const rbk_stream *s);

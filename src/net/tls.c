@@ -36,10 +36,10 @@ static const unsigned char alpn_http11[] = "\x08http/1.1";
 enum { ALPN_N = sizeof alpn_http11 - 1 };
 
 struct rbk_tls {
-    SSL_CTX *ctx;
     atomic_uint refs;
     bool client;
     pthread_mutex_t lock; /* of what follows */
+    SSL_CTX *ctx;         /* a client's never changes */
     rbk_map *sessions;
     rbk_link by_age;
 };
@@ -169,7 +169,9 @@ static bool expect_name(SSL *ssl, const char *name)
 SSL *rbk_tls_ssl_new(rbk_tls *t, const char *name, const char *key)
 {
     ERR_clear_error();
+    pthread_mutex_lock(&t->lock);
     SSL *ssl = SSL_new(t->ctx);
+    pthread_mutex_unlock(&t->lock);
     if (ssl == NULL)
         return NULL;
     if (!t->client) {
@@ -242,26 +244,33 @@ static void trust_system(SSL_CTX *ctx)
     ERR_clear_error();
 }
 
+/* A FIFO would hold us. */
+static int check_file(const char *path, bool secret, rbk_error *err)
+{
+    struct stat st;
+    if (stat(path, &st) < 0)
+        return rbk_fail(err, RBK_E_CONFIG, "%s: %s", path, strerror(errno));
+    if (!S_ISREG(st.st_mode))
+        return rbk_fail(err, RBK_E_CONFIG, "%s: is no file", path);
+    if (secret && (st.st_mode & (S_IRWXG | S_IRWXO)))
+        return rbk_fail(err, RBK_E_CONFIG, "%s: others than its owner may use it; chmod 600 it", path);
+    return 0;
+}
+
+/* Our own. A key that others may read is no proof of who we are. */
 static int load_pair(SSL_CTX *ctx, const char *cert_file, const char *key_file, rbk_error *err)
 {
+    int r = check_file(cert_file, false, err);
+    if (r == 0)
+        r = check_file(key_file, true, err);
+    if (r < 0)
+        return r;
     if (SSL_CTX_use_certificate_chain_file(ctx, cert_file) != 1)
         return fail_config(err, cert_file);
     if (SSL_CTX_use_PrivateKey_file(ctx, key_file, SSL_FILETYPE_PEM) != 1 ||
         SSL_CTX_check_private_key(ctx) != 1)
         return fail_config(err, key_file);
     return 0;
-}
-
-/* The client's own. A key that others may read is no proof of who we are. */
-static int load_own(SSL_CTX *ctx, const rbk_tls_client_conf *conf, rbk_error *err)
-{
-    struct stat st;
-    if (stat(conf->key_file, &st) < 0)
-        return rbk_fail(err, RBK_E_CONFIG, "%s: %s", conf->key_file, strerror(errno));
-    if (st.st_mode & (S_IRWXG | S_IRWXO))
-        return rbk_fail(err, RBK_E_CONFIG, "%s: others than its owner may use it; chmod 600 it",
-                        conf->key_file);
-    return load_pair(ctx, conf->cert_file, conf->key_file, err);
 }
 
 int rbk_tls_client_new(const rbk_tls_client_conf *conf, rbk_tls **ret, rbk_error *err)
@@ -288,7 +297,9 @@ int rbk_tls_client_new(const rbk_tls_client_conf *conf, rbk_tls **ret, rbk_error
         rbk_tls_free(t);
         return r;
     }
-    int r = conf->cert_file && conf->key_file ? load_own(t->ctx, conf, err) : 0;
+    int r = conf->cert_file && conf->key_file
+                ? load_pair(t->ctx, conf->cert_file, conf->key_file, err)
+                : 0;
     if (r < 0) {
         rbk_tls_free(t);
         return r;
@@ -309,22 +320,70 @@ static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_n,
     return SSL_TLSEXT_ERR_OK;
 }
 
-int rbk_tls_server_new(const char *cert_file, const char *key_file, rbk_tls **ret, rbk_error *err)
+/* Verified is the chain and its purpose; whose certificate it is nobody asks here. */
+static int ask_clients(SSL_CTX *ctx, const char *ca_file, rbk_error *err)
 {
+    int r = check_file(ca_file, false, err);
+    if (r < 0)
+        return r;
+    STACK_OF(X509_NAME) *names = SSL_load_client_CA_file(ca_file);
+    if (names == NULL || SSL_CTX_load_verify_file(ctx, ca_file) != 1) {
+        sk_X509_NAME_pop_free(names, X509_NAME_free);
+        return fail_config(err, ca_file);
+    }
+    SSL_CTX_set_client_CA_list(ctx, names);
+    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+    return 0;
+}
+
+int rbk_tls_server_new(const rbk_tls_server_conf *conf, rbk_tls **ret, rbk_error *err)
+{
+    static const unsigned char context[] = "ringback"; /* without one, no client's is resumed */
     rbk_tls *t = new_tls(false);
     if (t == NULL)
         return fail_config(err, "TLS settings");
     SSL_CTX_set_options(t->ctx, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
     SSL_CTX_set_session_cache_mode(t->ctx, SSL_SESS_CACHE_OFF); /* tickets: no memory here */
+    SSL_CTX_set_session_id_context(t->ctx, context, sizeof context - 1);
+    SSL_CTX_set_timeout(t->ctx, SESSION_S);
     SSL_CTX_set_num_tickets(t->ctx, 1);
     SSL_CTX_set_alpn_select_cb(t->ctx, on_alpn, NULL);
-    int r = load_pair(t->ctx, cert_file, key_file, err);
+    int r = load_pair(t->ctx, conf->cert_file, conf->key_file, err);
+    if (r == 0 && conf->client_ca)
+        r = ask_clients(t->ctx, conf->client_ca, err);
     if (r < 0) {
         rbk_tls_free(t);
         return r;
     }
     *ret = t;
     return 0;
+}
+
+void rbk_tls_server_take(rbk_tls *t, rbk_tls *fresh)
+{
+    pthread_mutex_lock(&t->lock);
+    SSL_CTX *old = t->ctx;
+    t->ctx = fresh->ctx;
+    fresh->ctx = old;
+    SSL_CTX_set_app_data(t->ctx, t);
+    pthread_mutex_unlock(&t->lock);
+    rbk_tls_free(fresh);
+}
+
+static rbk_wall_ms wall_of(const ASN1_TIME *at)
+{
+    struct tm tm;
+    time_t t = at && ASN1_TIME_to_tm(at, &tm) == 1 ? timegm(&tm) : 0;
+    return (rbk_wall_ms)t * 1000;
+}
+
+void rbk_tls_server_validity(rbk_tls *t, rbk_wall_ms *ret_from, rbk_wall_ms *ret_until)
+{
+    pthread_mutex_lock(&t->lock);
+    const X509 *own = SSL_CTX_get0_certificate(t->ctx);
+    *ret_from = wall_of(own ? X509_get0_notBefore(own) : NULL);
+    *ret_until = wall_of(own ? X509_get0_notAfter(own) : NULL);
+    pthread_mutex_unlock(&t->lock);
 }
 
 rbk_tls *rbk_tls_ref(rbk_tls *t)

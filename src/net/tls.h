@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* net/tls.h - TLS settings shared by many streams. TLS 1.2 and up, ECDHE and AEAD
- * only, no compression, no renegotiation, no early data. Immutable once made, counted
- * by OpenSSL: any thread. */
+ * only, no compression, no renegotiation, no early data. Counted; any thread. */
 #ifndef RBK_NET_TLS_H
 #define RBK_NET_TLS_H
 
+#include "base/clock.h"
 #include "base/str.h"
 
 typedef struct rbk_tls rbk_tls;
@@ -21,8 +21,22 @@ typedef struct rbk_tls_client_conf {
  * at most 512 of them, each for an hour. SSL_CERT_FILE and SSL_CERT_DIR of the
  * environment are not read. RBK_E_CONFIG names the file in `err`. */
 int rbk_tls_client_new(const rbk_tls_client_conf *conf, rbk_tls **ret, rbk_error *err);
-/* PEM files of the chain and the key, which has no password. RBK_E_CONFIG as above. */
-int rbk_tls_server_new(const char *cert_file, const char *key_file, rbk_tls **ret, rbk_error *err);
+typedef struct rbk_tls_server_conf {
+    const char *cert_file, *key_file; /* PEM: the chain, our own certificate first; its key, without a
+                                         password. Others may not use the key's file */
+    const char *client_ca; /* PEM: clients must show a certificate that these authorities issued
+                              for clients; NULL: none is asked for */
+} rbk_tls_server_conf;
+
+/* ALPN has http/1.1 alone. Sessions are resumed for an hour, by tickets (RFC 5077, RFC 8446
+ * section 4.6.1). RBK_E_CONFIG names the file in `err`. */
+int rbk_tls_server_new(const rbk_tls_server_conf *conf, rbk_tls **ret, rbk_error *err);
+/* Connections to come get the settings of `fresh`, which is freed; those that are there keep
+ * theirs. No session from before is resumed. Both are a server's. */
+void rbk_tls_server_take(rbk_tls *t, rbk_tls *fresh);
+/* When our own certificate is valid. RFC 5280 section 4.1.2.5; a time that cannot be told is 0. */
+void rbk_tls_server_validity(rbk_tls *t, rbk_wall_ms *ret_from, rbk_wall_ms *ret_until);
+rbk_tls *rbk_tls_ref(rbk_tls *t); /* returns `t` */
 void rbk_tls_free(rbk_tls *t); /* streams that use it keep it; NULL is legal */
 
 #endif

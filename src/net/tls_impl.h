@@ -9,8 +9,6 @@
 
 enum { RBK_TLS_DETAIL = 320 };
 
-rbk_tls *rbk_tls_ref(rbk_tls *t);
-
 /* An SSL ready for its handshake; the caller's. For client settings `name` (a host name
  * or an address literal, never NULL) is what the certificate must be for, and `key` is
  * where its sessions are kept: it must live as long as the SSL. For server settings

@@ -8,7 +8,7 @@
  *
  * wslay also takes the second byte of a code for text where the bytes of a close come in two
  * pieces (1.1.1 does). So frames are measured here, and it gets heads, and closes,
- * whole. What is wrong with them is still wslay's to say, but for a close of one byte. */
+ * whole. What is wrong with them is still wslay's to say, where it says it with a code. */
 #include "net/websocket.h"
 
 #include <openssl/evp.h>
@@ -20,6 +20,9 @@
 
 enum { OUT_MAX = 256 << 20, NONCE = 16, HEAD_MAX = 2 + 8 + 4, CONTROL_MAX = 125 };
 
+static const char MALFORMED[] = "the peer's websocket frames are malformed";
+static const char TOO_LARGE[] = "the peer's websocket message is too large";
+
 struct rbk_ws {
     rbk_ws_conf conf;
     wslay_event_context_ptr w;
@@ -28,7 +31,10 @@ struct rbk_ws {
     size_t head_n;
     uint64_t left; /* bytes of its payload that have not come */
     size_t total;
+    size_t partial;     /* bytes of a message that is not whole */
+    unsigned fragments; /* of it, so far */
     unsigned pings;
+    bool held;
     uint8_t opcode; /* of the frame being read */
     uint8_t code[2];
     size_t code_n;
@@ -74,16 +80,30 @@ static int on_mask(wslay_event_context_ptr w, uint8_t *buf, size_t n, void *user
     return 0;
 }
 
+/* Nothing more is read; the peer is told why. */
+static void refuse(rbk_ws *ws, int code, const char *why)
+{
+    ws->fault = why;
+    wslay_event_shutdown_read(ws->w);
+    (void)wslay_event_queue_close(ws->w, (uint16_t)code, NULL, 0);
+}
+
 static void on_frame(wslay_event_context_ptr w,
                      const struct wslay_event_on_frame_recv_start_arg *arg, void *user)
 {
     rbk_ws *ws = user;
     ws->opcode = arg->opcode;
     ws->code_n = 0;
-    if (arg->opcode == WSLAY_PING && ++ws->pings > RBK_WS_PINGS_MAX) {
+    if (arg->opcode == WSLAY_PING && !ws->conf.lasting && ++ws->pings > RBK_WS_PINGS_MAX) {
         ws->fault = "too many pings";
         wslay_event_shutdown_read(w);
     }
+    if (wslay_is_ctrl_frame(arg->opcode))
+        return;
+    if (arg->opcode == WSLAY_BINARY_FRAME && ws->conf.text_only)
+        refuse(ws, RBK_WS_NOT_TEXT, "the peer's websocket message is not text");
+    else if (++ws->fragments > RBK_WS_FRAGMENTS_MAX)
+        refuse(ws, RBK_WS_POLICY, "the peer's websocket message is in too many pieces");
 }
 
 static void on_chunk(wslay_event_context_ptr w,
@@ -91,6 +111,8 @@ static void on_chunk(wslay_event_context_ptr w,
 {
     rbk_ws *ws = user;
     (void)w;
+    if (!wslay_is_ctrl_frame(ws->opcode))
+        ws->partial += arg->data_length;
     for (size_t i = 0; i < arg->data_length && ws->code_n < sizeof ws->code; i++)
         ws->code[ws->code_n++] = arg->data[i];
 }
@@ -107,7 +129,11 @@ static void on_message(wslay_event_context_ptr w, const struct wslay_event_on_ms
 {
     rbk_ws *ws = user;
     (void)w;
-    if (wslay_is_ctrl_frame(arg->opcode) || ws->conf.message == NULL)
+    if (wslay_is_ctrl_frame(arg->opcode))
+        return;
+    ws->partial = 0;
+    ws->fragments = 0;
+    if (ws->conf.message == NULL || ws->fault[0])
         return;
     ws->conf.message(ws, (rbk_str){(const char *)arg->msg, arg->msg_length}, ws->conf.user);
 }
@@ -191,17 +217,28 @@ int rbk_ws_send_close(rbk_ws *ws, int code)
     return flush(ws, wslay_event_queue_close(ws->w, (uint16_t)code, NULL, 0));
 }
 
+int rbk_ws_send_ping(rbk_ws *ws)
+{
+    struct wslay_event_msg msg = {.opcode = WSLAY_PING};
+    return flush(ws, wslay_event_queue_msg(ws->w, &msg));
+}
+
+bool rbk_ws_is_closing(const rbk_ws *ws)
+{
+    return wslay_event_get_close_sent(ws->w) != 0;
+}
+
 /* --- receiving --- */
 
 static const char *fault_of(const rbk_ws *ws)
 {
     switch (wslay_event_get_status_code_sent(ws->w)) {
     case WSLAY_CODE_MESSAGE_TOO_BIG:
-        return "the peer's websocket message is too large";
+        return TOO_LARGE;
     case WSLAY_CODE_INVALID_FRAME_PAYLOAD_DATA:
         return "the peer's websocket text is not UTF-8";
     default:
-        return "the peer's websocket frames are malformed";
+        return MALFORMED;
     }
 }
 
@@ -264,6 +301,20 @@ static uint64_t payload_of(const rbk_ws *ws)
     return n;
 }
 
+/* What wslay would answer with a close that does not say why, or only when the payload has begun. */
+static void check_head(rbk_ws *ws)
+{
+    const uint8_t *h = ws->head;
+    bool control = (h[0] & 0x08) != 0;
+    size_t n7 = h[1] & 0x7f;
+    if (control && (!(h[0] & 0x80) || n7 > CONTROL_MAX || (is_close(ws) && n7 == 1)))
+        refuse(ws, WSLAY_CODE_PROTOCOL_ERROR, MALFORMED);
+    else if (ws->left > INT64_MAX)
+        refuse(ws, WSLAY_CODE_PROTOCOL_ERROR, MALFORMED);
+    else if (!control && ws->conf.lasting && ws->left > ws->conf.max_in - ws->partial)
+        refuse(ws, RBK_WS_TOO_BIG, TOO_LARGE);
+}
+
 /* One byte of a frame that begins. */
 static int take_head(rbk_ws *ws, char c)
 {
@@ -273,13 +324,18 @@ static int take_head(rbk_ws *ws, char c)
     size_t n = ws->head_n;
     ws->left = payload_of(ws);
     ws->head_n = 0;
+    check_head(ws);
+    if (ws->fault[0])
+        return 0;
     return give(ws, ws->head, n);
 }
 
-static int take_all(rbk_ws *ws, rbk_str in)
+static int take_all(rbk_ws *ws, rbk_str *bytes)
 {
     int r = 0;
-    while (in.n && r == 0 && wslay_event_get_read_enabled(ws->w)) {
+    rbk_str in = *bytes;
+    ws->held = false;
+    while (in.n && r == 0 && !ws->held && wslay_event_get_read_enabled(ws->w)) {
         size_t n = ws->left < in.n ? (size_t)ws->left : in.n;
         if (n == 0) {
             n = 1;
@@ -290,19 +346,48 @@ static int take_all(rbk_ws *ws, rbk_str in)
         }
         in = (rbk_str){in.p + n, in.n - n};
     }
+    *bytes = in;
     return r;
+}
+
+void rbk_ws_hold(rbk_ws *ws)
+{
+    ws->held = true;
+}
+
+size_t rbk_ws_partial(const rbk_ws *ws, bool *ret_begun)
+{
+    *ret_begun = ws->fragments > 0 || ws->head_n > 0 || ws->left > 0;
+    return ws->partial;
 }
 
 int rbk_ws_feed(rbk_ws *ws, rbk_str bytes)
 {
+    int r;
+    do {
+        r = rbk_ws_feed_some(ws, &bytes);
+    } while (r == 0 && ws->held && bytes.n);
+    return r;
+}
+
+/* Of what comes behind a close, or a fault, nothing is left to be read. */
+static int drop_rest(rbk_str *bytes, int r)
+{
+    *bytes = (rbk_str){bytes->p + bytes->n, 0};
+    return r;
+}
+
+int rbk_ws_feed_some(rbk_ws *ws, rbk_str *bytes)
+{
     if (ws->closed_by)
-        return 0;
-    if (bytes.n > ws->conf.max_in - ws->total) {
+        return drop_rest(bytes, 0);
+    if (!ws->conf.lasting && bytes->n > ws->conf.max_in - ws->total) {
         ws->fault = "the peer sends too much";
         return RBK_E_PROTOCOL;
     }
-    ws->total += bytes.n;
+    size_t given = bytes->n;
     int r = take_all(ws, bytes);
+    ws->total += ws->conf.lasting ? 0 : given - bytes->n;
     int sent = wslay_event_send(ws->w);
     if (r == WSLAY_ERR_NOMEM || sent != 0) {
         ws->fault = "out of memory";
@@ -310,7 +395,7 @@ int rbk_ws_feed(rbk_ws *ws, rbk_str bytes)
     }
     if (wslay_event_get_close_received(ws->w) && ws->code_n != 1) {
         ws->closed_by = wslay_event_get_status_code_received(ws->w);
-        return 0;
+        return drop_rest(bytes, 0);
     }
     return r == 0 && wslay_event_get_read_enabled(ws->w) ? 0 : judge_end(ws);
 }

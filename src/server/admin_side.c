@@ -45,7 +45,7 @@ int rbk_admin_side_new(const rbk_options *o, const rbk_log *log, bool few_files,
                        rbk_admin_front **ret, rbk_error *err)
 {
     rbk_admin_front_conf conf = {.listen = rbk_str_z(o->admin_listen), .few_files = few_files,
-                                 .log = log};
+                                 .socket_mode = rbk_options_socket_mode(o), .log = log};
     int r = rbk_admin_front_new(&conf, ret, err);
     return r < 0 ? r : rbk_admin_side_reload(*ret, o, err);
 }

@@ -13,6 +13,8 @@
 #include "core/dsn.h"
 #include "method/worker.h"
 #include "net/tls.h"
+#include "server/tls_side.h"
+#include "server/tokens.h"
 
 #define ENV_PREFIX "RINGBACK_"
 
@@ -291,9 +293,19 @@ int rbk_options_check(const rbk_options *o, rbk_error *err)
     if ((o->client_cert[0] == 0) != (o->client_key[0] == 0))
         return rbk_fail(err, RBK_E_CONFIG,
                         "delivery.client_cert: goes with delivery.client_key, one needs the other");
+    if ((o->tls_cert[0] == 0) != (o->tls_key[0] == 0))
+        return rbk_fail(err, RBK_E_CONFIG,
+                        "server.tls_cert: goes with server.tls_key, one needs the other");
+    if (o->tls_client_ca[0] && o->tls_cert[0] == 0)
+        return rbk_fail(err, RBK_E_CONFIG, "server.tls_client_ca: needs server.tls_cert");
     if (o->admin_token_file[0] == 0 && !rbk_is_loopback_listen(rbk_str_z(o->admin_listen)))
         return rbk_fail(err, RBK_E_CONFIG,
                         "admin.listen: other addresses than loopback need admin.token_file");
+    if (o->tokens_file[0] == 0 && o->tls_client_ca[0] == 0 && !o->auth_open &&
+        !rbk_is_loopback_listen(rbk_str_z(o->listen)))
+        return rbk_fail(err, RBK_E_CONFIG,
+                        "server.listen: other addresses than loopback need auth.tokens_file "
+                        "(ringback token add makes it), server.tls_client_ca, or auth.open=yes");
     if (o->per_receiver > o->in_flight)
         return rbk_fail(err, RBK_E_CONFIG,
                         "delivery.per_receiver: is greater than delivery.in_flight");
@@ -352,6 +364,7 @@ static int check_rule_files(const rbk_method_rule *rule, rbk_error *err)
 
 int rbk_options_check_files(const rbk_options *o, rbk_error *err)
 {
+    rbk_error what = {0};
     const char *wrong = o->ca_file[0] ? cannot_read(o->ca_file) : NULL;
     if (wrong)
         return rbk_fail(err, RBK_E_CONFIG, "delivery.ca_file: %s: %s", o->ca_file, wrong);
@@ -359,11 +372,20 @@ int rbk_options_check_files(const rbk_options *o, rbk_error *err)
     rbk_tls_client_conf own = {.cert_file = o->client_cert, .key_file = o->client_key};
     int r = o->client_cert[0] ? rbk_tls_client_new(&own, &tls, err) : 0;
     rbk_tls_free(tls);
+    if (r == 0)
+        r = rbk_tls_side_new(o, &tls, err);
     if (r < 0)
         return r;
+    rbk_tls_free(tls);
     wrong = o->admin_token_file[0] ? cannot_read(o->admin_token_file) : NULL;
     if (wrong)
         return rbk_fail(err, RBK_E_CONFIG, "admin.token_file: %s: %s", o->admin_token_file, wrong);
+    rbk_callers *callers = NULL; /* by reading them */
+    if (o->tokens_file[0])
+        r = rbk_tokens_read(o->tokens_file, &callers, &what);
+    if (r < 0)
+        rbk_fail(err, r, "auth.tokens_file: %s", what.detail);
+    rbk_callers_unref(callers);
     for (size_t i = 0; i < o->n_rules && r == 0; i++)
         r = check_rule_files(&o->rules[i], err);
     return r;

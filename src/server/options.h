@@ -30,11 +30,16 @@ typedef struct rbk_method_rule {
 typedef struct rbk_options {
     /* server */
     char *listen; /* comma-separated addresses */
+    char *socket_mode;
     char *path;
-    int64_t threads, max_body, max_batch, max_connections, drain_ms;
+    char *tls_cert, *tls_key, *tls_client_ca; /* files; empty: none */
+    int64_t threads, max_body, max_batch, max_connections, max_sockets, ping_ms, drain_ms;
     /* admin */
     char *admin_listen; /* may be empty: none */
     char *admin_token_file;
+    /* auth */
+    char *tokens_file;
+    bool auth_open;
     /* store */
     char *store_dsn;
     int64_t max_pending, max_pending_bytes, min_free;
@@ -84,6 +89,8 @@ void rbk_options_fixed(const rbk_options *o, const rbk_options *fresh, rbk_buf *
 
 /* The settings as an INI file that reads back the same. */
 void rbk_options_dump(const rbk_options *o, rbk_buf *b);
+unsigned rbk_options_socket_mode(const rbk_options *o);
+
 /* The table as Markdown (docs/configuration.md) or as text (--help). */
 void rbk_options_doc(rbk_buf *b, bool markdown);
 

@@ -6,10 +6,12 @@
 #include "server/options_impl.h"
 
 #include "core/dsn.h"
+#include "core/header.h"
 #include "core/netpolicy.h"
 #include "core/retry.h"
 #include "method/upstream.h"
 #include "method/worker.h"
+#include "net/listen.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,9 +58,8 @@ const char *rbk_check_listen(rbk_str text, char out[160])
 {
     rbk_str item;
     while (next_item(&text, &item))
-        if (!is_address(item))
-            return complain(out, "is not an address like 127.0.0.1:7600, [::1]:7600 or :7600",
-                            item);
+        if (rbk_listen_fault(item))
+            return complain(out, rbk_listen_fault(item), item);
     return NULL;
 }
 
@@ -71,9 +72,35 @@ bool rbk_is_loopback_listen(rbk_str text)
 {
     rbk_str item;
     while (text.n && next_item(&text, &item))
-        if (!rbk_str_starts(item, RBK_STR("127.")) && !rbk_str_starts(item, RBK_STR("[::1]:")))
+        if (!rbk_str_starts(item, RBK_STR("127.")) && !rbk_str_starts(item, RBK_STR("[::1]:")) &&
+            !rbk_str_starts(item, RBK_STR("unix:")))
             return false;
     return true;
+}
+
+static bool read_mode(rbk_str text, unsigned *ret)
+{
+    *ret = 0;
+    if (text.n != 4 || text.p[0] != '0')
+        return false;
+    for (size_t i = 1; i < text.n; i++) {
+        if (text.p[i] < '0' || text.p[i] > '7')
+            return false;
+        *ret = *ret * 8 + (unsigned)(text.p[i] - '0');
+    }
+    return true;
+}
+
+const char *rbk_check_mode(rbk_str text, char out[160])
+{
+    unsigned mode;
+    return read_mode(text, &mode) ? NULL : complain(out, "is not a mode like 0600 or 0660", text);
+}
+
+unsigned rbk_options_socket_mode(const rbk_options *o)
+{
+    unsigned mode;
+    return read_mode(rbk_str_z(o->socket_mode), &mode) ? mode : 0600;
 }
 
 const char *rbk_check_path(rbk_str text, char out[160])
@@ -178,15 +205,8 @@ const char *rbk_check_schedule(rbk_str text, char out[160])
 /* Headers that ringback writes itself, or that carry the caller's secrets. */
 static bool is_never_forwarded(rbk_str name)
 {
-    static const char *const names[] = {
-        "authorization", "proxy-authorization", "cookie", "host", "connection", "keep-alive",
-        "te", "trailer", "transfer-encoding", "upgrade", "expect", "content-length",
-        "content-type", "content-encoding", "user-agent", "webhook-id", "webhook-timestamp",
-        "webhook-signature", "ringback-attempt"};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (rbk_str_ieqz(name, names[i]))
-            return true;
-    return false;
+    return rbk_header_is_ours(name) || rbk_str_ieqz(name, "authorization") ||
+           rbk_str_ieqz(name, "cookie");
 }
 
 /* Who writes the key itself where its file belongs has shown it to `ps`; it must not get
@@ -199,14 +219,12 @@ const char *rbk_check_key_path(rbk_str text, char out[160])
     return NULL;
 }
 
-static bool is_token(rbk_str s)
+const char *rbk_check_tokens_path(rbk_str text, char out[160])
 {
-    for (size_t i = 0; i < s.n; i++) {
-        char c = rbk_lower(s.p[i]);
-        if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && !strchr("!#$%&'*+-.^_`|~", c))
-            return false;
-    }
-    return s.n > 0;
+    (void)out;
+    if (rbk_str_starts(text, RBK_STR("rbk_")) && !memchr(text.p, '/', text.n))
+        return "is a token, and should be the name of a file";
+    return NULL;
 }
 
 /* Headers of one connection, of the framing, and those that ringback writes itself. */
@@ -229,7 +247,7 @@ static const char *check_names(rbk_str text, bool (*is_refused)(rbk_str name), c
     if (text.n == 0)
         return NULL;
     while (next_item(&text, &item)) {
-        if (!is_token(item))
+        if (!rbk_header_is_name(item))
             return complain(out, "is not a header name", item);
         if (is_refused(item))
             return complain(out, "is never forwarded", item);

@@ -12,7 +12,6 @@
 
 enum {
     RBK_OPTION_TEXT_MAX = 4000,  /* bytes of a value */
-    RBK_OPTION_LINE_MAX = 4096,  /* bytes of a line of a file */
     RBK_OPTION_RULES_MAX = 1000, /* [method "…"] sections */
     RBK_OPTION_PATTERN_MAX = 255
 };
@@ -59,8 +58,9 @@ void rbk_option_range(const rbk_option *opt, rbk_buf *b);
 
 const char *rbk_check_listen(rbk_str text, char out[160]);
 const char *rbk_check_admin_listen(rbk_str text, char out[160]);
-/* Are all addresses of this machine alone? */
+/* Are all addresses of this machine alone? Of passed sockets nobody knows. */
 bool rbk_is_loopback_listen(rbk_str text);
+const char *rbk_check_mode(rbk_str text, char out[160]);
 const char *rbk_check_path(rbk_str text, char out[160]);
 const char *rbk_check_store(rbk_str text, char out[160]);
 const char *rbk_check_schemes(rbk_str text, char out[160]);
@@ -74,6 +74,8 @@ const char *rbk_check_method_forward(rbk_str text, char out[160]);
 const char *rbk_check_upstream(rbk_str text, char out[160]);
 const char *rbk_check_proxy(rbk_str text, char out[160]);
 const char *rbk_check_key_path(rbk_str text, char out[160]);
+/* A file of tokens; a token itself has been shown to `ps` and is not shown again. */
+const char *rbk_check_tokens_path(rbk_str text, char out[160]);
 const char *rbk_check_worker(rbk_str text, char out[160]);
 
 #endif

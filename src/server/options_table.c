@@ -22,9 +22,21 @@
 
 const rbk_option rbk_option_table[] = {
     {"server", "listen", TEXT(listen), .def = "127.0.0.1:7600", .check = rbk_check_listen,
-     .help = "Addresses to listen on. `:7600` is every address, port 0 a free one."},
+     .help = "What to listen on, several with commas: `127.0.0.1:7600`, `[::1]:7600`, `:7600` (every address; "
+             "port 0 is a free one), `unix:/run/ringback.sock`, `fd:NAME` (a socket that systemd "
+             "passes; `fd:` all)."},
+    {"server", "socket_mode", TEXT(socket_mode), .def = "0600", .check = rbk_check_mode,
+     .help = "Mode of the file of a Unix socket, of `admin.listen` too: who may write it may connect."},
     {"server", "path", TEXT(path), .def = "/api", .check = rbk_check_path,
      .help = "Path that requests are posted to."},
+    {"server", "tls_cert", TEXT(tls_cert), .def = "", .reload = true,
+     .help = "File (PEM) of the certificate, its chain behind it: with it the addresses of "
+             "`server.listen` speak TLS alone. Read again at SIGHUP; on and off it goes by a new start."},
+    {"server", "tls_key", TEXT(tls_key), .def = "", .reload = true,
+     .help = "File (PEM) of its key, without a password. Mode 0600."},
+    {"server", "tls_client_ca", TEXT(tls_client_ca), .def = "", .reload = true,
+     .help = "File (PEM) of authorities: clients must show a certificate that one of them issued. "
+             "Empty: none is asked for."},
     {"server", "threads", INT(threads, 0, 256), .def = "0",
      .help = "Event loops for requests; 0 is one for each core."},
     {"server", "max_body", SIZE(max_body, KIB, 256 * MIB), .def = "1M",
@@ -33,17 +45,32 @@ const rbk_option rbk_option_table[] = {
      .help = "Most requests in one batch."},
     {"server", "max_connections", INT(max_connections, 1, 1000000), .def = "10000",
      .help = "Most connections of clients at one time."},
+    {"server", "max_websockets", INT(max_sockets, 0, 1000000), .def = "5000",
+     .help = "Most of them that are websockets, which stay as long as their clients like. 0: none, "
+             "and GET is refused."},
+    {"server", "ping", MS(ping_ms, SECOND, HOUR), .def = "30s",
+     .help = "A websocket that is silent this long is pinged; when nothing comes for as long again, "
+             "it is closed."},
     {"server", "drain", MS(drain_ms, 0, HOUR), .def = "25s",
      .help = "How long a stop waits for what is under way; the rest stays in the store."},
 
     {"admin", "listen", TEXT(admin_listen), .def = "127.0.0.1:7601",
      .check = rbk_check_admin_listen,
      .help = "Addresses of the operators' side: health, metrics, `POST /rpc`. Empty: none. Without "
-             "`admin.token_file` only loopback addresses. An embedded server has none unless told."},
+             "`admin.token_file` only loopback addresses and Unix sockets. An embedded server has none unless told."},
     {"admin", "token_file", TEXT(admin_token_file), .def = "", .reload = true,
      .help = "File whose one line is the token that operators send as `Authorization: Bearer`; at "
              "least 16 characters. Mode 0600. Read again at SIGHUP, which can also switch it on; off "
              "it goes only by a new start."},
+
+    {"auth", "tokens_file", TEXT(tokens_file), .def = "", .check = rbk_check_tokens_path,
+     .reload = true,
+     .help = "File of the callers and their tokens: see docs/auth.md. With it every request needs "
+             "`Authorization: Bearer` with one of them. Mode 0600. Read again at SIGHUP, which can "
+             "also switch it on; off it goes only by a new start."},
+    {"auth", "open", .kind = RBK_OPT_BOOL, AT(auth_open), .def = "no", .reload = true,
+     .help = "Without `auth.tokens_file` let `server.listen` have other addresses than loopback: "
+             "whoever reaches them may call every method."},
 
     {"store", "dsn", TEXT(store_dsn), .def = "sqlite:ringback.db", .check = rbk_check_store,
      .help = "Where jobs are kept: `sqlite:FILE`, or `memory:` for tests (nothing survives)."},

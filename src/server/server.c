@@ -19,6 +19,8 @@
 #include "server/providers.h"
 #include "server/proxy.h"
 #include "server/signing.h"
+#include "server/tls_side.h"
+#include "server/tokens.h"
 #include "store/stores.h"
 #include "transport/transports.h"
 #include "transport/version.h"
@@ -41,6 +43,7 @@ struct rbk_server {
     rbk_admin_front *admin;
     rbk_engine *engine;
     rbk_signing signing;
+    rbk_tls *tls; /* of the front; NULL: plain */
     rbk_files files;
     bool tried;
     atomic_bool running;
@@ -168,11 +171,15 @@ static int make_front(rbk_server *s, rbk_error *err)
     return rbk_http_front_new(
         &(rbk_http_front_conf){
             .listen = rbk_str_z(o->listen),
+            .socket_mode = rbk_options_socket_mode(o),
             .path = rbk_str_z(o->path),
             .threads = front_threads(o),
             .max_body = (size_t)o->max_body,
             .max_connections = s->files.connections,
             .max_shed = s->files.shed,
+            .tls = s->tls,
+            .max_sockets = (unsigned)o->max_sockets,
+            .ping_ms = o->ping_ms,
             .log = &s->log,
         },
         &s->front, err);
@@ -293,7 +300,7 @@ static int start_all(rbk_server *s, rbk_error *err)
         return r;
     rbk_files_bound_calls(&s->files, s->options);
     if ((r = rbk_providers_use(s->providers, s->options, err)) < 0 ||
-        (r = make_front(s, err)) < 0 ||
+        (r = rbk_tls_side_new(s->options, &s->tls, err)) < 0 || (r = make_front(s, err)) < 0 ||
         (r = rbk_admin_side_new(s->options, &s->log, s->files.few, &s->admin, err)) < 0 ||
         (r = make_policy(s, s->options, &policy, err)) < 0)
         return r;
@@ -303,7 +310,9 @@ static int start_all(rbk_server *s, rbk_error *err)
         return r;
     }
     rbk_engine_use_policy(s->engine, policy);
-    if ((r = make_keys(s, err)) < 0 || (r = rbk_engine_start(s->engine, err)) < 0 ||
+    if ((r = make_keys(s, err)) < 0 ||
+        (r = rbk_tokens_use(s->engine, s->options, &s->log, err)) < 0 ||
+        (r = rbk_engine_start(s->engine, err)) < 0 ||
         (r = rbk_admin_front_start(s->admin, s->engine, err)) < 0)
         return r;
     return rbk_http_front_start(s->front, s->engine, err);
@@ -322,22 +331,9 @@ static void log_started(rbk_server *s)
 {
     warn_of_few_files(s);
     rbk_providers_log(s->providers, s->options);
-    rbk_own_listener own[RBK_LISTENERS_MAX];
-    size_t n = rbk_http_front_listeners(s->front, own, RBK_LISTENERS_MAX);
-    for (size_t i = 0; i < n; i++) {
-        char addr[46];
-        rbk_format_addr(own[i].kind, own[i].addr, addr);
-        rbk_event(&s->log, RBK_INFO, "server.listening", RBK_FZ("addr", addr),
-                  RBK_F("port", own[i].port), RBK_FZ("path", s->options->path));
-    }
-    n = rbk_admin_front_listeners(s->admin, own, RBK_LISTENERS_MAX);
-    for (size_t i = 0; i < n; i++) {
-        char addr[46];
-        rbk_format_addr(own[i].kind, own[i].addr, addr);
-        rbk_event(&s->log, RBK_INFO, "admin.listening", RBK_FZ("addr", addr),
-                  RBK_F("port", own[i].port),
-                  RBK_FZ("token", s->options->admin_token_file[0] ? "yes" : "no"));
-    }
+    rbk_http_front_log(s->front);
+    rbk_tls_side_log(s->tls, s->options, &s->log);
+    rbk_admin_front_log(s->admin);
 }
 
 /* A start that failed halfway: what serves already stops. */
@@ -414,6 +410,8 @@ void rbk_server_free(rbk_server *s)
     s->front = NULL;
     rbk_admin_front_free(s->admin);
     s->admin = NULL;
+    rbk_tls_free(s->tls);
+    s->tls = NULL;
     if (!all_ended)
         return;
     rbk_methods_free(s->methods);
@@ -425,14 +423,34 @@ void rbk_server_free(rbk_server *s)
 
 /* --- Reload ---------------------------------------------------------------------------------------- */
 
+static void use_tls(rbk_server *s, rbk_tls *tls)
+{
+    if (tls)
+        rbk_tls_server_take(s->tls, tls);
+    rbk_tls_side_log(s->tls, s->options, &s->log);
+}
+
+/* The same files again: what is in them may be new. */
+static int reload_tls(rbk_server *s, rbk_error *err)
+{
+    rbk_tls *tls = NULL;
+    int r = rbk_tls_side_reload(s->options, s->tls, &tls, err);
+    if (r == 0)
+        use_tls(s, tls);
+    return r;
+}
+
 /* Everything that may fail is made first. */
 static int reload_options(rbk_server *s, rbk_options *fresh, rbk_error *err)
 {
     rbk_netpolicy *policy = NULL;
+    rbk_tls *tls = NULL;
     rbk_buf fixed = RBK_BUF(4096);
     int r = rbk_options_check(fresh, err);
     if (r == 0)
         r = rbk_options_check_files(fresh, err);
+    if (r == 0)
+        r = rbk_tls_side_reload(fresh, s->tls, &tls, err);
     if (r == 0)
         r = make_policy(s, fresh, &policy, err);
     if (r == 0)
@@ -441,10 +459,12 @@ static int reload_options(rbk_server *s, rbk_options *fresh, rbk_error *err)
         r = rbk_providers_use(s->providers, fresh, err);
     if (r < 0) {
         rbk_netpolicy_unref(policy);
+        rbk_tls_free(tls);
         return r;
     }
     rbk_options_take(s->options, fresh);
     rbk_engine_use_policy(s->engine, policy);
+    use_tls(s, tls);
     rbk_options_fixed(s->options, fresh, &fixed);
     rbk_event(&s->log, RBK_INFO, "config.reloaded", RBK_F("restart", fixed.n > 0));
     if (fixed.n)
@@ -467,10 +487,10 @@ static int reload_keys(rbk_server *s, rbk_error *err)
 
 int rbk_server_reload(rbk_server *s, rbk_server *fresh)
 {
-    rbk_error err = {0}, key_err = {0}, token_err = {0};
+    rbk_error err = {0}, key_err = {0}, token_err = {0}, auth_err = {0};
     if (!s->running || (fresh && (fresh->tried || fresh == s)))
         return keep_error(s, RBK_E_STATE, &err);
-    int r = fresh ? reload_options(s, fresh->options, &err) : 0;
+    int r = fresh ? reload_options(s, fresh->options, &err) : reload_tls(s, &err);
     if (fresh)
         fresh->tried = true; /* its settings are used up */
     if (r < 0)
@@ -481,8 +501,13 @@ int rbk_server_reload(rbk_server *s, rbk_server *fresh)
     int t = rbk_admin_side_reload(s->admin, s->options, &token_err);
     if (t < 0)
         rbk_event(&s->log, RBK_ERROR, "admin.token_refused", RBK_FZ("detail", token_err.detail));
+    int a = rbk_tokens_use(s->engine, s->options, &s->log, &auth_err);
+    if (a < 0 && r == 0) /* else a line says so already */
+        rbk_event(&s->log, RBK_ERROR, "auth.tokens_refused", RBK_FZ("detail", auth_err.detail));
     if (r < 0)
         return keep_error(s, r, &err);
+    if (a < 0)
+        return keep_error(s, a, &auth_err);
     return k < 0 ? keep_error(s, k, &key_err) : keep_error(s, t, &token_err);
 }
 

@@ -40,31 +40,6 @@ static int fail_write(rbk_error *err, const char *path)
     return rbk_fail(err, RBK_E_SYS, "%s: cannot make the key file: %s", path, strerror(errno));
 }
 
-/* 0 with errno set, or all of it is on the disk. */
-static bool write_all(int fd, rbk_str text)
-{
-    while (text.n) {
-        ssize_t n = write(fd, text.p, text.n);
-        if (n < 0 && errno != EINTR)
-            return false;
-        if (n > 0)
-            text = (rbk_str){text.p + n, text.n - (size_t)n};
-    }
-    return fsync(fd) == 0;
-}
-
-static void sync_folder(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    char *dir = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
-    int fd = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-    if (fd >= 0) {
-        (void)fsync(fd);
-        close(fd);
-    }
-    free(dir);
-}
-
 /* 1: the file is there, and ours; 0: somebody else was quicker. */
 static int put_file(const char *path, rbk_str text, rbk_error *err)
 {
@@ -74,7 +49,7 @@ static int put_file(const char *path, rbk_str text, rbk_error *err)
         return rbk_fail(err, RBK_E_NOMEM, "out of memory");
     unlink(temp); /* of a process that died with this number */
     int fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0 || !write_all(fd, text))
+    if (fd < 0 || !rbk_secret_write(fd, text))
         r = fail_write(err, path);
     else if (link(temp, path) < 0)
         r = errno == EEXIST ? 0 : fail_write(err, path);
@@ -83,7 +58,7 @@ static int put_file(const char *path, rbk_str text, rbk_error *err)
         unlink(temp);
     }
     if (r == 1)
-        sync_folder(path);
+        rbk_secret_sync_folder(path);
     free(temp);
     return r;
 }

@@ -15,6 +15,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from lib.certs import CA  # noqa: E402
 from lib.receiver import Receiver  # noqa: E402
 from lib.server import Server, ringback, root  # noqa: E402
+from lib.tokens import As, Callers  # noqa: E402
 
 
 # Those that take longest, which begin first so that none is left over at the end.
@@ -91,6 +92,33 @@ def server(make_server):
 def client(server):
     with server.client() as c:
         yield c
+
+
+@pytest.fixture
+def callers(tmp_path):
+    return Callers(tmp_path / "tokens").add("alice").add("bob")
+
+
+@pytest.fixture
+def serve(make_server, callers):
+    """A server that has the callers of the file."""
+    def start(options=None):
+        callers.write()
+        return make_server({"auth.tokens_file": callers.path, **(options or {})})
+    return start
+
+
+@pytest.fixture
+def as_caller(callers):
+    """A client for one of them, or with any token, or with none."""
+    made = []
+
+    def make(server, name=None, token=None):
+        made.append(As(server.port, token or (callers.tokens[name] if name else None)))
+        return made[-1]
+    yield make
+    for c in made:
+        c.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The examples of the JSON-RPC 2.0 specification, and the edges that other servers test."""
+"""The examples of the JSON-RPC 2.0 specification, the edges that other servers test, and those of
+`$rpc.callback`; over every transport that the front has."""
 import json
 
 import pytest
 
 from lib.server import Server, root
+from lib.transports import TRANSPORTS
+from lib.wait import until
 
 
 def cases(name):
@@ -20,10 +23,10 @@ def shared(tmp_path_factory, ca):
     s.check_sanitizers()
 
 
-@pytest.fixture
-def client(shared):
-    with shared.client() as c:
-        yield c
+@pytest.fixture(params=TRANSPORTS)
+def transport(request, shared):
+    with TRANSPORTS[request.param](shared) as t:
+        yield t
 
 
 def in_order(answer):
@@ -34,13 +37,12 @@ def in_order(answer):
 
 
 @pytest.mark.parametrize("case", cases("spec-examples.json"), ids=lambda c: c["name"])
-def test_examples_of_the_specification(client, case):
-    reply = client.post(case["request"].encode())
+def test_examples_of_the_specification(transport, case):
+    answer = transport.ask(case["request"].encode())
     if case["response"] == "nothing":
-        assert (reply.status, reply.body) == (204, b"")
+        assert answer is None
         return
-    assert reply.status == 200
-    assert in_order(reply.json) == in_order(json.loads(case["response"]))
+    assert in_order(json.loads(answer)) == in_order(json.loads(case["response"]))
 
 
 def matches(answer, raw, want):
@@ -65,17 +67,71 @@ DECIDED = {
 
 
 @pytest.mark.parametrize("case", cases("edge-cases.json"), ids=lambda c: c["name"])
-def test_edge_cases(client, case):
+def test_edge_cases(transport, case):
     want = DECIDED.get(case["name"], case["expect"])
-    reply = client.post(case["request"].encode("utf-8", "surrogatepass"))
+    raw = transport.ask(case["request"].encode("utf-8", "surrogatepass"))
     if want == "nothing":
-        assert (reply.status, reply.body) == (204, b"")
+        assert raw is None
         return
-    assert reply.status == 200
     if "batch" not in want:
-        assert matches(reply.json, reply.body, want), (reply, want)
+        assert matches(json.loads(raw), raw, want), (raw, want)
         return
-    answers = reply.json
+    answers = json.loads(raw)
     assert len(answers) == len(want["batch"])
     for answer, w in zip(answers, want["batch"]):
         assert matches(answer, json.dumps(answer, separators=(",", ":")).encode(), w), (answer, w)
+
+
+# --- the callback ---------------------------------------------------------------------------------
+
+EXTENSION = {c["name"]: c["request"] for c in cases("callback-extension.json")
+             if c["request"].startswith(("{", "["))}
+URL = "https://hooks.example.com/rpc"
+
+
+def queued(server):
+    return server.rows("select count(*) from job")[0][0] + server.rows("select count(*) from done")[0][0]
+
+
+def check_delivered(server, transport, receiver, text, times=1):
+    """Acknowledged each time, and each time the response object comes under an id of its own."""
+    for _ in range(times):
+        ack = json.loads(transport.ask(text.replace(URL, receiver.url("/rpc")).encode()))
+        assert ack["id"] == 7 and ack["jsonrpc"] == "2.0"
+        assert ack["result"] == {"callback": {"url": receiver.url("/rpc"), "status": True, "data": []}}
+    posts = receiver.wait(times)
+    assert [json.loads(p.body) for p in posts] == [{"jsonrpc": "2.0", "id": 7, "result": 3}] * times
+    assert len({p.headers["webhook-id"] for p in posts}) == times
+
+
+@pytest.mark.parametrize("name, times", [("accepted", 1), ("accepted", 2), ("callback spelled with an escape", 1)])
+def test_callback_is_delivered(shared, transport, receiver, name, times):
+    check_delivered(shared, transport, receiver, EXTENSION[name], times)
+
+
+@pytest.mark.parametrize("name", [n for n in EXTENSION if n.startswith("callback value")])
+def test_bad_callbacks(shared, transport, name):
+    before = queued(shared)
+    answer = json.loads(transport.ask(EXTENSION[name].encode()))
+    assert answer["id"] == 7 and answer["error"]["code"] == -32602 and "$rpc.callback" in answer["error"]["data"]
+    assert queued(shared) == before
+
+
+def test_a_bad_callback_in_a_batch(shared, transport):
+    before = queued(shared)
+    text = EXTENSION["batch: one bad callback does not spoil the rest"].replace("127.0.0.1", "10.0.0.1")
+    first, second = sorted(json.loads(transport.ask(text.encode())), key=lambda a: a["id"])
+    assert first["id"] == 1 and first["error"]["code"] == -32602
+    assert second == {"jsonrpc": "2.0", "id": 2, "result": 7}
+    assert queued(shared) == before
+
+
+def test_every_escape_is_delivered_as_it_is(shared, transport, receiver):
+    """Control characters, quotes, the line ends of Unicode, and what lies outside its first plane."""
+    value = "".join(map(chr, range(0x20))) + '"\\/\x7f\x85\u2028\u2029\ufeff\ufffd\U0001f600'
+    for escaped in (True, False):
+        request = {"id": value, "method": "test.echo", "params": {"a": value, "$rpc.callback": receiver.url()}}
+        transport.ask(json.dumps(request, ensure_ascii=escaped).encode())
+    for p in receiver.wait(2):
+        assert json.loads(p.body.decode("utf-8")) == {"id": value, "result": {"a": value}}
+    until(lambda: shared.pending() == 0, 10, "nothing is left")

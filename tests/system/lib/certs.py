@@ -49,10 +49,10 @@ class CA:
 
     def issue(self, label, names=("127.0.0.1", "::1", "receiver.test"), life=DAY, start=None, rsa=0, sha1=False,
               own=False, asks=None,
-              subject=None, as_text=False):
+              subject=None, as_text=False, client=False):
         """`start`: valid from then on; `rsa`: a key of so many bits; `own`: signed by itself;
         `asks`: an URL where one could ask whether it is revoked; `subject`: the common name;
-        `as_text`: addresses stand as names."""
+        `as_text`: addresses stand as names; `client`: for clients, not for servers."""
         key = (rsa_keys.generate_private_key(public_exponent=65537, key_size=rsa) if rsa
                else ec.generate_private_key(ec.SECP256R1()))
         alt = []
@@ -66,8 +66,8 @@ class CA:
         if alt:
             builder = builder.add_extension(x509.SubjectAlternativeName(alt), critical=False)
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]),
-                                        critical=False)
+        usage = ExtendedKeyUsageOID.CLIENT_AUTH if client else ExtendedKeyUsageOID.SERVER_AUTH
+        builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
         if asks:
             point = [x509.UniformResourceIdentifier(asks)]
             builder = builder.add_extension(x509.CRLDistributionPoints(

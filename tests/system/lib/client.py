@@ -4,6 +4,8 @@ import json
 import re
 import socket
 
+from .lint import lint
+
 LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)", re.I)
 
 
@@ -46,8 +48,12 @@ class Closed(OSError):
 class Client:
     """Not for two threads at once. Connects when it must, stays connected."""
 
-    def __init__(self, port, path="/api", host="127.0.0.1", timeout=30):
-        self.addr, self.path, self.timeout = (host, port), path, timeout
+    leaves = True  # when it is told that the server closes
+    lints = True  # the answers are ringback's own
+
+    def __init__(self, port, path="/api", host="127.0.0.1", timeout=30, tls=None):
+        """`tls`: an ssl.SSLContext."""
+        self.addr, self.path, self.timeout, self.tls = (host, port), path, timeout, tls
         self.sock, self.buf = None, b""
 
     def close(self):
@@ -64,6 +70,8 @@ class Client:
         if self.sock is None:
             self.sock = socket.create_connection(self.addr, self.timeout)
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self.tls:
+                self.sock = self.tls.wrap_socket(self.sock, server_hostname=self.addr[0])
         self.sock.sendall(data)
 
     def _more(self):
@@ -73,18 +81,21 @@ class Client:
             raise Closed("connection closed")
         self.buf += data
 
-    def receive(self):
+    def receive(self, head_only=False):
+        """`head_only`: the answer to HEAD."""
         while (end := self.buf.find(b"\r\n\r\n")) < 0:
             self._more()
         head = self.buf[:end]
         status = int(head[9:12])
-        m = LENGTH.search(head)
+        m = None if head_only else LENGTH.search(head)
         total = end + 4 + (int(m.group(1)) if m else 0)
         while len(self.buf) < total:
             self._more()
         body, self.buf = self.buf[end + 4:total], self.buf[total:]
+        if self.lints:
+            lint(status, head, body, head_only)
         reply = Reply(status, head, body)
-        if b"\r\nconnection: close" in head.lower():
+        if self.leaves and b"\r\nconnection: close" in head.lower():
             self.close()
         return reply
 

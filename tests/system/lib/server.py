@@ -74,6 +74,8 @@ class Server:
             self.options['method."*".module'] = str(build() / "tests/system/journal.so")
         self.options.update(options or {})
         self.env, self.wrap = dict(env or {}), tuple(wrap)
+        self.pass_fds = ()  # descriptors that the process inherits
+        self.tls = None  # an ssl.SSLContext for clients, where server.tls_cert is set
         self.proc, self.port, self.starts = None, 0, 0
 
     # --- life ----------------------------------------------------------------
@@ -89,7 +91,7 @@ class Server:
         self.log_file = self.folder / f"log-{self.starts}.txt"
         with open(self.log_file, "wb") as out:
             self.proc = subprocess.Popen(self.argv(), stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                                         cwd=self.folder, env=clean_env(self.env))
+                                         cwd=self.folder, env=clean_env(self.env), pass_fds=self.pass_fds)
         return self
 
     def start(self, limit=20):
@@ -98,7 +100,8 @@ class Server:
         self.port = int(m.group(1))
         with self.client() as c:
             reply = c.post(b'{"id":1,"method":"no.such.method"}')
-            assert reply.status == 200 and reply.error["code"] == -32601, reply
+            expected = (401, -32001) if self.options.get("auth.tokens_file") else (200, -32601)
+            assert (reply.status, reply.error["code"]) == expected, reply
         return self
 
     def _listening(self):
@@ -163,7 +166,7 @@ class Server:
                      lambda: f"the log says {pattern}: {self.log()[-2000:]}")
 
     def client(self, **kw):
-        return Client(self.port, **kw)
+        return Client(self.port, **{"tls": self.tls, "path": self.options.get("server.path", "/api"), **kw})
 
     def listens(self):
         with socket.socket() as s:

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 typedef struct certs {
@@ -99,6 +100,7 @@ static void certs_init(certs *c)
     certs_write(c, "ca.pem", c->ca);
     certs_path(c, "key.pem", path);
     FILE *f = fopen(path, "w");
+    fchmod(fileno(f), 0600);
     PEM_write_PrivateKey(f, c->key, NULL, NULL, 0, NULL, NULL);
     fclose(f);
     certs_note(c, "key.pem");

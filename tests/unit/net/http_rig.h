@@ -106,7 +106,8 @@ static inline void rig_make(void *arg)
     g->conf.buffered = &g->buffered;
     if (g->send_buf)
         setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &g->send_buf, sizeof g->send_buf);
-    rbk_http_handler h = {rig_on_head, rig_on_request, rig_on_gone, g};
+    rbk_http_handler h = {.on_head = rig_on_head, .on_request = rig_on_request, .on_gone = rig_on_gone,
+                          .user = g};
     assert_int_equal(rbk_http_server_new(g->loop, fd, &g->conf, &h, &g->server, &err), 0);
 }
 

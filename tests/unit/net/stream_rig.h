@@ -217,7 +217,8 @@ static inline rbk_tls *server_tls(const leaf *lf)
     snprintf(file, sizeof file, "%s.pem", lf->file);
     certs_path(&made, file, cert);
     certs_path(&made, "key.pem", key);
-    assert_int_equal(rbk_tls_server_new(cert, key, &t, &err), 0);
+    rbk_tls_server_conf conf = {.cert_file = cert, .key_file = key};
+    assert_int_equal(rbk_tls_server_new(&conf, &t, &err), 0);
     return t;
 }
 

@@ -83,11 +83,23 @@ static void test_bad_files(void **state)
     certs_path(&made, "good.pem", cert);
     certs_path(&made, "key.pem", key);
     certs_path(&made, "none.pem", none);
-    assert_int_equal(rbk_tls_server_new(none, key, &t, &err), RBK_E_CONFIG);
-    assert_non_null(strstr(err.detail, none));
-    assert_int_equal(rbk_tls_server_new(cert, none, &t, &err), RBK_E_CONFIG);
-    assert_non_null(strstr(err.detail, none));
-    assert_int_equal(rbk_tls_server_new(cert, cert, &t, &err), RBK_E_CONFIG);
+    const struct {
+        rbk_tls_server_conf conf;
+        const char *names, *says;
+    } bad[] = {
+        {{none, key, NULL}, none, "No such file"},
+        {{cert, none, NULL}, none, "No such file"},
+        {{cert, cert, NULL}, cert, "others than its owner"},
+        {{made.dir, key, NULL}, made.dir, "is no file"},
+        {{key, key, NULL}, key, "no start line"},
+        {{cert, key, none}, none, "No such file"},
+        {{cert, key, key}, key, ""},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_int_equal(rbk_tls_server_new(&bad[i].conf, &t, &err), RBK_E_CONFIG);
+        if (strstr(err.detail, bad[i].names) == NULL || strstr(err.detail, bad[i].says) == NULL)
+            fail_msg("case %zu: %s", i, err.detail);
+    }
     rbk_tls_client_conf conf = {.ca_file = none};
     assert_int_equal(rbk_tls_client_new(&conf, &t, &err), RBK_E_CONFIG);
     assert_non_null(strstr(err.detail, none));
@@ -300,6 +312,37 @@ static void echo_stop(void *arg)
     uv_close((uv_handle_t *)&((echo_server *)arg)->listener, NULL);
 }
 
+/* Connections to come get other settings, with which the sessions from before are none. */
+static void test_take(void **state)
+{
+    (void)state;
+    rig r;
+    pair t = tls_pair();
+    rbk_wall_ms from, to, now = rbk_wall_now();
+    leaf later = good;
+    later.file = "later";
+    later.to_s = good.to_s + 1000;
+    set_up(&r, t.server);
+    for (int i = 0; i < 4; i++) {
+        memset(&r.client, 0, sizeof r.client);
+        memset(&r.server, 0, sizeof r.server);
+        r.server.echo = true;
+        if (i == 2)
+            rbk_tls_server_take(t.server, server_tls(&later));
+        rbk_tls_server_validity(t.server, &from, &to);
+        assert_in_range(from, now + good.from_s * 1000 - 5000, now);
+        assert_in_range(to, now + (i < 2 ? good : later).to_s * 1000 - 5000,
+                        now + (i < 2 ? good : later).to_s * 1000 + 5000);
+        go(&r, t.client, "good.example");
+        rbk_stream_write(r.client.s, "x", 1);
+        until(&r, r.client.got == 1);
+        assert_int_equal(r.client.reused, i % 2);
+        close_both(&r);
+    }
+    free_pair(&t);
+    tear_down(&r);
+}
+
 static void test_threads(void **state)
 {
     (void)state;
@@ -318,8 +361,10 @@ static void test_threads(void **state)
         assert_int_equal(rbk_loop_start(m[i].l, &err), 0);
         rbk_loop_call(m[i].l, many_start, &m[i]);
     }
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 3; i++) {
+        rbk_tls_server_take(e.tls, server_tls(&good)); /* in the middle of handshakes */
         uv_sem_wait(&done);
+    }
     rbk_loop_call(e.l, echo_stop, &e);
     for (int i = 0; i < 3; i++) {
         rbk_loop_free(m[i].l);
@@ -339,7 +384,7 @@ int main(void)
         cmocka_unit_test(test_certificates), cmocka_unit_test(test_no_name),
         cmocka_unit_test(test_bad_files),    cmocka_unit_test(test_resumption),
         cmocka_unit_test(test_tls_counted),  cmocka_unit_test(test_other_clients),
-        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_threads),      cmocka_unit_test(test_take),
     };
     return cmocka_run_group_tests(tests, make_certs, remove_certs);
 }

@@ -285,6 +285,98 @@ static void test_bytes(void **state)
     rbk_ws_free(e.ws);
 }
 
+/* --- one that lasts --- */
+
+static void on_each(rbk_ws *ws, rbk_str text, void *user)
+{
+    on_message(ws, text, user);
+    rbk_ws_hold(ws);
+}
+
+static void open_lasting(end *e)
+{
+    memset(e, 0, sizeof *e);
+    rbk_ws_conf conf = {.server = true, .lasting = true, .text_only = true, .max_in = 8,
+                        .message = on_each, .user = e};
+    assert_int_equal(rbk_ws_new(&conf, &e->ws), 0);
+}
+
+#define MASK "\0\0\0\0"
+
+/* Reading stops behind each message, and what is left is told; without end, and with any number of
+ * pings. */
+static void test_held(void **state)
+{
+    static const char bytes[] = "\x81\x81" MASK "a"
+                                "\x89\x80" MASK "\x81\x88" MASK "12345678"
+                                "\x01\x81" MASK "x";
+    bool begun;
+    end e;
+    (void)state;
+    open_lasting(&e);
+    for (int turn = 0; turn < 100; turn++) {
+        rbk_str in = {bytes, sizeof bytes - 1};
+        assert_int_equal(rbk_ws_feed_some(e.ws, &in), 0);
+        assert_int_equal(in.n, sizeof bytes - 1 - 7);
+        assert_int_equal(rbk_ws_partial(e.ws, &begun), 0);
+        assert_false(begun);
+        assert_int_equal(rbk_ws_feed_some(e.ws, &in), 0);
+        assert_int_equal(in.n, 7);
+        assert_int_equal(e.n_messages, 2 + 3 * turn);
+        assert_int_equal(rbk_ws_feed_some(e.ws, &in), 0);
+        assert_int_equal(in.n, 0);
+        assert_int_equal(rbk_ws_partial(e.ws, &begun), 1);
+        assert_true(begun);
+        assert_int_equal(feed(&e, "\x80\x81" MASK "y", 7, 1), 0);
+        assert_int_equal(e.n_messages, 3 + 3 * turn);
+        assert_memory_equal(e.said, "xy", 2);
+    }
+    rbk_ws_free(e.ws);
+}
+
+/* What is refused by the head of a frame, before anything of its payload is there. */
+static void test_refused_by_the_head(void **state)
+{
+    static const struct {
+        const char *p;
+        size_t n;
+        int code;
+    } rows[] = {
+        {"\x82\x81" MASK "x", 7, RBK_WS_NOT_TEXT},
+        {"\x81\x89" MASK, 6, RBK_WS_TOO_BIG},
+        {"\x01\x88" MASK "12345678\x80\x81" MASK, 20, RBK_WS_TOO_BIG},
+        {"\x81\xff\0\0\1\0\0\0\0\0" MASK, 14, RBK_WS_TOO_BIG},
+        {"\x81\xff\x80\0\0\0\0\0\0\0" MASK, 14, 1002},
+        {"\x89\xfe\0\x7e" MASK, 8, 1002},
+        {"\x09\x80" MASK, 6, 1002},
+        {"\x88\x81" MASK "x", 7, 1002},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (size_t piece = 1; piece <= rows[i].n; piece += rows[i].n - 1) {
+            end e;
+            open_lasting(&e);
+            assert_int_equal(feed(&e, rows[i].p, rows[i].n, piece), RBK_E_PROTOCOL);
+            rbk_str out = rbk_buf_view(rbk_ws_out(e.ws));
+            assert_int_equal(out.n, 4);
+            assert_int_equal((uint8_t)out.p[2] << 8 | (uint8_t)out.p[3], rows[i].code);
+            assert_true(rbk_ws_is_closing(e.ws));
+            assert_int_equal(e.n_messages, 0);
+            rbk_ws_free(e.ws);
+        }
+}
+
+static void test_ping(void **state)
+{
+    end e;
+    (void)state;
+    open_lasting(&e);
+    assert_int_equal(rbk_ws_send_ping(e.ws), 0);
+    assert_int_equal(rbk_ws_out(e.ws)->n, 2);
+    assert_memory_equal(rbk_ws_out(e.ws)->p, "\x89\0", 2);
+    rbk_ws_free(e.ws);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -296,6 +388,9 @@ int main(void)
         cmocka_unit_test(test_server_wants_masks),
         cmocka_unit_test(test_pings),
         cmocka_unit_test(test_bytes),
+        cmocka_unit_test(test_held),
+        cmocka_unit_test(test_refused_by_the_head),
+        cmocka_unit_test(test_ping),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
