@@ -108,9 +108,9 @@ static void list_one(const rbk_caller *c, rbk_buf *b)
     for (size_t i = 0; i < c->hosts.n; i++)
         rbk_buf_addf(b, "%s%.*s", i ? "," : "  hosts=", (int)c->hosts.v[i].n, c->hosts.v[i].p);
     list_headers(c, b);
-    if (c->rate)
-        rbk_buf_addf(b, "  rate=%lld/%s", (long long)c->rate,
-                     c->rate_ms == 1000 ? "s" : c->rate_ms == 60000 ? "m" : "h");
+    if (c->rate.n)
+        rbk_buf_addf(b, "  rate=%lld/%s", (long long)c->rate.n,
+                     c->rate.ms == 1000 ? "s" : c->rate.ms == 60000 ? "m" : "h");
     if (c->max_pending)
         rbk_buf_addf(b, "  max_pending=%lld", (long long)c->max_pending);
     rbk_buf_c(b, '\n');

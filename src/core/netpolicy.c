@@ -19,21 +19,11 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "core/cidrs.h"
 
-enum { LIST_MAX = 1024, SCHEMES_MAX = 128 };
-
-typedef struct cidr {
-    rbk_host_kind kind;
-    unsigned bits;
-    uint8_t addr[16];
-} cidr;
+enum { SCHEMES_MAX = 128 };
 
 #include "core/netpolicy_tables.h"
-
-typedef struct cidr_list {
-    cidr *v;
-    size_t n;
-} cidr_list;
 
 struct rbk_netpolicy {
     atomic_uint refs;
@@ -41,7 +31,7 @@ struct rbk_netpolicy {
     char schemes[SCHEMES_MAX + 1];
     size_t schemes_n;
     rbk_hosts hosts;
-    cidr_list allow, deny;
+    rbk_cidrs allow, deny;
     rbk_own_listener *own;
     size_t n_own;
     uint8_t ports[65536 / 8];
@@ -49,42 +39,10 @@ struct rbk_netpolicy {
 
 /* ---- addresses ---- */
 
-static bool bits_equal(const uint8_t *a, const uint8_t *b, unsigned bits)
-{
-    unsigned whole = bits / 8, rest = bits % 8;
-    if (memcmp(a, b, whole) != 0)
-        return false;
-    return rest == 0 || ((a[whole] ^ b[whole]) >> (8 - rest)) == 0;
-}
-
-static bool in_blocks(const cidr *v, size_t n, rbk_host_kind kind, const uint8_t *addr)
-{
-    for (size_t i = 0; i < n; i++)
-        if (v[i].kind == kind && bits_equal(v[i].addr, addr, v[i].bits))
-            return true;
-    return false;
-}
-
-/* ::ffff:a.b.c.d becomes a.b.c.d. */
-static bool unmap(rbk_host_kind *kind, const uint8_t **addr)
-{
-    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
-    if (*kind != RBK_HOST_IPV6 || memcmp(*addr, mapped, sizeof mapped) != 0)
-        return false;
-    *kind = RBK_HOST_IPV4;
-    *addr += sizeof mapped;
-    return true;
-}
-
-static size_t addr_len(rbk_host_kind kind)
-{
-    return kind == RBK_HOST_IPV4 ? 4 : 16;
-}
-
 static bool is_unspecified(rbk_host_kind kind, const uint8_t *addr)
 {
     static const uint8_t zero[16];
-    return memcmp(addr, zero, addr_len(kind)) == 0;
+    return memcmp(addr, zero, rbk_addr_len(kind)) == 0;
 }
 
 static bool is_loopback(rbk_host_kind kind, const uint8_t *addr)
@@ -95,7 +53,7 @@ static bool is_loopback(rbk_host_kind kind, const uint8_t *addr)
 
 static bool is_public(rbk_host_kind kind, const uint8_t *addr)
 {
-    if (in_blocks(special_blocks, sizeof special_blocks / sizeof *special_blocks, kind, addr))
+    if (rbk_cidrs_have(special_blocks, sizeof special_blocks / sizeof *special_blocks, kind, addr))
         return false;
     if (kind == RBK_HOST_IPV4)
         return true;
@@ -108,12 +66,12 @@ static bool reaches(const rbk_own_listener *l, rbk_host_kind kind, const uint8_t
 {
     rbk_host_kind lkind = l->kind;
     const uint8_t *laddr = l->addr;
-    unmap(&lkind, &laddr);
+    rbk_addr_unmap(&lkind, &laddr);
     if (is_unspecified(lkind, laddr))
         return is_unspecified(kind, addr) || is_loopback(kind, addr);
     if (is_unspecified(kind, addr))
         return is_loopback(lkind, laddr);
-    return lkind == kind && memcmp(laddr, addr, addr_len(kind)) == 0;
+    return lkind == kind && memcmp(laddr, addr, rbk_addr_len(kind)) == 0;
 }
 
 static bool is_own(const rbk_netpolicy *p, rbk_host_kind kind, const uint8_t *addr, uint16_t port)
@@ -128,12 +86,12 @@ bool rbk_netpolicy_addr_ok(const rbk_netpolicy *p, rbk_host_kind kind, const uin
                            uint16_t port)
 {
     /* A mapped address is inside "::/0" too, so `deny` is asked in both its shapes. */
-    if (in_blocks(p->deny.v, p->deny.n, kind, addr))
+    if (rbk_cidrs_have(p->deny.v, p->deny.n, kind, addr))
         return false;
-    bool mapped = unmap(&kind, &addr);
-    if (is_own(p, kind, addr, port) || in_blocks(p->deny.v, p->deny.n, kind, addr))
+    bool mapped = rbk_addr_unmap(&kind, &addr);
+    if (is_own(p, kind, addr, port) || rbk_cidrs_have(p->deny.v, p->deny.n, kind, addr))
         return false;
-    if (in_blocks(p->allow.v, p->allow.n, kind, addr))
+    if (rbk_cidrs_have(p->allow.v, p->allow.n, kind, addr))
         return true;
     return !mapped && is_public(kind, addr);
 }
@@ -197,19 +155,6 @@ static int bad_item(rbk_error *err, const char *key, rbk_str item, const char *w
     return rbk_fail(err, RBK_E_CONFIG, "%s: \"%.*s\" %s", key, (int)item.n, item.p, why);
 }
 
-/* `*ret` gets zeroed room for every item of the list, NULL for none. */
-static int make_room(const char *key, rbk_str list, size_t size, void **ret, rbk_error *err)
-{
-    rbk_str item;
-    size_t n = 0;
-    while (rbk_list_next(&list, &item))
-        if (n++ == LIST_MAX)
-            return rbk_fail(err, RBK_E_CONFIG, "%s: more than %d items", key, LIST_MAX);
-    if (n && (*ret = calloc(n, size)) == NULL)
-        return rbk_fail(err, RBK_E_NOMEM, "%s", key);
-    return 0;
-}
-
 static bool is_scheme(rbk_str s)
 {
     static const char others[] = "0123456789+-.";
@@ -245,69 +190,6 @@ static int set_schemes(rbk_netpolicy *p, rbk_str list, rbk_error *err)
         r = add_scheme(p, item, err);
     if (r == 0 && p->schemes_n == 0)
         return rbk_fail(err, RBK_E_CONFIG, "callback.schemes is empty");
-    return r;
-}
-
-static int parse_cidr(rbk_str s, cidr *ret)
-{
-    const char *slash = s.n ? memchr(s.p, '/', s.n) : NULL;
-    rbk_str addr = {s.p, slash ? (size_t)(slash - s.p) : s.n};
-    uint64_t bits;
-    if (rbk_parse_ipv4(addr, ret->addr) == 0)
-        ret->kind = RBK_HOST_IPV4;
-    else if (rbk_parse_ipv6(addr, ret->addr) == 0)
-        ret->kind = RBK_HOST_IPV6;
-    else
-        return RBK_E_INVAL;
-    bits = 8 * addr_len(ret->kind);
-    if (slash) {
-        rbk_str digits = {slash + 1, s.n - addr.n - 1};
-        if (rbk_str_u64(digits, bits, &bits) < 0)
-            return RBK_E_INVAL;
-    }
-    ret->bits = (unsigned)bits;
-    return 0;
-}
-
-/* The first address of the block. */
-static void network_of(const cidr *c, uint8_t ret[16])
-{
-    memset(ret, 0, 16);
-    memcpy(ret, c->addr, c->bits / 8);
-    if (c->bits % 8)
-        ret[c->bits / 8] = (uint8_t)(c->addr[c->bits / 8] & 0xff00 >> c->bits % 8);
-}
-
-static int check_host_bits(const char *key, rbk_str item, const cidr *c, rbk_error *err)
-{
-    uint8_t network[16];
-    char text[46];
-    network_of(c, network);
-    if (memcmp(network, c->addr, addr_len(c->kind)) == 0)
-        return 0;
-    rbk_format_addr(c->kind, network, text);
-    return rbk_fail(err, RBK_E_CONFIG, "%s: \"%.*s\" has bits set behind its prefix; the block is %s/%u",
-                    key, (int)item.n, item.p, text, c->bits);
-}
-
-static int set_cidrs(const char *key, rbk_str list, cidr_list *ret, rbk_error *err)
-{
-    rbk_str item;
-    void *v = NULL;
-    int r = make_room(key, list, sizeof(cidr), &v, err);
-    ret->v = v;
-    while (r == 0 && rbk_list_next(&list, &item)) {
-        cidr *c = &ret->v[ret->n++];
-        rbk_host_kind kind;
-        const uint8_t *addr = c->addr;
-        if (parse_cidr(item, c) < 0)
-            return bad_item(err, key, item, "is not an address or CIDR block");
-        if ((r = check_host_bits(key, item, c, err)) < 0)
-            return r;
-        kind = c->kind;
-        if (c->bits >= 96 && unmap(&kind, &addr))
-            return bad_item(err, key, item, "is IPv4-mapped, write it as IPv4");
-    }
     return r;
 }
 
@@ -363,8 +245,8 @@ int rbk_netpolicy_new(const rbk_netpolicy_conf *conf, const rbk_own_listener *ow
     p->resolve_ms = conf->resolve_ms;
     if ((r = set_schemes(p, rbk_str_trim(conf->schemes), err)) < 0 ||
         (r = rbk_hosts_read(&p->hosts, "callback.hosts", rbk_str_trim(conf->hosts), err)) < 0 ||
-        (r = set_cidrs("callback.allow", rbk_str_trim(conf->allow), &p->allow, err)) < 0 ||
-        (r = set_cidrs("callback.deny", rbk_str_trim(conf->deny), &p->deny, err)) < 0 ||
+        (r = rbk_cidrs_read("callback.allow", rbk_str_trim(conf->allow), &p->allow, err)) < 0 ||
+        (r = rbk_cidrs_read("callback.deny", rbk_str_trim(conf->deny), &p->deny, err)) < 0 ||
         (r = set_ports(p, rbk_str_trim(conf->ports), err)) < 0 ||
         (r = set_own(p, own, n_own, err)) < 0)
         goto out;
@@ -386,8 +268,8 @@ void rbk_netpolicy_unref(rbk_netpolicy *p)
     if (p == NULL || atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) != 1)
         return;
     rbk_hosts_free(&p->hosts);
-    free(p->allow.v);
-    free(p->deny.v);
+    rbk_cidrs_free(&p->allow);
+    rbk_cidrs_free(&p->deny);
     free(p->own);
     free(p);
 }

@@ -15,7 +15,7 @@
 #define V6(a, b, c, d, e, f, g, h, bits) \
     {RBK_HOST_IPV6, bits, {PAIR(a), PAIR(b), PAIR(c), PAIR(d), PAIR(e), PAIR(f), PAIR(g), PAIR(h)}}
 
-static const cidr special_blocks[] = {
+static const rbk_cidr special_blocks[] = {
     /* IANA IPv4 */
     V4(0, 0, 0, 0, 8), /* This network, RFC 791 s3.2 */
     V4(0, 0, 0, 0, 32), /* This host on this network, RFC 1122 s3.2.1.3 */

@@ -7,6 +7,7 @@
 #ifndef RBK_ENGINE_CALLERS_H
 #define RBK_ENGINE_CALLERS_H
 
+#include "core/bucket.h"
 #include "core/hosts.h"
 #include "core/sign.h"
 
@@ -33,7 +34,7 @@ typedef struct rbk_caller {
     size_t n_methods;
     rbk_hosts hosts;      /* that its callbacks may go to, besides what callback.hosts asks */
     rbk_str headers;      /* lines for its receivers, "Name: value\r\n" each; or absent */
-    int64_t rate, rate_ms; /* so many requests in so many ms; 0: no bound */
+    rbk_rate rate;        /* requests */
     int64_t max_pending;   /* unfinished jobs at one time; 0: no bound */
 } rbk_caller;
 

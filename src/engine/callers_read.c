@@ -100,21 +100,11 @@ static int read_hosts(reader *rd, rbk_str value, rbk_error *err)
     return r;
 }
 
-/* "50/s", "1000/m", "20000/h"; a number alone is by the second. */
 static int read_rate(reader *rd, rbk_str value, rbk_error *err)
 {
-    uint64_t n = 0;
-    int64_t ms = 1000;
-    const char *slash = value.n ? memchr(value.p, '/', value.n) : NULL;
-    rbk_str digits = {value.p, slash ? (size_t)(slash - value.p) : value.n};
-    rbk_str unit = slash ? (rbk_str){slash + 1, value.n - digits.n - 1} : RBK_STR("s");
-    ms = rbk_str_eqz(unit, "s") ? 1000 : rbk_str_eqz(unit, "m") ? 60000
-         : rbk_str_eqz(unit, "h") ? 3600000 : 0;
-    if (ms == 0 || rbk_str_u64(digits, 1000000000, &n) < 0 || n == 0)
+    if (rbk_rate_read(value, &rd->now->rate) < 0)
         return rbk_fail(err, RBK_E_CONFIG, "is not a rate of 1 to 1000000000, like 50/s, 1000/m or "
                                            "20000/h");
-    rd->now->rate = (int64_t)n;
-    rd->now->rate_ms = ms;
     return 0;
 }
 

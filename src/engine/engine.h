@@ -30,6 +30,7 @@ typedef struct rbk_engine_conf {
     int64_t dedup_ms;    /* how long an idempotency key is kept at least */
     rbk_store_keep keep; /* of ended jobs; done_ms or done_bytes 0: delivered ones go at once */
     size_t method_threads;
+    size_t max_waiting; /* synchronous calls of one method that wait for a thread; 0: no bound of its own */
     int64_t method_ms, max_timeout_ms, missing_ms;
     uint32_t max_runs;
     rbk_retry_conf retry;
@@ -88,8 +89,27 @@ int rbk_engine_job(rbk_engine *e, const char *id, rbk_job_fn fn, void *user);
 typedef void (*rbk_exchange_fn)(rbk_exchange *ex, void *user);
 
 rbk_exchange *rbk_exchange_new(rbk_engine *e, rbk_exchange_fn done, void *user);
+/* Asked once within rbk_exchange_submit(), when it is known that the body has `n` requests (1 when it
+ * is none at all): may they be begun? 0; or the seconds that the client should wait: then nothing of
+ * the body is done, its requests are answered -32009, and the status is 429 with Retry-After. */
+typedef unsigned (*rbk_exchange_gate_fn)(size_t n, void *user);
+/* Before the submit; `user` is of use until that returns. */
+void rbk_exchange_guard(rbk_exchange *ex, rbk_exchange_gate_fn gate, void *user);
 /* Parse and admit; `rq` may go when this returns. */
 void rbk_exchange_submit(rbk_exchange *ex, const rbk_request *rq);
+/* What a body asked for: symbol, label. */
+#define RBK_EXCHANGE_KIND_MAP(X)                                                                   \
+    X(CALL, "call") X(JOB, "job") X(BUILTIN, "builtin") X(BATCH, "batch") X(INVALID, "invalid")
+
+typedef enum rbk_exchange_kind {
+#define RBK_EXCHANGE_KIND_ENUM(sym, label) RBK_EXCHANGE_##sym,
+    RBK_EXCHANGE_KIND_MAP(RBK_EXCHANGE_KIND_ENUM)
+#undef RBK_EXCHANGE_KIND_ENUM
+    RBK_EXCHANGE_KINDS
+} rbk_exchange_kind;
+
+/* Once done; whoever the front is. */
+rbk_exchange_kind rbk_exchange_kind_of(const rbk_exchange *ex);
 /* The client has gone: synchronous calls that have not begun need not run. Any thread. */
 void rbk_exchange_gone(rbk_exchange *ex);
 /* The answer, once done: valid until the unref. */

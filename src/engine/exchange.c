@@ -13,6 +13,7 @@
 #include "engine/links.h"
 #include "engine/store_thread.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { JOBS_IN_HEADER = 64, RESULTS_OF_BATCH = 16, SMALL_ANSWER = 65536,
@@ -52,6 +53,9 @@ struct rbk_exchange {
     int err;     /* fault of the body as a whole */
     rbk_buf err_data;
     int status;  /* of the body as a whole, when not 200 */
+    rbk_exchange_gate_fn gate;
+    void *gate_user;
+    char retry_after[12]; /* the header of a 429 */
     slot first;  /* the usual request has one member */
     slot *slots;
     rbk_buf out, jobs;
@@ -325,11 +329,37 @@ static int link_members(rbk_exchange *ex, rbk_str callback)
     return r;
 }
 
+void rbk_exchange_guard(rbk_exchange *ex, rbk_exchange_gate_fn gate, void *user)
+{
+    ex->gate = gate;
+    ex->gate_user = user;
+}
+
+/* False: too much is asked for now, and the answer is made. */
+static bool pass_gate(rbk_exchange *ex)
+{
+    size_t n = ex->doc && ex->doc->n ? ex->doc->n : 1;
+    unsigned seconds = ex->gate ? ex->gate(n, ex->gate_user) : 0;
+    if (seconds == 0)
+        return true;
+    ex->status = 429;
+    snprintf(ex->retry_after, sizeof ex->retry_after, "%u", seconds);
+    if (ex->err) {
+        ex->err = RBK_E_BUSY;
+        return false;
+    }
+    atomic_fetch_add(&ex->open, (unsigned)ex->doc->n);
+    for (uint32_t i = 0; i < ex->doc->n; i++)
+        rbk_exchange_fault(ex, i, RBK_E_BUSY, RBK_STR("\"too many requests\""));
+    return false;
+}
+
 void rbk_exchange_submit(rbk_exchange *ex, const rbk_request *rq)
 {
     rbk_str callback = rbk_links_header(rq);
     rbk_rpc_limits limits = ex->e->conf.limits;
     limits.callback = callback.p != NULL;
+    bool passed = true;
     if (rq->body.n > ex->e->conf.max_body) {
         ex->err = RBK_E_TOO_LARGE;
         ex->status = 413;
@@ -339,12 +369,13 @@ void rbk_exchange_submit(rbk_exchange *ex, const rbk_request *rq)
             ex->err = rbk_dedup_header(ex->doc, rq);
         if (ex->err == 0)
             ex->err = make_slots(ex);
-        if (ex->err == 0)
+        passed = pass_gate(ex);
+        if (ex->err == 0 && passed)
             ex->err = link_members(ex, callback);
         if (ex->err == RBK_E_NOMEM)
             ex->status = 503;
     }
-    if (ex->err == 0) {
+    if (ex->err == 0 && passed) {
         apply_prefer(ex, rq);
         atomic_fetch_add(&ex->open, (unsigned)ex->doc->n);
         rbk_admit(ex->e, ex, ex->doc, rq);
@@ -396,6 +427,20 @@ static bool write_slot(rbk_exchange *ex, size_t i, bool first)
     return true;
 }
 
+rbk_exchange_kind rbk_exchange_kind_of(const rbk_exchange *ex)
+{
+    if (ex->err || ex->doc == NULL)
+        return RBK_EXCHANGE_INVALID;
+    if (ex->doc->batch)
+        return RBK_EXCHANGE_BATCH;
+    const rbk_rpc_item *it = &ex->doc->items[0];
+    if (it->err)
+        return RBK_EXCHANGE_INVALID;
+    if (rbk_str_starts(it->method, RBK_STR("rpc.")))
+        return RBK_EXCHANGE_BUILTIN;
+    return it->svc.set & RBK_SVC_BIT(callback) ? RBK_EXCHANGE_JOB : RBK_EXCHANGE_CALL;
+}
+
 /* 503 when nothing of the request was done for want of room. */
 static bool all_busy(const rbk_exchange *ex)
 {
@@ -428,7 +473,7 @@ void rbk_exchange_reply(rbk_exchange *ex, rbk_reply *ret)
         rbk_write_fault(&ex->out, (rbk_to){RBK_STR("null"), true}, ex->err,
                         ex->err_data.n && !ex->err_data.err ? rbk_buf_view(&ex->err_data) : RBK_STR_NONE);
     } else {
-        if (all_busy(ex))
+        if (ret->status == 200 && all_busy(ex))
             ret->status = 503;
         if (!ex->doc->batch && ex->first.kind == SLOT_TEXT) {
             ret->body = rbk_buf_view(&ex->first.text);
@@ -446,7 +491,9 @@ void rbk_exchange_reply(rbk_exchange *ex, rbk_reply *ret)
         ex->headers[n++] = (rbk_header){RBK_STR("Ringback-Job"), rbk_buf_view(&ex->jobs)};
     if (ex->batch_job[0] && ex->err == 0)
         ex->headers[n++] = (rbk_header){RBK_STR("Ringback-Batch-Job"), rbk_str_z(ex->batch_job)};
-    if (ret->status == 503)
+    if (ex->retry_after[0])
+        ex->headers[n++] = (rbk_header){RBK_STR("Retry-After"), rbk_str_z(ex->retry_after)};
+    else if (ret->status == 503)
         ex->headers[n++] = (rbk_header){RBK_STR("Retry-After"), RBK_STR("1")};
     if (ex->waited)
         ex->headers[n++] = (rbk_header){RBK_STR("Preference-Applied"), RBK_STR("respond-async")};

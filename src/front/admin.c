@@ -108,8 +108,11 @@ static void reply_metrics(const rbk_admin_front *f, rbk_http_request *rq)
 {
     rbk_buf b = RBK_BUF(1 << 20);
     rbk_metrics m;
+    rbk_front_metrics front;
     rbk_engine_metrics(f->e, &m);
-    rbk_admin_write_metrics(&b, &m);
+    if (f->front)
+        rbk_http_front_metrics(f->front, &front);
+    rbk_admin_write_metrics(&b, &m, f->front ? &front : NULL);
     if (rbk_buf_err(&b) < 0)
         reply_text(rq, 503, "text/plain; charset=utf-8", RBK_STR("out of memory\n"));
     else
@@ -190,6 +193,11 @@ void rbk_admin_front_use_token(rbk_admin_front *f, rbk_str token)
 bool rbk_admin_front_has_token(const rbk_admin_front *f)
 {
     return f->has_token;
+}
+
+void rbk_admin_front_show(rbk_admin_front *f, const rbk_http_front *front)
+{
+    f->front = front;
 }
 
 int rbk_admin_front_start(rbk_admin_front *f, rbk_engine *e, rbk_error *err)

@@ -7,6 +7,7 @@
 #define RBK_FRONT_ADMIN_H
 
 #include "engine/engine.h"
+#include "front/http_front.h"
 #include "front/listeners.h"
 
 typedef struct rbk_admin_front rbk_admin_front;
@@ -28,6 +29,8 @@ void rbk_admin_front_log(const rbk_admin_front *f); /* an event for each */
 /* From now on requests must carry this token; only its hash is kept. Any thread. */
 void rbk_admin_front_use_token(rbk_admin_front *f, rbk_str token);
 bool rbk_admin_front_has_token(const rbk_admin_front *f); /* any thread */
+/* Show the numbers of this front too, which outlives ours. Before the start. */
+void rbk_admin_front_show(rbk_admin_front *f, const rbk_http_front *front);
 int rbk_admin_front_start(rbk_admin_front *f, rbk_engine *e, rbk_error *err);
 /* The engine is about to end: it is not asked for what it cannot answer any more. Health and
  * metrics are served on. */

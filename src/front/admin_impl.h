@@ -36,6 +36,7 @@ typedef struct rbk_admin_port {
 struct rbk_admin_front {
     rbk_admin_front_conf conf;
     rbk_engine *e;
+    const rbk_http_front *front; /* NULL: there is none to show */
     rbk_loop *loop;
     atomic_uint connections, shed;
     atomic_size_t answers;  /* bytes of those being written */
@@ -103,8 +104,9 @@ int rbk_admin_read(rbk_admin_call *c, unsigned method, rbk_str text);
 void rbk_admin_write_job(rbk_buf *b, const rbk_job *job, bool whole);
 void rbk_admin_write_notes(rbk_buf *b, const rbk_attempt_note *notes, size_t n);
 void rbk_admin_write_receiver(rbk_buf *b, const rbk_receiver_info *r);
-void rbk_admin_write_stats(rbk_buf *b, const rbk_metrics *m);
-void rbk_admin_write_metrics(rbk_buf *b, const rbk_metrics *m);
+/* `front` may be NULL, here and below. */
+void rbk_admin_write_stats(rbk_buf *b, const rbk_metrics *m, const rbk_front_metrics *front);
+void rbk_admin_write_metrics(rbk_buf *b, const rbk_metrics *m, const rbk_front_metrics *front);
 void rbk_admin_write_i64(rbk_buf *b, int64_t v);
 
 #endif

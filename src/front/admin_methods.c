@@ -208,9 +208,12 @@ static int check_callback(rbk_admin_call *c)
 static int tell_stats(rbk_admin_call *c)
 {
     rbk_metrics m;
+    rbk_front_metrics front;
     rbk_engine_metrics(c->f->e, &m);
+    if (c->f->front)
+        rbk_http_front_metrics(c->f->front, &front);
     rbk_admin_open(c);
-    rbk_admin_write_stats(&c->out, &m);
+    rbk_admin_write_stats(&c->out, &m, c->f->front ? &front : NULL);
     rbk_buf_c(&c->out, '}');
     return 1;
 }

@@ -135,7 +135,7 @@ static const char *const outcomes[RBK_ATTEMPT_OUTCOMES] = {
     X(receivers, "receivers", "gauge", "Receivers that are remembered.")                           \
     X(receivers_paused, "receivers_paused", "gauge", "Receivers that nothing is sent to now.")
 
-void rbk_admin_write_stats(rbk_buf *b, const rbk_metrics *m)
+void rbk_admin_write_stats(rbk_buf *b, const rbk_metrics *m, const rbk_front_metrics *front)
 {
     rbk_buf_addf(b, "{\"version\":\"%s\"", RBK_VERSION);
 #define NUMBER(field, family, type, help) add_number(b, #field, (int64_t)m->field);
@@ -153,7 +153,10 @@ void rbk_admin_write_stats(rbk_buf *b, const rbk_metrics *m)
     for (size_t i = 0; i < RBK_ATTEMPT_OUTCOMES; i++)
         rbk_buf_addf(b, "%s\"%s\":%llu", i ? "," : "", outcomes[i],
                      (unsigned long long)m->attempts[i]);
-    rbk_buf_lit(b, "}}");
+    rbk_buf_c(b, '}');
+    if (front)
+        rbk_front_write_stats(b, front);
+    rbk_buf_c(b, '}');
 }
 
 static void add_family(rbk_buf *b, const char *name, const char *type, const char *help)
@@ -190,7 +193,7 @@ static void add_latency(rbk_buf *b, const rbk_metrics *m)
                  (unsigned long long)sum);
 }
 
-void rbk_admin_write_metrics(rbk_buf *b, const rbk_metrics *m)
+void rbk_admin_write_metrics(rbk_buf *b, const rbk_metrics *m, const rbk_front_metrics *front)
 {
 #define FAMILY(field, family, type, help)                                                          \
     add_family(b, family, type, help);                                                             \
@@ -213,6 +216,8 @@ void rbk_admin_write_metrics(rbk_buf *b, const rbk_metrics *m)
     add_seconds(b, "stalled_seconds", "Since a job made progress, while some are due.",
                 m->stalled_ms);
     add_latency(b, m);
+    if (front)
+        rbk_front_write_metrics(b, front);
     add_family(b, "build_info", "gauge", "The version that runs; always 1.");
     rbk_buf_addf(b, "ringback_build_info{version=\"%s\"} 1\n", RBK_VERSION);
 }

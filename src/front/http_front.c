@@ -6,6 +6,7 @@
  * that is where it was done, else by a task, one wake-up for a burst of them. */
 #include "front/http_front.h"
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/seldom.h"
 #include "front/auth.h"
@@ -22,6 +23,7 @@ typedef struct front_loop {
     rbk_http_server *servers[RBK_LISTENERS_MAX];
     rbk_ws_front *ws;
     size_t open; /* an answer of count_open() */
+    rbk_front_numbers numbers;
     bool started;
 } front_loop;
 
@@ -32,12 +34,14 @@ typedef struct pending {
     front_loop *l;
     rbk_http_request *rq;
     rbk_exchange *ex;
+    uint64_t began; /* us */
 } pending;
 
 struct rbk_http_front {
     rbk_http_front_conf conf;
     rbk_engine *e;
     rbk_auth auth;
+    rbk_limits limits;
     front_loop *loops;
     atomic_uint connections, shed, sockets;
     atomic_size_t buffered;
@@ -66,10 +70,20 @@ static int check_caller(const front_loop *l, const rbk_http_request *rq, rbk_aut
     return rbk_auth_check(&l->f->auth, rq->headers, rq->n_headers, rq->peer, ret);
 }
 
+static rbk_limits_who who_asks(front_loop *l, const rbk_http_request *rq, unsigned held)
+{
+    return (rbk_limits_who){
+        .l = &l->f->limits, .numbers = &l->numbers, .from = rq->from, .peer = rq->peer, .held = held};
+}
+
 static int on_head(rbk_http_request *rq, void *user)
 {
-    const front_loop *l = user;
+    front_loop *l = user;
     rbk_auth_pass pass;
+    rbk_limits_who who = who_asks(l, rq, 0);
+    rq->retry_after = rbk_limits_address(&who);
+    if (rq->retry_after)
+        return 429;
     if (is_for_keys(l, rq))
         return on_head_for_keys(rq);
     if (!rbk_str_eq(rq->path, l->f->conf.path))
@@ -80,7 +94,11 @@ static int on_head(rbk_http_request *rq, void *user)
     int r = check_caller(l, rq, &pass);
     if (r)
         return r;
+    who.caller = pass.caller;
+    rq->retry_after = rbk_limits_caller(&who);
     rbk_auth_done(&pass);
+    if (rq->retry_after)
+        return 429;
     if (!socket && !rbk_http_is_json(rbk_http_find(rq->headers, rq->n_headers, "content-type")))
         return 415;
     return 0;
@@ -98,7 +116,12 @@ static void reply(pending *p)
 {
     rbk_reply out;
     rbk_http_header h[4];
+    rbk_front_numbers *numbers = &p->l->numbers;
     rbk_exchange_reply(p->ex, &out);
+    rbk_front_numbers_answered(numbers, rbk_exchange_kind_of(p->ex), rbk_mono_us() - p->began);
+    if (out.status == 503)
+        rbk_limits_refused(&(rbk_limits_who){.l = &p->l->f->limits, .numbers = numbers,
+                                             .peer = p->rq->peer}, out.status);
     size_t n = out.n_headers < 4 ? out.n_headers : 4;
     for (size_t i = 0; i < n; i++)
         h[i] = (rbk_http_header){out.headers[i].name, out.headers[i].value};
@@ -165,8 +188,12 @@ static void serve(front_loop *l, rbk_http_request *rq, const rbk_auth_pass *pass
         reply_busy(rq);
         return;
     }
-    *p = (pending){.task = {.fn = on_reply_task}, .l = l, .rq = rq, .ex = ex};
+    *p = (pending){.task = {.fn = on_reply_task}, .l = l, .rq = rq, .ex = ex,
+                   .began = rbk_mono_us()};
     rq->user = p;
+    rbk_limits_who who = who_asks(l, rq, 1);
+    who.caller = pass->caller;
+    rbk_exchange_guard(ex, rbk_limits_gate, &who);
     rbk_exchange_submit(ex, &(rbk_request){
                                 .body = rq->body,
                                 .headers = (const rbk_header *)(const void *)rq->headers,
@@ -202,6 +229,20 @@ static void on_gone(rbk_http_request *rq, void *user)
     rbk_exchange_gone(((pending *)rq->user)->ex);
 }
 
+static void on_refused(const rbk_http_request *rq, int status, const char *why, void *user)
+{
+    front_loop *l = user;
+    (void)why;
+    rbk_limits_who who = who_asks(l, rq, 0);
+    rbk_limits_refused(&who, status);
+}
+
+static void on_shed(const char *peer, rbk_http_shed why, void *user)
+{
+    front_loop *l = user;
+    rbk_limits_shed(&(rbk_limits_who){.l = &l->f->limits, .numbers = &l->numbers, .peer = peer}, why);
+}
+
 /* Whoever asks for the port can make it happen. */
 static void on_unopened(const char *peer, const char *detail, void *user)
 {
@@ -225,7 +266,9 @@ int rbk_http_front_new(const rbk_http_front_conf *conf, rbk_http_front **ret, rb
         return rbk_fail(err, RBK_E_NOMEM, "front");
     f->conf = *conf;
     rbk_listen_conf lc = {.loops = conf->threads, .mode = conf->socket_mode};
-    int r = rbk_listeners_open(&f->listeners, "server.listen", conf->listen, &lc, err);
+    int r = rbk_limits_init(&f->limits, &conf->limits, err);
+    if (r == 0)
+        r = rbk_listeners_open(&f->listeners, "server.listen", conf->listen, &lc, err);
     if (r == 0 && (f->loops = calloc(conf->threads, sizeof *f->loops)) == NULL)
         r = rbk_fail(err, RBK_E_NOMEM, "front");
     if (r < 0) {
@@ -269,6 +312,8 @@ static int make_ws(front_loop *l, rbk_error *err)
         .ping_ms = f->conf.ping_ms,
         .max_sockets = f->conf.max_sockets,
         .sockets = &f->sockets,
+        .limits = &f->limits,
+        .numbers = &l->numbers,
         .log = f->conf.log,
     });
     return l->ws ? 0 : rbk_fail(err, RBK_E_NOMEM, "front");
@@ -290,9 +335,12 @@ static int start_loop(rbk_http_front *f, size_t i, rbk_error *err)
         .max_shed = f->conf.max_shed,
         .shed = &f->shed,
         .buffered = &f->buffered,
+        .peers = f->limits.addresses,
+        .numbers = &l->numbers.http,
     };
     rbk_http_handler handler = {.on_head = on_head, .on_request = on_request, .on_gone = on_gone,
-                                .on_unopened = on_unopened, .user = l};
+                                .on_unopened = on_unopened, .on_refused = on_refused,
+                                .on_shed = on_shed, .user = l};
     for (size_t k = 0; r == 0 && k < f->listeners.n; k++) {
         rbk_listening *where = &f->listeners.v[k];
         conf.tls = where->local ? NULL : f->conf.tls;
@@ -360,6 +408,13 @@ size_t rbk_http_front_open(rbk_http_front *f)
     return n;
 }
 
+void rbk_http_front_metrics(const rbk_http_front *f, rbk_front_metrics *ret)
+{
+    *ret = (rbk_front_metrics){.open = atomic_load(&f->connections)};
+    for (size_t i = 0; f->loops && i < f->conf.threads; i++)
+        rbk_front_numbers_sum(&f->loops[i].numbers, ret);
+}
+
 static void close_loop(void *arg)
 {
     front_loop *l = arg;
@@ -395,5 +450,6 @@ void rbk_http_front_free(rbk_http_front *f)
     rbk_http_front_stop(f);
     rbk_listeners_close(&f->listeners);
     free(f->loops);
+    rbk_limits_free(&f->limits);
     free(f);
 }

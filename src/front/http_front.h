@@ -4,6 +4,7 @@
 #define RBK_FRONT_HTTP_FRONT_H
 
 #include "engine/engine.h"
+#include "front/limits.h"
 #include "front/listeners.h"
 #include "net/tls.h"
 
@@ -16,6 +17,7 @@ typedef struct rbk_http_front_conf {
     size_t threads;
     size_t max_body;
     unsigned max_connections, max_shed;
+    rbk_limits_conf limits;
     rbk_tls *tls; /* all of TCP speak it; NULL: plain. Outlives the front */
     unsigned max_sockets; /* websockets among the connections; 0: there are none */
     int64_t ping_ms;      /* as in rbk_ws_front_conf */
@@ -36,6 +38,8 @@ int rbk_http_front_start(rbk_http_front *f, rbk_engine *e, rbk_error *err);
 void rbk_http_front_drain(rbk_http_front *f);
 /* Connections that are open. */
 size_t rbk_http_front_open(rbk_http_front *f);
+/* The numbers of all loops together. Any thread. */
+void rbk_http_front_metrics(const rbk_http_front *f, rbk_front_metrics *ret);
 /* Close all, end the loops. Every exchange must have been answered. */
 void rbk_http_front_stop(rbk_http_front *f);
 void rbk_http_front_free(rbk_http_front *f);

@@ -10,6 +10,7 @@
  * dropped, a message must come whole within MESSAGE_MS, and a close is answered within CLOSE_MS. */
 #include "front/ws_front.h"
 
+#include "base/clock.h"
 #include "base/ring.h"
 #include "core/envelope.h"
 #include "net/websocket_accept.h"
@@ -51,6 +52,7 @@ typedef struct ws_message {
     rbk_link link;
     ws_socket *s;
     rbk_exchange *ex;
+    uint64_t began; /* us */
 } ws_message;
 
 static bool is_full(const ws_socket *s)
@@ -131,13 +133,30 @@ static bool put_text(ws_socket *s, rbk_str text)
     return r == 0;
 }
 
-/* What HTTP says by a status alone, a notification that could not be stored, is said in words. */
-static bool put_answer(ws_socket *s, rbk_exchange *ex)
+/* As far as the socket knows. It has had no head: all tokens of a message are taken together. */
+static rbk_limits_who who_asks(const ws_socket *s)
+{
+    return (rbk_limits_who){.l = s->f->conf.limits, .numbers = s->f->conf.numbers,
+                            .from = s->rq->from, .peer = s->rq->peer};
+}
+
+static void count_answer(const ws_message *m, int status)
+{
+    rbk_limits_who who = who_asks(m->s);
+    rbk_front_numbers_answered(who.numbers, rbk_exchange_kind_of(m->ex), rbk_mono_us() - m->began);
+    if (status == 503)
+        rbk_limits_refused(&who, status);
+}
+
+/* What HTTP says by a status alone, a notification that could not be stored or came too soon, is said
+ * in words. */
+static bool put_answer(ws_socket *s, const ws_message *m)
 {
     rbk_reply out;
     rbk_buf busy = RBK_BUF(FAULT_MAX);
-    rbk_exchange_reply(ex, &out);
-    if (out.body.n == 0 && out.status == 503) {
+    rbk_exchange_reply(m->ex, &out);
+    count_answer(m, out.status);
+    if (out.body.n == 0 && (out.status == 503 || out.status == 429)) {
         write_busy(&busy);
         out.body = rbk_buf_view(&busy);
     }
@@ -152,7 +171,7 @@ static void answer(ws_message *m)
     bool watched = rbk_exchange_has_jobs(m->ex);
     rbk_link_remove(&m->link);
     s->n_open--;
-    if (s->rq && put_answer(s, m->ex) && watched) {
+    if (s->rq && put_answer(s, m) && watched) {
         send_watched(s, on_written, m);
     } else {
         if (watched)
@@ -197,10 +216,14 @@ static void submit(ws_socket *s, rbk_str text, const rbk_auth_pass *pass)
         free(m);
         return;
     }
-    *m = (ws_message){.task = {.fn = on_answer_task}, .s = s, .ex = ex};
+    *m = (ws_message){.task = {.fn = on_answer_task}, .s = s, .ex = ex,
+                      .began = rbk_mono_us()};
     rbk_link_init(&m->link);
     rbk_link_append(&s->messages, &m->link);
     s->n_open++;
+    rbk_limits_who who = who_asks(s);
+    who.caller = pass->caller;
+    rbk_exchange_guard(ex, rbk_limits_gate, &who);
     rbk_exchange_submit(ex, &(rbk_request){.body = text, .peer = rbk_str_z(s->rq->peer),
                                       .caller = rbk_auth_name(pass)});
 }

@@ -9,6 +9,7 @@
 #define RBK_FRONT_WS_FRONT_H
 
 #include "front/auth.h"
+#include "front/limits.h"
 #include "net/http_server.h"
 
 typedef struct rbk_ws_front rbk_ws_front;
@@ -23,6 +24,8 @@ typedef struct rbk_ws_front_conf {
     int64_t ping_ms;      /* of silence, after which a ping is sent; after twice that it is over */
     unsigned max_sockets; /* 503; 0: there are none */
     atomic_uint *sockets; /* counted over all loops against max_sockets */
+    rbk_limits *limits;
+    rbk_front_numbers *numbers; /* of the loop */
     const rbk_log *log;
 } rbk_ws_front_conf;
 

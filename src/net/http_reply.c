@@ -8,6 +8,7 @@
  * Loop thread. */
 #include "net/http_server_impl.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -86,6 +87,7 @@ void rbk_http_conn_write(rbk_http_conn *c, rbk_str bytes)
         c->taken_mark = c->written - (c->large ? rbk_http_in_kernel(c) : 0);
     }
     c->written += (int64_t)bytes.n;
+    rbk_count(&c->s->conf.numbers->bytes_out, bytes.n);
     if (rbk_stream_write(c->st, bytes.p, bytes.n) == RBK_E_NOMEM)
         rbk_http_conn_abort(c);
 }
@@ -163,6 +165,7 @@ static void answer(rbk_http_rq *r, const rbk_http_reply *rp)
     rbk_http_conn *c = r->conn;
     r->handed = false;
     c->large = c->large || rp->body.n > RBK_HTTP_FREE;
+    rbk_count(&c->s->conf.numbers->answers[rbk_http_status_at_of(rp->status)], 1);
     if (c->first != r) {
         keep_for_later(r, rp);
         return;
@@ -195,6 +198,19 @@ void rbk_http_reply_send(rbk_http_request *rq, const rbk_http_reply *reply)
     rbk_http_conn_settle(c);
 }
 
+rbk_http_status_at rbk_http_status_at_of(int status)
+{
+    switch (status) {
+#define AT(n)                                                                                      \
+    case n:                                                                                        \
+        return RBK_HTTP_STATUS_##n;
+        RBK_HTTP_STATUS_MAP(AT)
+#undef AT
+    default:
+        return RBK_HTTP_STATUS_OTHER;
+    }
+}
+
 /* --- answers of the server's own ---------------------------------------------- */
 
 static int rpc_error(int status)
@@ -223,17 +239,20 @@ static void add_error_body(rbk_buf *b, int status, const char *why)
     rbk_buf_lit(b, "}}");
 }
 
-/* The header that belongs to a status; none has no name. */
-static rbk_http_header header_of(int status, const char *allow)
+typedef char seconds[16];
+
+/* The header that belongs to a status; none has no name. `text` is room for its value. */
+static rbk_http_header header_of(int status, const rbk_http_request *rq, seconds text)
 {
     switch (status) {
     case 401:
         return (rbk_http_header){RBK_STR("WWW-Authenticate"), RBK_STR("Bearer")};
     case 405:
-        return (rbk_http_header){RBK_STR("Allow"), rbk_str_z(allow ? allow : "POST")};
+        return (rbk_http_header){RBK_STR("Allow"), rbk_str_z(rq && rq->allow ? rq->allow : "POST")};
     case 429:
     case 503:
-        return (rbk_http_header){RBK_STR("Retry-After"), RBK_STR("1")};
+        snprintf(text, sizeof(seconds), "%u", rq && rq->retry_after ? rq->retry_after : 1);
+        return (rbk_http_header){RBK_STR("Retry-After"), rbk_str_z(text)};
     default:
         return (rbk_http_header){RBK_STR_NONE, RBK_STR_NONE};
     }
@@ -244,7 +263,11 @@ void rbk_http_refuse(rbk_http_rq *r, int status, const char *why)
     if (why == NULL && status == 415)
         why = "the content type must be application/json";
     rbk_buf body = RBK_BUF(1024);
-    rbk_http_header extra = header_of(status, r->pub.allow);
+    seconds text;
+    rbk_http_header extra = header_of(status, &r->pub, text);
+    const rbk_http_handler *h = &r->conn->s->handler;
+    if (h->on_refused)
+        h->on_refused(&r->pub, status, why, h->user);
     add_error_body(&body, status, why);
     answer(r, &(rbk_http_reply){.status = status,
                                 .headers = &extra,
@@ -268,8 +291,11 @@ void rbk_http_reply_refusal(rbk_http_request *rq, int status)
 void rbk_http_write_busy(rbk_http_conn *c)
 {
     rbk_buf body = RBK_BUF(1024), head = RBK_BUF(1024);
-    rbk_http_header extra = header_of(503, NULL);
-    add_error_body(&body, 503, "too many connections");
+    seconds text;
+    rbk_http_header extra = header_of(503, NULL, text);
+    add_error_body(&body, 503, c->shed == RBK_HTTP_SHED_ADDRESS
+                                   ? "too many connections from one address"
+                                   : "too many connections");
     add_head(c->s, &head,
              &(rbk_http_reply){
                  .status = 503, .headers = &extra, .n_headers = 1, .body = rbk_buf_view(&body)});

@@ -37,6 +37,8 @@ static void set_defaults(rbk_http_server *s)
         c->connections = &s->own_connections;
     if (c->shed == NULL)
         c->shed = &s->own_shed;
+    if (c->numbers == NULL)
+        c->numbers = &s->own_numbers;
 }
 
 static void free_when_done(rbk_http_server *s)
@@ -70,6 +72,8 @@ void rbk_http_server_forget(rbk_http_conn *c)
         atomic_fetch_sub(s->conf.connections, 1);
     if (c->shed)
         atomic_fetch_sub(s->conf.shed, 1);
+    if (s->conf.peers)
+        rbk_peers_leave(s->conf.peers, &c->peer);
     free_when_done(s);
 }
 
@@ -128,6 +132,18 @@ static bool take_place(rbk_http_server *s)
     return idle != NULL;
 }
 
+/* What its address has goes before what all have: nobody gives way to one that has too many. */
+static rbk_http_shed find_place(rbk_http_server *s, rbk_http_conn *c)
+{
+    if (s->conf.peers) {
+        rbk_peer_of_socket(s->conf.peers, rbk_stream_fd(c->st), &c->peer);
+        if (!rbk_peers_enter(s->conf.peers, &c->peer))
+            return RBK_HTTP_SHED_ADDRESS;
+    }
+    c->counted = take_place(s);
+    return c->counted ? RBK_HTTP_SHED_NOT : RBK_HTTP_SHED_ALL;
+}
+
 /* None is made yet, and so it cannot fail. */
 static void init_socket(rbk_http_server *s, rbk_http_socket *h)
 {
@@ -174,10 +190,14 @@ static void on_connection(uv_stream_t *listener, int status)
         return;
     }
     link_conn(s, c);
-    c->counted = take_place(s);
-    c->shed = !c->counted;
-    if (c->counted)
+    c->shed = find_place(s, c);
+    if (c->counted) {
+        rbk_count(&s->conf.numbers->accepted, 1);
         return;
+    }
+    rbk_count(&s->conf.numbers->shed[c->shed], 1);
+    if (s->handler.on_shed)
+        s->handler.on_shed(rbk_stream_peer(c->st), c->shed, s->handler.user);
     /* The others are told 503 when they are open. A handshake only for that is too dear. */
     if (atomic_fetch_add(s->conf.shed, 1) >= s->conf.max_shed || s->conf.tls)
         rbk_http_conn_abort(c);

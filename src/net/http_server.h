@@ -10,7 +10,9 @@
 #include <stdatomic.h>
 
 #include "net/http.h"
+#include "net/http_numbers.h"
 #include "net/loop.h"
+#include "net/peers.h"
 #include "net/tls.h"
 
 typedef struct rbk_http_server rbk_http_server;
@@ -44,6 +46,9 @@ typedef struct rbk_http_conf {
     atomic_size_t *buffered;
     size_t max_buffered;
     rbk_tls *tls;          /* NULL: plain */
+    rbk_peers *peers;      /* connections of one address over its limit are turned away as those over
+                              max_connections are; outlives the server. NULL: no such limit */
+    rbk_http_numbers *numbers; /* of the loop; outlives the server. NULL: nobody wants them */
 } rbk_http_conf;
 
 /* A request. The server's until on_request; then the handler's until it replies. */
@@ -54,16 +59,18 @@ typedef struct rbk_http_request {
     size_t n_headers;
     rbk_str body;          /* only in on_request */
     const char *peer;      /* "1.2.3.4:567", "unix:uid=1000" */
+    const rbk_peer *from;  /* for conf.peers; as long as the connection is there */
     void *user;            /* the handler's own */
     const char *allow;     /* on_head may set it: static text, the methods that a 405 names
                               (NULL: POST) */
+    unsigned retry_after;  /* the same: the seconds that a 429 or 503 names (0: 1) */
 } rbk_http_request;
 
 typedef struct rbk_http_handler {
     /* The head is complete, the body is not read yet. 0 to go on; or the status of a
      * refusal that the server sends by itself (404, 405, 415 …), with the header that
      * belongs to it (405 `Allow`, 401 `WWW-Authenticate: Bearer`, 429 and 503
-     * `Retry-After: 1`), a JSON-RPC error as its body, and `Connection: close`. The
+     * `Retry-After`), a JSON-RPC error as its body, and `Connection: close`. The
      * request is not the handler's then, nor before on_request. */
     int (*on_head)(rbk_http_request *rq, void *user);
     /* The request is complete. Exactly one rbk_http_reply() must follow, now or later. */
@@ -72,6 +79,11 @@ typedef struct rbk_http_handler {
      * longer be told from who only stops sending), or rbk_http_server_close() was
      * called. The reply must be given all the same, and is dropped. May be NULL. */
     void (*on_gone)(rbk_http_request *rq, void *user);
+    /* The server answers a request by itself, with an error: for the log. `why` is static text, or
+     * NULL: the status says it. May be NULL. */
+    void (*on_refused)(const rbk_http_request *rq, int status, const char *why, void *user);
+    /* A connection is turned away. `peer` as in a request; valid in the call alone. May be NULL. */
+    void (*on_shed)(const char *peer, rbk_http_shed why, void *user);
     /* A connection ended before TLS was open (one that said nothing and left does not count): what
      * was wrong with it, for the operator. `peer` as
      * in a request; both are valid in the call alone. May be NULL. */

@@ -51,7 +51,7 @@ static rbk_http_rq *take_rq(rbk_http_conn *c)
     rbk_http_head_reset(&r->head, &c->s->conf);
     r->body.max = c->s->conf.max_body;
     rbk_buf_clear(&r->body);
-    r->pub = (rbk_http_request){.peer = r->peer};
+    r->pub = (rbk_http_request){.peer = r->peer, .from = &c->peer};
     r->next = NULL;
     r->handed = r->answered = false;
     return r;
@@ -398,6 +398,7 @@ static void on_opened(rbk_stream *st, void *user)
 static void on_data(rbk_stream *st, const char *p, size_t n, void *user)
 {
     rbk_http_conn *c = user;
+    rbk_count(&c->s->conf.numbers->bytes_in, n);
     size_t used = c->rest.n ? 0 : consume(c, (rbk_str){p, n});
     if (used < n) {
         rbk_stream_pause(st);

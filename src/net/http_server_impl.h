@@ -60,7 +60,8 @@ struct rbk_http_conn {
     rbk_http_stage stage;
     unsigned busy; /* below us on the stack: bytes are being read, answers written */
     bool counted;  /* in conf.connections */
-    bool shed;     /* in conf.shed: over the limit, it is turned away */
+    rbk_http_shed shed; /* in conf.shed: over a limit, it is turned away */
+    rbk_peer peer;
     bool wants_continue;
     bool large; /* an answer over RBK_HTTP_FREE was given: one request at a time */
 
@@ -103,6 +104,7 @@ struct rbk_http_server {
     size_t n_conns;
     rbk_mono_ms none_idle_until;           /* nobody has to be looked for before */
     atomic_uint own_connections, own_shed; /* when the conf gives none */
+    rbk_http_numbers own_numbers;          /* the same */
     rbk_http_socket reject;      /* takes and drops a connection that there is no memory for */
     bool rejecting, reject_again;
     rbk_buf scratch; /* head lines of the answer being written */

@@ -29,8 +29,10 @@ static int write_switch(rbk_http_conn *c, const rbk_http_reply *reply)
     }
     rbk_buf_lit(&head, "\r\n");
     int r = rbk_buf_err(&head);
-    if (r == 0)
+    if (r == 0) {
+        rbk_count(&c->s->conf.numbers->answers[RBK_HTTP_STATUS_101], 1);
         rbk_http_conn_write(c, rbk_buf_view(&head));
+    }
     rbk_buf_free(&head);
     return r;
 }

@@ -419,3 +419,11 @@ const rbk_method_rule *rbk_options_provider(const rbk_options *o, rbk_str method
 {
     return find_rule(o, method, true);
 }
+
+rbk_rate rbk_options_rate(const rbk_options *o)
+{
+    rbk_rate rate = {0, 0};
+    if (o->rate[0])
+        (void)rbk_rate_read(rbk_str_z(o->rate), &rate); /* it was checked */
+    return rate;
+}

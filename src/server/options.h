@@ -8,6 +8,7 @@
 
 #include "base/buf.h"
 #include "base/log.h"
+#include "core/bucket.h"
 #include "seam/methods.h"
 
 /* One [method "pattern"] section: exact name, then longest literal prefix, then order. */
@@ -32,6 +33,9 @@ typedef struct rbk_options {
     char *listen; /* comma-separated addresses */
     char *socket_mode;
     char *path;
+    char *rate; /* of one address; empty: no bound */
+    char *exempt;
+    int64_t client_connections; /* server.per_address */
     char *tls_cert, *tls_key, *tls_client_ca; /* files; empty: none */
     int64_t threads, max_body, max_batch, max_connections, max_sockets, ping_ms, drain_ms;
     /* admin */
@@ -57,7 +61,7 @@ typedef struct rbk_options {
     /* signing */
     char *key_file, *secret_file;
     /* method */
-    int64_t method_threads, method_ms, max_timeout_ms, max_result, max_runs, missing_ms;
+    int64_t method_threads, max_waiting, method_ms, max_timeout_ms, max_result, max_runs, missing_ms;
     rbk_method_rule *rules;
     size_t n_rules;
     /* log */
@@ -96,6 +100,8 @@ void rbk_options_doc(rbk_buf *b, bool markdown);
 
 /* Do both say the same, pattern included? */
 bool rbk_options_same_rule(const rbk_method_rule *a, const rbk_method_rule *b);
+/* server.rate. */
+rbk_rate rbk_options_rate(const rbk_options *o);
 /* The rule for a method name, or NULL. */
 const rbk_method_rule *rbk_options_rule(const rbk_options *o, rbk_str method);
 /* The first such rule that has a worker or an upstream, or NULL. */

@@ -5,6 +5,8 @@
  * core/retry.h: a text that passes here is one that they take. Pure; any thread. */
 #include "server/options_impl.h"
 
+#include "core/bucket.h"
+#include "core/cidrs.h"
 #include "core/dsn.h"
 #include "core/header.h"
 #include "core/netpolicy.h"
@@ -156,6 +158,26 @@ const char *rbk_check_hosts(rbk_str text, char out[160])
 const char *rbk_check_cidrs(rbk_str text, char out[160])
 {
     return check_policy(&(rbk_netpolicy_conf){.schemes = RBK_STR("https"), .allow = text}, out);
+}
+
+const char *rbk_check_exempt(rbk_str text, char out[160])
+{
+    rbk_cidrs list;
+    rbk_error err = {0};
+    int r = rbk_cidrs_read("exempt", rbk_str_trim(text), &list, &err);
+    rbk_cidrs_free(&list);
+    if (r == 0)
+        return NULL;
+    snprintf(out, 160, "%.159s", r == RBK_E_CONFIG ? err.detail + strlen("exempt: ") : rbk_strerror(r));
+    return out;
+}
+
+const char *rbk_check_rate(rbk_str text, char out[160])
+{
+    rbk_rate rate;
+    if (text.n == 0 || rbk_rate_read(text, &rate) == 0)
+        return NULL;
+    return complain(out, "is not a rate of 1 to 1000000000, like 50/s, 1000/m or 20000/h", text);
 }
 
 const char *rbk_check_ports(rbk_str text, char out[160])

@@ -60,6 +60,8 @@ const char *rbk_check_listen(rbk_str text, char out[160]);
 const char *rbk_check_admin_listen(rbk_str text, char out[160]);
 /* Are all addresses of this machine alone? Of passed sockets nobody knows. */
 bool rbk_is_loopback_listen(rbk_str text);
+const char *rbk_check_rate(rbk_str text, char out[160]);
+const char *rbk_check_exempt(rbk_str text, char out[160]);
 const char *rbk_check_mode(rbk_str text, char out[160]);
 const char *rbk_check_path(rbk_str text, char out[160]);
 const char *rbk_check_store(rbk_str text, char out[160]);

@@ -45,6 +45,14 @@ const rbk_option rbk_option_table[] = {
      .help = "Most requests in one batch."},
     {"server", "max_connections", INT(max_connections, 1, 1000000), .def = "10000",
      .help = "Most connections of clients at one time."},
+    {"server", "per_address", INT(client_connections, 0, 1000000), .def = "256",
+     .help = "Most connections of one address at one time; all of an IPv6 /64 are one. 0: no bound."},
+    {"server", "rate", TEXT(rate), .def = "", .check = rbk_check_rate,
+     .help = "Most requests of one address, each of a batch for itself: `50/s`, `1000/m`, `20000/h`, "
+             "all of them at once if it likes; further ones are answered 429. Empty: no bound."},
+    {"server", "exempt", TEXT(exempt), .def = "127.0.0.0/8,::1", .check = rbk_check_exempt,
+     .help = "Address blocks (CIDR) to which `server.per_address` and `server.rate` do not apply: "
+             "this machine, and reverse proxies that many clients come through."},
     {"server", "max_websockets", INT(max_sockets, 0, 1000000), .def = "5000",
      .help = "Most of them that are websockets, which stay as long as their clients like. 0: none, "
              "and GET is refused."},
@@ -158,6 +166,9 @@ const rbk_option rbk_option_table[] = {
 
     {"method", "threads", INT(method_threads, 1, 1024), .def = "32",
      .help = "Threads that run methods."},
+    {"method", "max_waiting", INT(max_waiting, 1, 65536), .def = "10000",
+     .help = "Most calls without a callback of one method that wait for their turn; further ones are "
+             "answered -32009 at once. All methods together have 65536."},
     {"method", "timeout", MS(method_ms, 100, 7 * DAY), .def = "60s",
      .help = "How long one run of a method may take when nobody says otherwise."},
     {"method", "max_timeout", MS(max_timeout_ms, SECOND, 7 * DAY), .def = "1h",

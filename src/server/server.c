@@ -177,6 +177,13 @@ static int make_front(rbk_server *s, rbk_error *err)
             .max_body = (size_t)o->max_body,
             .max_connections = s->files.connections,
             .max_shed = s->files.shed,
+            .limits = {
+                .rate = rbk_options_rate(o),
+                .per_address = (unsigned)o->client_connections,
+                .exempt = rbk_str_z(o->exempt),
+                .max_connections = s->files.connections,
+                .log = &s->log,
+            },
             .tls = s->tls,
             .max_sockets = (unsigned)o->max_sockets,
             .ping_ms = o->ping_ms,
@@ -235,6 +242,7 @@ static int make_engine(rbk_server *s, rbk_error *err)
                  .dead_ms = o->retention_dead_ms, .idem_ms = o->dedup_ms},
         .dedup_ms = o->dedup_ms,
         .method_threads = (size_t)o->method_threads,
+        .max_waiting = (size_t)o->max_waiting,
         .method_ms = o->method_ms,
         .max_timeout_ms = o->max_timeout_ms,
         .max_runs = (uint32_t)o->max_runs,
@@ -310,6 +318,7 @@ static int start_all(rbk_server *s, rbk_error *err)
         return r;
     }
     rbk_engine_use_policy(s->engine, policy);
+    rbk_admin_front_show(s->admin, s->front);
     if ((r = make_keys(s, err)) < 0 ||
         (r = rbk_tokens_use(s->engine, s->options, &s->log, err)) < 0 ||
         (r = rbk_engine_start(s->engine, err)) < 0 ||

@@ -367,7 +367,7 @@ def parse_metrics(text):
             assert types[name] is None and kind in ("counter", "gauge", "histogram"), line
             types[name] = kind
         else:
-            m = re.fullmatch(r'([a-z_]+)(\{[a-z]+="[^"]*"\})? (-?[0-9.]+)', line)
+            m = re.fullmatch(r'([a-z_]+)(\{[a-z]+="[^"]*"(?:,[a-z]+="[^"]*")*\})? (-?[0-9.]+)', line)
             assert m, line
             family = m[1] if m[1] in types else re.sub(r"_(bucket|sum|count)$", "", m[1])
             assert types[family] and (types[family] == "counter") == family.endswith("_total"), line

@@ -46,11 +46,11 @@ static void test_reads_all_of_a_section(void **state)
     assert_true(rbk_hosts_fit(&a->hosts, RBK_STR("h.example.org")));
     assert_false(rbk_hosts_fit(&a->hosts, RBK_STR("example.org")));
     assert_true(rbk_str_eqz(a->headers, "X-A: b c\r\nX-B: # d\r\n"));
-    assert_int_equal(a->rate, 90);
-    assert_int_equal(a->rate_ms, 60000);
+    assert_int_equal(a->rate.n, 90);
+    assert_int_equal(a->rate.ms, 60000);
     assert_int_equal(a->max_pending, 7);
     const rbk_caller *b = rbk_callers_find(c, RBK_STR("B-2.x@y"));
-    assert_true(b && b->secrets == NULL && b->headers.p == NULL && b->rate == 0);
+    assert_true(b && b->secrets == NULL && b->headers.p == NULL && b->rate.n == 0);
     assert_true(rbk_caller_may_call(b, RBK_STR("anything")));
     assert_true(rbk_caller_may_call(NULL, RBK_STR("anything")));
     assert_null(rbk_callers_find(c, RBK_STR("b-2.x@y")));

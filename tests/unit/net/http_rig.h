@@ -3,7 +3,7 @@
  *
  * Paths: /rpc echoes the body at once, /hold keeps the request until rig_answer(),
  * /big answers 8 MiB, /empty 204, /typed wants JSON, /none is 404, /secret
- * is 401. What the handler
+ * is 401, /often 429. What the handler
  * writes is read by the test through atomics, or through rbk_loop_call(). */
 #ifndef RBK_TEST_HTTP_RIG_H
 #define RBK_TEST_HTTP_RIG_H
@@ -32,6 +32,7 @@ typedef struct rig {
     uint16_t port;
     rbk_http_request *held[HELD_MAX];
     atomic_uint n_held, n_answered, n_gone, most_held, n_requests;
+    atomic_uint n_refused, n_shed[RBK_HTTP_SHEDS];
     atomic_uint connections;
     atomic_size_t buffered;
     int send_buf; /* of the server's sockets; 0: as the system has it */
@@ -45,6 +46,10 @@ static inline int rig_on_head(rbk_http_request *rq, void *user)
         return 404;
     if (rbk_str_eqz(rq->path, "/secret"))
         return 401;
+    if (rbk_str_eqz(rq->path, "/often")) {
+        rq->retry_after = 17;
+        return 429;
+    }
     if (rbk_str_eqz(rq->path, "/read-only"))
         rq->allow = "GET, HEAD";
     if (!rbk_str_eqz(rq->method, "POST") && !rbk_str_eqz(rq->method, "HEAD"))
@@ -94,6 +99,20 @@ static inline void rig_on_gone(rbk_http_request *rq, void *user)
     g->n_gone++;
 }
 
+static inline void rig_on_refused(const rbk_http_request *rq, int status, const char *why, void *user)
+{
+    rig *g = user;
+    assert_true(rq->peer[0] == '1' && status >= 400 && (why == NULL || why[0]));
+    g->n_refused++;
+}
+
+static inline void rig_on_shed(const char *peer, rbk_http_shed why, void *user)
+{
+    rig *g = user;
+    assert_true(peer[0] == '1');
+    g->n_shed[why]++;
+}
+
 static inline void rig_make(void *arg)
 {
     rig *g = arg;
@@ -106,8 +125,9 @@ static inline void rig_make(void *arg)
     g->conf.buffered = &g->buffered;
     if (g->send_buf)
         setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &g->send_buf, sizeof g->send_buf);
-    rbk_http_handler h = {.on_head = rig_on_head, .on_request = rig_on_request, .on_gone = rig_on_gone,
-                          .user = g};
+    rbk_http_handler h = {.on_head = rig_on_head, .on_request = rig_on_request,
+                          .on_gone = rig_on_gone, .on_refused = rig_on_refused,
+                          .on_shed = rig_on_shed, .user = g};
     assert_int_equal(rbk_http_server_new(g->loop, fd, &g->conf, &h, &g->server, &err), 0);
 }
 
