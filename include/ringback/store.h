@@ -42,8 +42,8 @@ typedef struct rbk_store rbk_store; /* a backend's own */
 #define RBK_JOB_VERSIONED 1u    /* the request carried "jsonrpc":"2.0" */
 #define RBK_JOB_NOTIFICATION 2u /* no id: nothing is delivered */
 #define RBK_JOB_BATCH 4u        /* no method's: waits for all of a batch, and delivers the array */
-#define RBK_JOB_PROGRESS 16u    /* its callback gets notifications of progress too */
 #define RBK_JOB_MEMBER 8u       /* its response goes to the job of its batch alone */
+#define RBK_JOB_PROGRESS 16u    /* its callback gets notifications of progress too */
 
 /* One job. Whoever holds the pointer owns it, strings included: all of them lie in
  * blocks that rbk_job_free() frees. An absent string (`p` NULL) is stored as NULL. */

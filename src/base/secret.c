@@ -49,7 +49,7 @@ static int read_text(int fd, const char *path, rbk_buf *b, rbk_error *err)
 
 int rbk_secret_read_max(const char *path, size_t max, rbk_buf *text, rbk_error *err)
 {
-    struct stat st;
+    struct stat st = {0};
     *text = RBK_BUF(0);
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)

@@ -30,6 +30,7 @@ typedef struct rbk_engine_conf {
     int64_t dedup_ms;    /* how long an idempotency key is kept at least */
     rbk_store_keep keep; /* of ended jobs; done_ms or done_bytes 0: delivered ones go at once */
     size_t method_threads;
+    size_t max_waiting; /* synchronous calls of one method that wait for a thread; 0: no bound of its own */
     int64_t method_ms, max_timeout_ms, missing_ms;
     uint32_t max_runs;
     rbk_retry_conf retry;

@@ -284,6 +284,12 @@ static bool make_pools(rbk_execute *x, size_t at)
     return true;
 }
 
+/* Whoever comes later would wait long: it hears at once that it is too much. */
+static bool has_too_many(const rbk_execute *x, const pool *p)
+{
+    return x->e->conf.max_waiting && p->sync.n >= x->e->conf.max_waiting;
+}
+
 void rbk_execute_sync(rbk_execute *x, rbk_call *c)
 {
     atomic_fetch_add_explicit(&x->e->sync_calls, 1, memory_order_relaxed);
@@ -303,7 +309,8 @@ void rbk_execute_sync(rbk_execute *x, rbk_call *c)
         return;
     }
     pthread_mutex_lock(&x->lock);
-    bool full = x->sync_waiting >= SYNC_WAITING_MAX || x->stopping || !make_pools(x, c->pool);
+    bool full = x->sync_waiting >= SYNC_WAITING_MAX || x->stopping || !make_pools(x, c->pool) ||
+                has_too_many(x, &x->pools[c->pool]);
     if (!full) {
         rbk_list_push(&x->pools[c->pool].sync, &c->node);
         x->sync_waiting++;

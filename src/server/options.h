@@ -64,7 +64,7 @@ typedef struct rbk_options {
     /* signing */
     char *key_file, *secret_file;
     /* method */
-    int64_t method_threads, method_ms, max_timeout_ms, max_result, max_runs, missing_ms;
+    int64_t method_threads, max_waiting, method_ms, max_timeout_ms, max_result, max_runs, missing_ms;
     rbk_method_rule *rules;
     size_t n_rules;
     /* log */

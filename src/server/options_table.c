@@ -175,6 +175,9 @@ const rbk_option rbk_option_table[] = {
 
     {"method", "threads", INT(method_threads, 1, 1024), .def = "32",
      .help = "Threads that run methods."},
+    {"method", "max_waiting", INT(max_waiting, 1, 65536), .def = "10000",
+     .help = "Most calls without a callback of one method that wait for their turn; further ones are "
+             "answered -32009 at once. All methods together have 65536."},
     {"method", "timeout", MS(method_ms, 100, 7 * DAY), .def = "60s",
      .help = "How long one run of a method may take when nobody says otherwise."},
     {"method", "max_timeout", MS(max_timeout_ms, SECOND, 7 * DAY), .def = "1h",

@@ -249,6 +249,7 @@ static int make_engine(rbk_server *s, rbk_error *err)
                  .dead_ms = o->retention_dead_ms, .idem_ms = o->dedup_ms},
         .dedup_ms = o->dedup_ms,
         .method_threads = (size_t)o->method_threads,
+        .max_waiting = (size_t)o->max_waiting,
         .method_ms = o->method_ms,
         .max_timeout_ms = o->max_timeout_ms,
         .max_runs = (uint32_t)o->max_runs,

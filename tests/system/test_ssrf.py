@@ -415,7 +415,7 @@ def test_a_listener_on_every_address(tmp_path):
     own = {line.split()[3].split("/")[0] for line in out.stdout.splitlines()} if out else {"127.0.0.1"}
     for address in own:
         run = subprocess.run([ringback(), "check-dsn", "--set", "server.listen=:7600", "--set",
-                              "callback.allow=0.0.0.0/0", f"https://{address}:7600/"],
+                              "auth.open=yes", "--set", "callback.allow=0.0.0.0/0", f"https://{address}:7600/"],
                              capture_output=True, text=True, cwd=tmp_path, env=clean_env())
         assert run.returncode == 1 and "refused: address not allowed" in run.stdout, address
 
