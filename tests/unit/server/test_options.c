@@ -248,7 +248,10 @@ static void test_texts(void **state)
         {"nothing.path", "1", "unknown key"},
         {"path", "1", "unknown key"},
         {"", "1", "unknown key"},
-        {"server.hosts", "", "unknown key"}, /* a name of a later version */
+        {"server.hosts", "", NULL},
+        {"server.hosts", "a b", "'a b' is not a host"},
+        {"server.origins", "https://app.example", NULL},
+        {"server.origins", "*", "'*' is not an origin"},
         {"method.module", "x.so", "unknown key"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
