@@ -285,7 +285,7 @@ def test_a_key_in_place_of_its_file_is_not_repeated():
 def test_secrets_are_nowhere(make_server, receiver, tmp_path):
     path, secret, pair = tmp_path / "secrets", keygen().strip(), keygen("--ed25519").splitlines()[1]
     write_secrets(path, secret, pair)
-    server = make_server({"signing.secret_file": str(path), "log.level": "debug", "delivery.schedule": "100ms"})
+    server = make_server({"signing.secret_file": str(path), "log.level": "debug", "delivery.schedule": "100ms,1h"})
     receiver.on("/dead", Answer(500))
     deliver(server, receiver, "/dead", n=2)
     post = deliver(server, receiver)
