@@ -57,7 +57,7 @@ def test_refused_before_the_body(make_server):
     server = make_server({**ALL, "server.rate": "2/h"})
     until(lambda: post(server, echo(0)).status == 429, 10, "the tokens are used up")
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as s:
-        s.sendall(b"POST /api HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 900000\r\n\r\n")
+        s.sendall(b"POST /api HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 900000\r\n\r\n")
         head = s.recv(65536)
         assert head.startswith(b"HTTP/1.1 429 "), head
         wait = int(re.search(rb"\r\nRetry-After: (\d+)\r\n", head).group(1))

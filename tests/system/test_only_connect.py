@@ -14,11 +14,12 @@ DOORS = {
     "ares_query": {"net/resolver.c"},          # negative answers' lifetimes
     "getaddrinfo": {"server/proxy.c",          # delivery.proxy, at the start
                     "app/post.c"},             # `ringback call`: no delivery
-    "socket": {"net/http_listen.c"},           # of listeners
+    "socket": {"net/http_listen.c", "net/listen.c"},  # of listeners, on TCP and Unix sockets
+    "connect": {"net/listen.c"},               # AF_UNIX alone: does somebody listen at that path already?
     "uv_pipe_connect": {"net/stream.c"},       # of upstreams: refused where the client is not made for it
     "syscall": {"method/worker_spawn.c"},      # pidfd_open, close_range
 }
-CLOSED = """connect connectx sendto sendmsg sendmmsg uv_udp_connect uv_udp_send uv_udp_try_send
+CLOSED = """connectx sendto sendmsg sendmmsg uv_udp_connect uv_udp_send uv_udp_try_send
 uv_pipe_connect2 uv_getaddrinfo getnameinfo uv_getnameinfo gethostbyname gethostbyname2 gethostbyname_r
 getaddrinfo_a ares_gethostbyname ares_search ares_query_dnsrec res_query res_search res_nquery res_nsearch
 BIO_new_connect BIO_do_connect BIO_connect BIO_lookup BIO_lookup_ex BIO_socket BIO_new_ssl_connect OSSL_HTTP_get

@@ -23,7 +23,7 @@ def rss_kib(pid):
 async def one(port, pool, results):
     """A connection is taken from those that are free: nobody waits for an earlier answer."""
     body = json.dumps({"id": 1, "method": "test.linger", "params": {"ms": MS}}).encode()
-    head = f"POST /api HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"POST /api HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     r, w = pool.pop() if pool else await asyncio.open_connection("127.0.0.1", port)
     began = time.monotonic()
     w.write(head.encode() + body)
