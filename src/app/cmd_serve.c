@@ -2,7 +2,7 @@
 /* app/cmd_serve.c - `ringback serve`: the server as a process of its own.
  *
  * Reads the settings, starts the library, and then only waits for signals: SIGTERM and
- * SIGINT drain and end (a second one at once, and the first one before the server is up),
+ * SIGINT drain and end (a second one at once, one before the server is up within a second),
  * SIGHUP reads the settings and the files of keys anew. The main thread alone. */
 #include "app/app.h"
 #include "app/log_writer.h"

@@ -15,6 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
+enum { UP = SIGUSR1 }; /* tells the thread that waits for signals: the start is through */
+
 static sigset_t held;
 static sem_t started;
 static pthread_t starter;
@@ -47,25 +49,52 @@ void rbk_process_hold(bool reload)
     pthread_sigmask(SIG_BLOCK, &held, NULL);
 }
 
-/* The one thread that does not block them: the kernel gives them to it. */
-static void *take_signals(void *arg)
+/* Nobody waits for a start that takes long: the signal ends the process, as if nothing held it. */
+static void end_by(int signum)
 {
     sigset_t set = ending_signals();
+    signal(signum, SIG_DFL);
     pthread_sigmask(SIG_UNBLOCK, &set, NULL);
-    while (sem_wait(&started) < 0)
+    raise(signum);
+}
+
+/* The one thread that waits for them. Callers may be served a moment before the start is through: so
+ * a signal is kept for that moment, and then is the main thread's. */
+static void *take_signals(void *arg)
+{
+    enum { MOMENT_S = 1 };
+    sigset_t set = ending_signals();
+    struct timespec by;
+    int signum;
+    sigaddset(&set, UP);
+    while (sigwait(&set, &signum) != 0)
         ;
+    if (signum == UP)
+        return arg;
+    clock_gettime(CLOCK_REALTIME, &by);
+    by.tv_sec += MOMENT_S;
+    if (sem_timedwait(&started, &by) < 0)
+        end_by(signum);
+    kill(getpid(), signum);
     return arg;
 }
 
 int rbk_process_starting(void)
 {
+    sigset_t up, before;
     sem_init(&started, 0, 0);
-    return pthread_create(&starter, NULL, take_signals, NULL) == 0 ? 0 : RBK_E_SYS;
+    sigemptyset(&up);
+    sigaddset(&up, UP);
+    pthread_sigmask(SIG_BLOCK, &up, &before); /* the thread's from its first moment */
+    int r = pthread_create(&starter, NULL, take_signals, NULL);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return r == 0 ? 0 : RBK_E_SYS;
 }
 
 void rbk_process_started(void)
 {
     sem_post(&started);
+    pthread_kill(starter, UP);
     pthread_join(starter, NULL);
 }
 
