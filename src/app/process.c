@@ -6,6 +6,7 @@
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
+#include <errno.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -73,7 +74,10 @@ static void *take_signals(void *arg)
         return arg;
     clock_gettime(CLOCK_REALTIME, &by);
     by.tv_sec += MOMENT_S;
-    if (sem_timedwait(&started, &by) < 0)
+    int r;
+    while ((r = sem_timedwait(&started, &by)) < 0 && errno == EINTR)
+        ;
+    if (r < 0)
         end_by(signum);
     kill(getpid(), signum);
     return arg;
