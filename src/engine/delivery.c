@@ -31,7 +31,7 @@ struct rbk_delivery {
     rbk_ticket *t;
     rbk_dsn dsn;
     rbk_netpolicy *policy; /* one for the whole attempt */
-    char id[RBK_ID_TEXT + 16]; /* webhook-id: the job's, or <job>-p<n> of a report */
+    char id[RBK_ID_TEXT + 24]; /* webhook-id: the job's, or <job>-p<n> of a report */
     rbk_buf lines; /* header lines of the attempt, its signature among them */
     rbk_mono_ms began;
     rbk_addr_key address; /* counted in the addresses' shares */

@@ -66,6 +66,7 @@ static rbk_job *copy_for_attempts(const rbk_job *job)
     return rbk_job_copy(&(rbk_job){
         .state = RBK_JOB_DUE,
         .flags = job->flags,
+        .created = job->created,
         .lane = rbk_str_z(lane),
         .rpc_id = job->rpc_id,
         .callback = job->callback,

@@ -36,7 +36,7 @@ void rbk_progress_write(rbk_engine *e, const char *job, rbk_buf *b);
 
 /* The report has something new, or `c` ends; it is no more on its way. */
 void rbk_report_attend(struct rbk_courier *c, rbk_report *r);
-/* The next notification's webhook-id: <job>-p<n>. */
+/* The next notification's webhook-id: <job>-p<n>, never one that there was before. */
 void rbk_report_id(rbk_report *r, char *out, size_t n);
 /* The attempt that its ticket was for is over. */
 void rbk_report_back(struct rbk_courier *c, rbk_report *r);

@@ -34,7 +34,7 @@ struct rbk_report {
     /* The loop's. */
     rbk_link turn; /* among those that wait */
     rbk_mono_ms next_at;
-    unsigned sent; /* notifications begun */
+    int64_t number; /* of the last notification */
     rbk_buf body;
 };
 

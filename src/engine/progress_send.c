@@ -6,6 +6,7 @@
 
 #include "core/envelope.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 
 /* {"method":"rpc.progress","params":{"id":…,"job":"…","value":…}}; with the lock held. */
@@ -34,9 +35,13 @@ static bool start(rbk_courier *c, rbk_report *r)
     return rbk_delivery_report(c, to, &r->ticket);
 }
 
+/* Receivers drop an id that they had. So it is the time since the job was accepted, by a clock that
+ * never goes back over restarts either: a run that begins anew does not begin to count anew. */
 void rbk_report_id(rbk_report *r, char *out, size_t n)
 {
-    snprintf(out, n, "%s-p%u", r->job, ++r->sent);
+    int64_t ms = rbk_engine_now(r->all->e) - r->ticket.job->created + 1;
+    r->number = ms > r->number ? ms : r->number + 1;
+    snprintf(out, n, "%s-p%" PRId64, r->job, r->number);
 }
 
 static void wait_a_while(rbk_courier *c, rbk_report *r)
