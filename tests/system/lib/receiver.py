@@ -189,9 +189,9 @@ class Receiver:
         """Nobody listens any more; connections that are open are cut."""
         async def go():
             self.server.close()
-            for c in list(self.open):
-                c.transport.abort()
             while self.open:
+                for c in list(self.open):  # also those that were still shaking hands when it closed
+                    c.transport.abort()
                 await asyncio.sleep(0.001)
         if self.server:
             self._run(go())
