@@ -317,31 +317,46 @@ def test_kills_lose_nothing_and_what_was_acknowledged_is_not_sent_again(make_ser
         killer.join()
         c.close()
         s.start()
-    with Session(s.port, resume=token) as c:
-        while open_jobs:
-            m = c.response()
-            job = m["ringback"]["job"]
-            assert job not in done
-            assert c.ack(m, id="k")["result"] is True
-            done.add(job)
-            open_jobs.pop(job, None)
-    assert len(done) >= n > 8
+    came = set()
+    with Session(s.port, resume=token) as c, s.client() as h:
+        def take_all():
+            while c.late:
+                m = c.late.pop(0)
+                assert m["ringback"]["job"] not in done, "acknowledged, and sent again"
+                assert c.ack(m, id="k")["result"] is True
+                done.add(m["ringback"]["job"])
+        while set(open_jobs) - done:
+            # one whose acknowledgement the kill came behind, but before its answer, does not come again
+            came |= {j for j in set(open_jobs) - done if state_of(h, j) == "DELIVERED"}
+            done |= came
+            if set(open_jobs) - done:
+                c.late or c.read()
+            take_all()
+    assert len(came) <= 8 and s.pending() == 0 and n > 8
 
 
 def test_a_stop_sends_what_is_ready_and_keeps_the_rest(make_server):
-    s = make_server()
+    s = make_server({"delivery.per_receiver": "2"})
     with Session(s.port) as c:
         jobs = [c.submit(id=i) for i in range(5)]
+        got = [c.response(), c.response()]
+        with s.client() as h:
+            for job in jobs:
+                until(lambda: h.call("rpc.job.get", {"id": job}).json["result"].get("response"), 20, "its result")
+        c.call("test.echo", id="all are in the queue")
+        c.answer("all are in the queue")
         s.signal(15)
-        got = [c.response() for _ in jobs]
-        c.ack(got[0])
-        c.ack(got[1])
+        for m in got:
+            c.ack(m)
+        assert {c.response()["ringback"]["job"], c.response()["ringback"]["job"]} | \
+            {m["ringback"]["job"] for m in got} < set(jobs)
         assert c.closed() == 1001
         token = c.resume
     assert s.wait() == 0
     s.start()
     with Session(s.port, resume=token) as c:
-        assert [c.take()["ringback"]["job"] for _ in range(3)] == jobs[2:]
+        left = {c.take()["ringback"]["job"] for _ in range(3)}
+        assert left == set(jobs) - {m["ringback"]["job"] for m in got}
 
 
 def test_a_stop_waits_a_moment_for_acknowledgements(make_server):
@@ -359,7 +374,7 @@ def test_a_stop_waits_a_moment_for_acknowledgements(make_server):
 # --- many ----------------------------------------------------------------------------------------
 
 def test_two_thousand_on_one_socket(make_server):
-    s = make_server({"log.level": "warn"})
+    s = make_server()
     n = 2000
     with Session(s.port, timeout=60) as c:
         seen = []
@@ -381,7 +396,7 @@ def test_two_thousand_on_one_socket(make_server):
 
 
 def test_two_thousand_that_wait_for_their_client(make_server):
-    s = make_server({"log.level": "warn"})
+    s = make_server()
     n = 2000
     with Session(s.port, timeout=60) as c:
         c.raw(b"".join(frame(TEXT, b'{"id":%d,"method":"test.echo","params":{"i":%d,"$rpc.callback":"ws:"}}' % (i, i))
@@ -406,7 +421,7 @@ def rss(server):
 
 
 def test_a_thousand_sessions_that_left(make_server):
-    s = make_server({"log.level": "warn", "server.per_address": "0"})
+    s = make_server({"server.per_address": "0"})
     for _ in range(50):
         with Session(s.port) as c:
             c.submit()
@@ -424,7 +439,7 @@ def test_a_thousand_sessions_that_left(make_server):
 
 
 def test_who_does_not_read(make_server):
-    s = make_server({"log.level": "warn", "delivery.timeout": "2s", "delivery.schedule": "200ms"})
+    s = make_server({"delivery.timeout": "2s", "delivery.schedule": "200ms"})
     with Session(s.port, rcvbuf=4096) as slow, Session(s.port) as other:
         base = rss(s)
         for i in range(64):
