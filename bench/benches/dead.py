@@ -51,13 +51,13 @@ def one(b, receiver, hung, n):
     before = receiver.received()
     cpu, start = Cpu(ringback.process), time.monotonic()
     got = b.wrk(ringback.url, body(receiver), CONNECTIONS, SECONDS, [ringback.process], acknowledges)
-    count, last = deliveries(receiver, before, got.n + 1, got.n + 1 + CONNECTIONS,
+    count, last = deliveries(receiver, before, got.n + 1, got.most + 1,
                              lambda: ringback.unfinished() <= waiting)
     used = cpu.us(count)
     ringback.kill()  # in order it would wait for those that hang
     left = ringback.count()
     ringback.drop()
-    if left != waiting or count > got.n + 1 + CONNECTIONS:
+    if left != waiting or count > got.most + 1:
         raise Wrong(f"{got.n} acknowledged, {count} delivered, {waiting} for receivers that hang, {left} left")
     return {"rate": count / (last - start), "cpu": used, "p50": got.p50_ms, "p99": got.p99_ms, "memory": got.memory}
 

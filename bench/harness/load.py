@@ -17,7 +17,8 @@ SCRIPT = "bench/post.lua"
 
 @dataclasses.dataclass
 class Load:
-    n: int
+    n: int          # answers that wrk counted
+    most: int       # requests that were sent: those under way at the end are not counted
     rate: float
     p50_ms: float
     p99_ms: float
@@ -90,8 +91,10 @@ def wrk(b, url, body, connections, seconds, watch, expect):
     before = cpu_seconds(pids)
     (b.folder / "body.json").write_bytes(body)
     sums, out = run_wrk(b, url, connections, seconds)
+    under_way = connections
     while b.quick and sums["requests"] == 0 and seconds < 8:  # a busy machine
         seconds *= 2
+        under_way += connections
         sums, out = run_wrk(b, url, connections, seconds)
     cpu = cpu_seconds(pids) - before
     memory = memory_mib(pids)
@@ -100,7 +103,7 @@ def wrk(b, url, body, connections, seconds, watch, expect):
         raise Wrong(f"wrk met errors at {url}:\n{out}")
     if abs(sums["bytes"] - n * size) > (connections + n * 0.001) * size:
         raise Wrong(f"{url}: answers of {sums['bytes'] / n:.1f} bytes where {size} were expected")
-    return Load(n, n / sums["us"] * 1e6, sums["p50_us"] / 1e3, sums["p99_us"] / 1e3, cpu * 1e6 / n, memory)
+    return Load(n, n + under_way, n / sums["us"] * 1e6, sums["p50_us"] / 1e3, sums["p99_us"] / 1e3, cpu * 1e6 / n, memory)
 
 
 def run_wrk(b, url, connections, seconds):
