@@ -211,7 +211,8 @@ int rbk_flow_turn(rbk_flow *f, const rbk_store_ops *ops, rbk_store *st, rbk_erro
 
 int64_t rbk_flow_wait_ms(const rbk_flow *f)
 {
-    if (f->scanning || f->fetches.head || rbk_lanes_waiting(f->lanes))
+    bool fetches = f->fetches.head && !atomic_load(&f->e->refusing);
+    if (f->scanning || fetches || rbk_lanes_waiting(f->lanes))
         return 0;
     rbk_mono_ms now = rbk_mono_now(), wake = rbk_pulls_wake(&f->pulls);
     int64_t pull = wake == INT64_MAX ? INT64_MAX : wake > now ? wake - now : 0;
