@@ -117,7 +117,7 @@ def test_receiver_down_then_up(make_server, receiver):
 
 
 def test_restart_in_between_keeps_the_count(make_server, receiver):
-    server = make_server({**FAST, "delivery.schedule": "1s,1s,1s,1s"})
+    server = make_server({**FAST, "delivery.schedule": "1s,1s,1s,1s", "delivery.max_age": "5m"})
     receiver.answer = Answer(500)
     with server.client() as c:
         job = c.call("test.whoami", {}, callback=receiver.url()).jobs[0]
