@@ -2,23 +2,18 @@
 /* server/server.c - the public rbk_server: options in, one engine and its front out.
  *
  * Start: load modules, bind addresses, make the policy (which must know the addresses),
- * open the store and recover, then answer. Stop goes the other way round. A reload makes the
- * new policy whole before it takes the place of the old one. One thread, but for the
- * functions that ringback.h marks. */
-#include "server/server_internal.h"
+ * open the store and recover, then answer. Stop goes the other way round. What changes while
+ * it runs is in reload.c. One thread, but for the functions that ringback.h marks. */
+#include "server/server_impl.h"
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "engine/engine.h"
-#include "front/http_front.h"
 #include "seam/stores.h"
 #include "seam/transports.h"
 #include "server/admin_side.h"
-#include "server/files.h"
 #include "server/own.h"
-#include "server/providers.h"
 #include "server/proxy.h"
-#include "server/signing.h"
 #include "server/tls_side.h"
 #include "server/tokens.h"
 #include "store/stores.h"
@@ -26,29 +21,10 @@
 #include "transport/version.h"
 
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
-
-struct rbk_server {
-    rbk_options *options;
-    rbk_log log;
-    rbk_log_fn log_fn;
-    void *log_user;
-    rbk_methods *methods;
-    rbk_providers *providers;
-    rbk_http_front *front;
-    rbk_admin_front *admin;
-    rbk_engine *engine;
-    rbk_signing signing;
-    rbk_tls *tls; /* of the front; NULL: plain */
-    rbk_files files;
-    bool tried;
-    atomic_bool running;
-    char error[512];
-};
 
 static pthread_once_t backends_once = PTHREAD_ONCE_INIT;
 
@@ -65,7 +41,7 @@ const char *rbk_version(void)
     return RBK_VERSION;
 }
 
-static int keep_error(rbk_server *s, int r, const rbk_error *err)
+int rbk_server_keep(rbk_server *s, int r, const rbk_error *err)
 {
     if (r < 0)
         snprintf(s->error, sizeof s->error, "%s",
@@ -95,23 +71,24 @@ int rbk_server_set(rbk_server *s, const char *key, const char *value)
 {
     rbk_error err = {0};
     if (s->tried)
-        return keep_error(s, RBK_E_STATE, &err);
-    return keep_error(s, rbk_options_set(s->options, rbk_str_z(key), rbk_str_z(value), &err), &err);
+        return rbk_server_keep(s, RBK_E_STATE, &err);
+    int r = rbk_options_set(s->options, rbk_str_z(key), rbk_str_z(value), &err);
+    return rbk_server_keep(s, r, &err);
 }
 
 int rbk_server_load(rbk_server *s, const char *path)
 {
     rbk_error err = {0};
     if (s->tried)
-        return keep_error(s, RBK_E_STATE, &err);
-    return keep_error(s, rbk_options_load(s->options, path, &err), &err);
+        return rbk_server_keep(s, RBK_E_STATE, &err);
+    return rbk_server_keep(s, rbk_options_load(s->options, path, &err), &err);
 }
 
 int rbk_server_use_options(rbk_server *s, rbk_options *o)
 {
     rbk_error err = {0};
     if (s->tried)
-        return keep_error(s, RBK_E_STATE, &err);
+        return rbk_server_keep(s, RBK_E_STATE, &err);
     rbk_options_free(s->options);
     s->options = o;
     return 0;
@@ -146,7 +123,7 @@ int rbk_server_method(rbk_server *s, const rbk_method *m)
     int r = s->tried ? rbk_fail(&why, RBK_E_STATE, "the server has started")
                      : rbk_methods_add(s->methods, m, NULL, &why);
     rbk_fail(&err, r, "method %s: %s", m && m->name ? m->name : "?", why.detail);
-    return keep_error(s, r, &err);
+    return rbk_server_keep(s, r, &err);
 }
 
 /* --- Start --------------------------------------------------------------------------------- */
@@ -214,8 +191,8 @@ static int find_own(const rbk_server *s, rbk_own *own, rbk_error *err)
     return r;
 }
 
-static int make_policy(const rbk_server *s, const rbk_options *o, rbk_netpolicy **ret,
-                       rbk_error *err)
+int rbk_server_make_policy(const rbk_server *s, const rbk_options *o, rbk_netpolicy **ret,
+                           rbk_error *err)
 {
     rbk_own own = {0};
     int r = find_own(s, &own, err);
@@ -283,7 +260,7 @@ static int make_engine(rbk_server *s, rbk_error *err)
     return rbk_engine_new(&conf, &s->engine, err);
 }
 
-static void use_keys(rbk_server *s, rbk_sign_keys *keys)
+void rbk_server_use_keys(rbk_server *s, rbk_sign_keys *keys)
 {
     size_t hmac = rbk_sign_keys_count(keys, RBK_SIGN_HMAC);
     size_t ed25519 = rbk_sign_keys_count(keys, RBK_SIGN_ED25519);
@@ -301,7 +278,7 @@ static int make_keys(rbk_server *s, rbk_error *err)
         return r;
     if (made)
         rbk_event(&s->log, RBK_INFO, "signing.key_made", RBK_FZ("file", s->signing.key_path));
-    use_keys(s, keys);
+    rbk_server_use_keys(s, keys);
     return 0;
 }
 
@@ -318,7 +295,7 @@ static int start_all(rbk_server *s, rbk_error *err)
     if ((r = rbk_providers_use(s->providers, s->options, err)) < 0 ||
         (r = rbk_tls_side_new(s->options, &s->tls, err)) < 0 || (r = make_front(s, err)) < 0 ||
         (r = rbk_admin_side_new(s->options, &s->log, s->files.few, &s->admin, err)) < 0 ||
-        (r = make_policy(s, s->options, &policy, err)) < 0)
+        (r = rbk_server_make_policy(s, s->options, &policy, err)) < 0)
         return r;
     r = make_engine(s, err);
     if (r < 0) {
@@ -372,14 +349,14 @@ int rbk_server_start(rbk_server *s)
 {
     rbk_error err = {0};
     if (s->tried)
-        return keep_error(s, RBK_E_STATE, &err);
+        return rbk_server_keep(s, RBK_E_STATE, &err);
     s->tried = true;
     s->log.level = (rbk_level)s->options->log_level;
     s->log.json = s->options->log_json != 0;
     int r = start_all(s, &err);
     if (r < 0) {
         undo_start(s);
-        return keep_error(s, r, &err);
+        return rbk_server_keep(s, r, &err);
     }
     s->running = true;
     log_started(s);
@@ -436,101 +413,6 @@ void rbk_server_free(rbk_server *s)
     rbk_signing_close(&s->signing);
     rbk_options_free(s->options);
     free(s);
-}
-
-/* --- Reload ---------------------------------------------------------------------------------------- */
-
-static void use_tls(rbk_server *s, rbk_tls *tls)
-{
-    if (tls)
-        rbk_tls_server_take(s->tls, tls);
-    rbk_tls_side_log(s->tls, s->options, &s->log);
-}
-
-/* The same files again: what is in them may be new. */
-static int reload_tls(rbk_server *s, rbk_error *err)
-{
-    rbk_tls *tls = NULL;
-    int r = rbk_tls_side_reload(s->options, s->tls, &tls, err);
-    if (r == 0)
-        use_tls(s, tls);
-    return r;
-}
-
-/* Everything that may fail is made first. */
-static int reload_options(rbk_server *s, rbk_options *fresh, rbk_error *err)
-{
-    rbk_netpolicy *policy = NULL;
-    rbk_tls *tls = NULL;
-    rbk_origins *origins = NULL;
-    rbk_buf fixed = RBK_BUF(4096);
-    int r = rbk_options_check(fresh, err);
-    if (r == 0)
-        r = rbk_options_check_files(fresh, err);
-    if (r == 0)
-        r = rbk_tls_side_reload(fresh, s->tls, &tls, err);
-    if (r == 0)
-        r = make_policy(s, fresh, &policy, err);
-    if (r == 0)
-        r = rbk_options_origins(fresh, &origins, err);
-    if (r == 0)
-        rbk_files_bound_calls(&s->files, fresh);
-    if (r == 0)
-        r = rbk_providers_use(s->providers, fresh, err);
-    if (r < 0) {
-        rbk_netpolicy_unref(policy);
-        rbk_tls_free(tls);
-        rbk_origins_unref(origins);
-        return r;
-    }
-    rbk_options_take(s->options, fresh);
-    rbk_engine_use_policy(s->engine, policy);
-    use_tls(s, tls);
-    rbk_http_front_use_origins(s->front, origins);
-    rbk_options_fixed(s->options, fresh, &fixed);
-    rbk_event(&s->log, RBK_INFO, "config.reloaded", RBK_F("restart", fixed.n > 0));
-    if (fixed.n)
-        rbk_event(&s->log, RBK_WARN, "config.needs_restart", RBK_FS("keys", rbk_buf_view(&fixed)));
-    rbk_providers_log(s->providers, s->options);
-    s->log.level = (rbk_level)s->options->log_level; /* after the lines that say so */
-    rbk_buf_free(&fixed);
-    return 0;
-}
-
-/* After a fault the old keys go on signing. */
-static int reload_keys(rbk_server *s, rbk_error *err)
-{
-    rbk_sign_keys *keys = NULL;
-    int r = rbk_signing_load(&s->signing, &keys, err);
-    if (r == 0)
-        use_keys(s, keys);
-    return r;
-}
-
-int rbk_server_reload(rbk_server *s, rbk_server *fresh)
-{
-    rbk_error err = {0}, key_err = {0}, token_err = {0}, auth_err = {0};
-    if (!s->running || (fresh && (fresh->tried || fresh == s)))
-        return keep_error(s, RBK_E_STATE, &err);
-    int r = fresh ? reload_options(s, fresh->options, &err) : reload_tls(s, &err);
-    if (fresh)
-        fresh->tried = true; /* its settings are used up */
-    if (r < 0)
-        rbk_event(&s->log, RBK_ERROR, "config.refused", RBK_FZ("detail", err.detail));
-    int k = reload_keys(s, &key_err);
-    if (k < 0)
-        rbk_event(&s->log, RBK_ERROR, "signing.refused", RBK_FZ("detail", key_err.detail));
-    int t = rbk_admin_side_reload(s->admin, s->options, &token_err);
-    if (t < 0)
-        rbk_event(&s->log, RBK_ERROR, "admin.token_refused", RBK_FZ("detail", token_err.detail));
-    int a = rbk_tokens_use(s->engine, s->options, &s->log, &auth_err);
-    if (a < 0 && r == 0) /* else a line says so already */
-        rbk_event(&s->log, RBK_ERROR, "auth.tokens_refused", RBK_FZ("detail", auth_err.detail));
-    if (r < 0)
-        return keep_error(s, r, &err);
-    if (a < 0)
-        return keep_error(s, a, &auth_err);
-    return k < 0 ? keep_error(s, k, &key_err) : keep_error(s, t, &token_err);
 }
 
 /* --- While it runs ------------------------------------------------------------------------------ */
