@@ -89,7 +89,7 @@ int rbk_options_check(const rbk_options *o, rbk_error *err);
 int rbk_options_check_files(const rbk_options *o, rbk_error *err);
 
 /* Take those settings of `fresh` that can change while a server runs. `fresh` gets the old
- * ones and is then good for rbk_options_free() alone. */
+ * ones and is then good for rbk_options_free(), or for being taken back. */
 void rbk_options_take(rbk_options *o, rbk_options *fresh);
 /* The keys whose values differ and that only a start can change: "server.path, …". */
 void rbk_options_fixed(const rbk_options *o, const rbk_options *fresh, rbk_buf *names);
@@ -107,9 +107,7 @@ void rbk_options_doc(rbk_buf *b, bool markdown);
 bool rbk_options_same_rule(const rbk_method_rule *a, const rbk_method_rule *b);
 /* server.rate. */
 rbk_rate rbk_options_rate(const rbk_options *o);
-/* The rule for a method name, or NULL. */
-const rbk_method_rule *rbk_options_rule(const rbk_options *o, rbk_str method);
-/* The first such rule that has a worker or an upstream, or NULL. */
+/* The best rule for a method name of those that have a module, a worker or an upstream, or NULL. */
 const rbk_method_rule *rbk_options_provider(const rbk_options *o, rbk_str method);
 
 #endif
