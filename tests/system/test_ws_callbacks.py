@@ -206,12 +206,16 @@ def metric(server, name):
 def test_coming_back(shared):
     with Session(shared.port) as c:
         assert re.fullmatch(r"[A-Za-z0-9_-]{43}", c.resume)
-        jobs = [c.submit("test.echo", {"n": n}, id=n) for n in range(40)]
+        jobs = []
+        for n in range(12):  # their responses are there in this order
+            jobs.append(c.submit("test.echo", {"n": n}, id=n))
+            assert c.response()["ringback"]["job"] == jobs[-1]
+        rest = {c.submit("test.echo", {"n": n}, id=n) for n in range(30)}
         token = c.resume
     with Session(shared.port, resume=token) as c:
         assert c.resume == token
-        got = [c.take() for _ in jobs]
-    assert [m["ringback"]["job"] for m in got] == jobs
+        assert [c.take()["ringback"]["job"] for _ in jobs] == jobs
+        assert {c.take()["ringback"]["job"] for _ in rest} == rest
     with Session(shared.port, resume=token) as c:
         c.call("test.echo", id="only")
         c.answer("only")
@@ -270,10 +274,10 @@ def test_another_caller_with_the_same_token(serve, callers):
 def test_the_newer_connection_takes_over(shared):
     with Session(shared.port) as old:
         jobs = [old.submit(id=i) for i in range(20)]
-        assert old.response()["ringback"]["job"] == jobs[0]
+        assert old.response()["ringback"]["job"] in jobs
         with Session(shared.port, resume=old.resume) as new:
             assert old.closed() == 4000
-            assert [new.take()["ringback"]["job"] for _ in jobs] == jobs
+            assert {new.take()["ringback"]["job"] for _ in jobs} == set(jobs)
             later = new.submit(id="later")
             assert new.take()["ringback"]["job"] == later
 
