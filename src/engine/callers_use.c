@@ -9,6 +9,7 @@ void rbk_engine_use_callers(rbk_engine *e, rbk_callers *callers)
     rbk_callers *old = e->callers;
     e->callers = callers;
     atomic_store(&e->has_callers, true);
+    atomic_fetch_add(&e->callers_version, 1);
     pthread_mutex_unlock(&e->keys_lock);
     rbk_callers_unref(old);
 }
@@ -21,4 +22,9 @@ rbk_callers *rbk_engine_callers(rbk_engine *e)
     rbk_callers *callers = rbk_callers_ref(e->callers);
     pthread_mutex_unlock(&e->keys_lock);
     return callers;
+}
+
+uint64_t rbk_engine_callers_version(const rbk_engine *e)
+{
+    return atomic_load(&e->callers_version);
 }

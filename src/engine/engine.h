@@ -64,6 +64,9 @@ rbk_sign_keys *rbk_engine_keys(rbk_engine *e);
 void rbk_engine_use_callers(rbk_engine *e, rbk_callers *callers);
 /* A reference to the table in use; NULL: there is none, and who calls is not asked. Any thread. */
 rbk_callers *rbk_engine_callers(rbk_engine *e);
+/* Another number for each table that was put to use: who let somebody in for long looks again. Any
+ * thread. */
+uint64_t rbk_engine_callers_version(const rbk_engine *e);
 /* Judge new calls, and stored jobs at their next attempt, by this policy from now on; takes
  * the reference. Before the start, and later as often as wanted. Any thread. */
 void rbk_engine_use_policy(rbk_engine *e, rbk_netpolicy *policy);

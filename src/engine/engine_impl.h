@@ -44,6 +44,7 @@ struct rbk_engine {
     rbk_netpolicy *policy; /* that callbacks are judged by now */
     rbk_callers *callers;  /* who is let in now; NULL: who calls is not asked */
     atomic_bool has_callers; /* once true, true to the end */
+    atomic_uint_fast64_t callers_version;
     pthread_mutex_t changes_lock;
     rbk_link changes; /* requests for changes that are not answered yet */
     size_t n_changes, n_owned_changes; /* operators', callers' */

@@ -7,7 +7,9 @@
  * answers wait; the HTTP server's write deadline and budget hold for the connection as before.
  *
  * One timer a loop looks at all its sockets each second: who is silent is pinged and then
- * dropped, a message must come whole within MESSAGE_MS, and a close is answered within CLOSE_MS. */
+ * dropped, a message must come whole within MESSAGE_MS, a close is answered within CLOSE_MS, and when
+ * there are other callers than before each token is asked about again. Who had REFUSED_MAX messages
+ * refused by a rate, each of which was parsed all the same, is not read until that timer comes. */
 #include "front/ws_front.h"
 
 #include "base/clock.h"
@@ -21,6 +23,7 @@ enum {
     TICK_MS = 1000,
     MESSAGE_MS = 60000,
     CLOSE_MS = 3000,
+    REFUSED_MAX = 16,
     LARGE = 64 << 10,
     FAULT_MAX = 1024
 };
@@ -30,6 +33,7 @@ struct rbk_ws_front {
     rbk_link sockets;
     uv_timer_t timer;
     bool ticking;
+    uint64_t callers_version; /* that all sockets were let in by */
 };
 
 typedef struct ws_socket {
@@ -39,6 +43,7 @@ typedef struct ws_socket {
     rbk_ws *ws;
     rbk_link messages; /* that are not answered */
     unsigned n_open;   /* of them */
+    unsigned n_refused; /* by a rate, since the last tick */
     bool large, draining;
     rbk_mono_ms heard_at; /* the last time that anything came */
     rbk_mono_ms pinged_at; /* since then; 0: it was not */
@@ -57,7 +62,7 @@ typedef struct ws_message {
 
 static bool is_full(const ws_socket *s)
 {
-    return s->n_open >= (s->large ? 1 : RBK_WS_OPEN_MAX);
+    return s->n_open >= (s->large ? 1 : RBK_WS_OPEN_MAX) || s->n_refused >= REFUSED_MAX;
 }
 
 /* --- What goes out ------------------------------------------------------------------------- */
@@ -143,6 +148,7 @@ static rbk_limits_who who_asks(const ws_socket *s)
 static void count_answer(const ws_message *m, int status)
 {
     rbk_limits_who who = who_asks(m->s);
+    m->s->n_refused += status == 429;
     rbk_front_numbers_answered(who.numbers, rbk_exchange_kind_of(m->ex), rbk_mono_us() - m->began);
     if (status == 503)
         rbk_limits_refused(&who, status);
@@ -228,14 +234,20 @@ static void submit(ws_socket *s, rbk_str text, const rbk_auth_pass *pass)
                                       .caller = rbk_auth_name(pass)});
 }
 
+/* False: since the handshake its token was taken away. */
+static bool check_caller(ws_socket *s, rbk_auth_pass *ret)
+{
+    return rbk_auth_check(s->f->conf.auth, s->rq->headers, s->rq->n_headers, s->rq->peer, ret) == 0;
+}
+
 static void on_message(rbk_ws *ws, rbk_str text, void *user)
 {
     ws_socket *s = user;
     if (rbk_ws_is_closing(ws))
         return;
     rbk_auth_pass pass;
-    if (rbk_auth_check(s->f->conf.auth, s->rq->headers, s->rq->n_headers, s->rq->peer, &pass)) {
-        say_close(s, RBK_WS_POLICY); /* since the handshake its token was taken away */
+    if (!check_caller(s, &pass)) {
+        say_close(s, RBK_WS_POLICY);
         return;
     }
     submit(s, text, &pass);
@@ -330,14 +342,40 @@ static void look_at(ws_socket *s, rbk_mono_ms now)
     }
 }
 
+/* It asks again, now that others may come in than before. */
+static void look_at_caller(ws_socket *s)
+{
+    rbk_auth_pass pass;
+    if (rbk_ws_is_closing(s->ws))
+        return;
+    if (check_caller(s, &pass))
+        rbk_auth_done(&pass);
+    else
+        say_close(s, RBK_WS_POLICY);
+}
+
+static void read_on(ws_socket *s)
+{
+    bool refused = s->n_refused > 0;
+    s->n_refused = 0;
+    if (refused && !is_full(s))
+        rbk_http_tunnel_resume(s->rq);
+}
+
 static void on_tick(uv_timer_t *t)
 {
     rbk_ws_front *f = t->data;
     rbk_mono_ms now = rbk_loop_now(f->conf.loop);
+    uint64_t version = rbk_engine_callers_version(f->conf.e);
     for (rbk_link *l = f->sockets.next, *next; l != &f->sockets; l = next) {
+        ws_socket *s = RBK_OF_LINK(l, ws_socket, link);
         next = l->next; /* a socket leaves the list in a later turn */
-        look_at(RBK_OF_LINK(l, ws_socket, link), now);
+        look_at(s, now);
+        if (version != f->callers_version)
+            look_at_caller(s);
+        read_on(s);
     }
+    f->callers_version = version;
     if (rbk_link_empty(&f->sockets)) {
         f->ticking = false;
         uv_timer_stop(t);

@@ -18,7 +18,13 @@
 
 #include "base/id.h"
 
-enum { OUT_MAX = 256 << 20, NONCE = 16, HEAD_MAX = 2 + 8 + 4, CONTROL_MAX = 125 };
+enum {
+    OUT_MAX = 256 << 20,
+    NONCE = 16,
+    HEAD_MAX = 2 + 8 + 4,
+    CONTROL_MAX = 125,
+    PIECE = 96 /* bytes that wslay and the allocator spend on a fragment */
+};
 
 static const char MALFORMED[] = "the peer's websocket frames are malformed";
 static const char TOO_LARGE[] = "the peer's websocket message is too large";
@@ -358,7 +364,7 @@ void rbk_ws_hold(rbk_ws *ws)
 size_t rbk_ws_partial(const rbk_ws *ws, bool *ret_begun)
 {
     *ret_begun = ws->fragments > 0 || ws->head_n > 0 || ws->left > 0;
-    return ws->partial;
+    return ws->partial + (size_t)ws->fragments * PIECE;
 }
 
 int rbk_ws_feed(rbk_ws *ws, rbk_str bytes)

@@ -57,7 +57,8 @@ int rbk_ws_feed(rbk_ws *ws, rbk_str bytes);
  * left then. */
 int rbk_ws_feed_some(rbk_ws *ws, rbk_str *bytes);
 void rbk_ws_hold(rbk_ws *ws);
-/* Bytes held of a message that has not come whole; and whether one, or a frame, has begun. */
+/* Bytes held of a message that has not come whole, with what each of its pieces costs beside; and
+ * whether one, or a frame, has begun. */
 size_t rbk_ws_partial(const rbk_ws *ws, bool *ret_begun);
 const char *rbk_ws_fault(const rbk_ws *ws); /* never NULL; static text */
 /* The code of the peer's close (RBK_WS_NO_CODE without one); 0 while none came. */

@@ -89,7 +89,7 @@ int rbk_options_check(const rbk_options *o, rbk_error *err);
 int rbk_options_check_files(const rbk_options *o, rbk_error *err);
 
 /* Take those settings of `fresh` that can change while a server runs. `fresh` gets the old
- * ones and is then good for rbk_options_free() alone. */
+ * ones and is then good for rbk_options_free(), or for being taken back. */
 void rbk_options_take(rbk_options *o, rbk_options *fresh);
 /* The keys whose values differ and that only a start can change: "server.path, …". */
 void rbk_options_fixed(const rbk_options *o, const rbk_options *fresh, rbk_buf *names);

@@ -29,6 +29,17 @@ static int reload_tls(rbk_server *s, rbk_error *err)
     return r;
 }
 
+/* What will hold is a mixture: the new settings that can change, beside the old ones that cannot.
+ * An address that only a new start gives up must not lose its last guard before. */
+static int check_mixture(rbk_server *s, rbk_options *fresh, rbk_error *err)
+{
+    rbk_error what = {0};
+    rbk_options_take(s->options, fresh);
+    int r = rbk_options_check(s->options, &what);
+    rbk_options_take(s->options, fresh); /* both are as they were */
+    return r < 0 ? rbk_fail(err, r, "beside what changes only with a new start: %s", what.detail) : 0;
+}
+
 /* Everything that may fail is made first. */
 static int reload_options(rbk_server *s, rbk_options *fresh, rbk_error *err)
 {
@@ -37,6 +48,8 @@ static int reload_options(rbk_server *s, rbk_options *fresh, rbk_error *err)
     rbk_origins *origins = NULL;
     rbk_buf fixed = RBK_BUF(4096);
     int r = rbk_options_check(fresh, err);
+    if (r == 0)
+        r = check_mixture(s, fresh, err);
     if (r == 0)
         r = rbk_options_check_files(fresh, err);
     if (r == 0)

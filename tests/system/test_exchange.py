@@ -136,18 +136,18 @@ def test_callback_twice_is_refused(client, receiver):
 # --- the promise of at once -----------------------------------------------------------
 
 def test_slow_method_is_acknowledged_at_once(client, receiver):
-    client.call("test.echo", {}, callback=receiver.url("/warm"))
-    receiver.wait(1, "/warm")
-    times = []
-    for i in range(5):
-        t = time.monotonic()
-        reply = client.call("demo.sleep", {"seconds": 2}, id=i, callback=receiver.url("/slow"))
-        times.append(time.monotonic() - t)
-        assert reply.json["result"]["callback"]["status"] is True
-    assert sorted(times)[2] < 0.050, times
-    start = time.time_ns()
-    posts = receiver.wait(5, "/slow")
-    assert posts[0].ns - start > 1.5e9, "the method took its two seconds"
+    """As soon as one that takes no time: what the disk takes of both, this machine knows."""
+    took, start = {"test.echo": [], "demo.sleep": []}, time.time_ns()
+    for i in range(7):
+        for method, times in took.items():
+            t = time.monotonic()
+            reply = client.call(method, {"seconds": 2}, id=i, callback=receiver.url(f"/{method}"))
+            times.append(time.monotonic() - t)
+            assert reply.json["result"]["callback"]["status"] is True
+    quick, slow = (sorted(times)[3] for times in took.values())
+    assert slow < quick + 0.050, took
+    posts = receiver.wait(7, "/demo.sleep")
+    assert posts[0].ns - start > 1.9e9, "the method took its two seconds"
 
 
 def test_error_of_a_method_is_delivered(client, receiver):

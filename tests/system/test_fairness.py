@@ -52,16 +52,21 @@ def date_in(seconds):
 
 
 @pytest.mark.parametrize("status, value, least", [
-    (503, lambda: "3", 3), (429, lambda: "3", 3), (504, lambda: date_in(4), 2.9), (503, lambda: "0", 1),
+    (503, lambda: "3", 3), (429, lambda: "3", 3), (504, lambda: date_in(4), None), (503, lambda: "0", 1),
     (500, lambda: "3", 0.1), (503, lambda: "-3", 0.1), (503, lambda: "3.5", 0.1), (503, lambda: date_in(-9), 0.1),
 ], ids=["503", "429", "date", "least", "500", "negative", "fraction", "past"])
 def test_retry_after(make_server, receiver, status, value, least):
-    server = make_server({"delivery.schedule": "100ms", "delivery.jitter": "0", "delivery.max_age": "1m"})
-    receiver.on("/cb", Answer(status, {"Retry-After": value()}), Answer(204))
+    server = make_server({"delivery.schedule": "100ms", "delivery.jitter": "0", "delivery.max_age": "1m",
+                          "delivery.breaker": "0"})
+    value = value()
+    times = 1 if least is None or least >= 1 else 3  # a wait that is short is so once in three, on any machine
+    receiver.on("/cb", *[Answer(status, {"Retry-After": value})] * times, Answer(204))
     with server.client() as c:
         c.call("test.echo", {}, callback=receiver.url("/cb"))
-    gap = gaps(receiver.wait(2, "/cb"))[0]
-    assert gap >= least - 0.01 and (gap < 0.9 if least < 1 else gap < least + 2), gap
+    posts = receiver.wait(times + 1, "/cb")
+    if least is None:
+        least = email.utils.parsedate_to_datetime(value).timestamp() - posts[0].ns / 1e9
+    assert min(gaps(posts)) >= least - 0.01 and min(gaps(posts)) < (0.9 if times > 1 else least + 2), gaps(posts)
 
 
 def test_retry_after_never_passes_max_age(make_server, receiver):
@@ -110,4 +115,4 @@ def test_jobs_of_a_dead_receiver_die_in_time(make_server, make_receiver):
     assert time.monotonic() - began >= 4.5
     [(attempts, untried)] = server.rows("select sum(attempts), sum(attempts = 0) from dead")
     assert attempts < 100 and untried > 900
-    assert "job.expired" in server.log()
+    server.wait_log(r"event=job\.expired ")

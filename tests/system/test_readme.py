@@ -3,12 +3,19 @@
 
 Blocks marked ```sh whose first command is `ringback …` or `script/…` are run, in order,
 in an empty folder. Servers among them stay up for the blocks that follow; scripts that
-install, or that run these very tests, are only looked at."""
+install, or that run these very tests, are only looked at.
+
+The commands have ports of their own, so they run in a network namespace of their own, where
+nobody else can have them. Where none is to be had they take turns with other runs of this test."""
+import contextlib
+import fcntl
 import os
+import pathlib
 import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 
 import pytest
@@ -27,8 +34,46 @@ def blocks():
     return [b for b in found if re.match(r"(ringback |script/)", b)]
 
 
+# Brings loopback up (SIOCSIFFLAGS: IFF_UP | IFF_RUNNING), says so, and holds the namespace until its input ends.
+HOLD = """
+import fcntl, socket, struct, sys
+with socket.socket() as s:
+    fcntl.ioctl(s, 0x8914, struct.pack("16sH14x", b"lo", 0x41))
+print("up", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def namespace():
+    """What runs a command in a new network namespace, or None: no tool, or no right to make one."""
+    if not shutil.which("unshare") or not shutil.which("nsenter"):
+        yield None
+        return
+    user = [] if os.geteuid() == 0 else ["--user", "--map-current-user", "--keep-caps"]
+    p = subprocess.Popen(["unshare", *user, "--net", sys.executable, "-c", HOLD], stdin=subprocess.PIPE,
+                         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    try:
+        kind = ["--user", "--preserve-credentials"] if user else []
+        yield ["nsenter", f"--target={p.pid}", *kind, "--net", "--"] if p.stdout.readline() == b"up\n" else None
+    finally:
+        p.communicate()
+
+
 @pytest.fixture
-def shell():
+def place():
+    """What leads to where the commands' ports are free."""
+    with namespace() as prefix:
+        if prefix is not None:
+            yield prefix
+            return
+    with open(pathlib.Path(tempfile.gettempdir()) / f"ringback-readme-{os.getuid()}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield []
+
+
+@pytest.fixture
+def shell(place):
     """Runs a block, where `ringback` and script/ are the ones under test."""
     folder = tempfile.mkdtemp(prefix="readme-")
     os.symlink(root() / "script", os.path.join(folder, "script"))
@@ -37,7 +82,7 @@ def shell():
 
     def start(text):
         out = tempfile.TemporaryFile()
-        p = subprocess.Popen(["bash", "-euc", text], cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=out,
+        p = subprocess.Popen([*place, "bash", "-euc", text], cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=out,
                              stderr=subprocess.STDOUT, start_new_session=True)
         running.append(p)
 

@@ -70,6 +70,9 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport):
         self.transport = transport
+        if self.owner.stopped:  # its handshake was under way when the receiver stopped
+            transport.abort()
+            return
         self.owner.connections += 1
         self.number = self.owner.connections
         self.owner.open.add(self)
@@ -146,7 +149,7 @@ class Receiver:
         self.connections = self.cut = self.most_open = 0
         self.busy = self.most_busy = 0  # POSTs whose answer takes its time
         self.answer, self.by_path, self.scripts = OK, {}, {}
-        self.server = None
+        self.server, self.stopped = None, False
         self.loop = asyncio.new_event_loop()
         # A handshake that the peer cuts off is the peer's matter, not a line on stderr.
         self.loop.set_exception_handler(lambda loop, context: None)
@@ -176,10 +179,11 @@ class Receiver:
 
     # --- life ----------------------------------------------------------------
     def _run(self, coroutine):
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(10)
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(60)
 
     def start(self):
         async def go():
+            self.stopped = False
             return await self.loop.create_server(lambda: _Connection(self), self.host, self.port,
                                                  ssl=self.ctx, backlog=1024)
         self.server = self._run(go())
@@ -188,9 +192,10 @@ class Receiver:
     def stop(self):
         """Nobody listens any more; connections that are open are cut."""
         async def go():
+            self.stopped = True
             self.server.close()
             while self.open:
-                for c in list(self.open):  # also those that were still shaking hands when it closed
+                for c in list(self.open):
                     c.transport.abort()
                 await asyncio.sleep(0.001)
         if self.server:

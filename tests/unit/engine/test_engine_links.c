@@ -32,7 +32,7 @@ static void test_jobs(void **state)
     assert_int_equal(a.status, 200);
     WAIT_FOR(n_kept() == 1);
     assert_int_equal(stats_of(s).accepted, 2);
-    assert_int_equal(stats_of(s).in_memory, 1); /* the one that waits costs none */
+    WAIT_FOR(stats_of(s).in_memory == 1); /* the one that waits costs none */
     assert_int_equal(quick_runs, 0);
     answer_kept(1);
     WAIT_FOR(stats_of(s).delivered == 2);

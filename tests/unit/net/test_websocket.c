@@ -325,12 +325,31 @@ static void test_held(void **state)
         assert_int_equal(e.n_messages, 2 + 3 * turn);
         assert_int_equal(rbk_ws_feed_some(e.ws, &in), 0);
         assert_int_equal(in.n, 0);
-        assert_int_equal(rbk_ws_partial(e.ws, &begun), 1);
+        assert_in_range(rbk_ws_partial(e.ws, &begun), 2, 256); /* a byte, and what a piece costs */
         assert_true(begun);
         assert_int_equal(feed(&e, "\x80\x81" MASK "y", 7, 1), 0);
         assert_int_equal(e.n_messages, 3 + 3 * turn);
         assert_memory_equal(e.said, "xy", 2);
     }
+    rbk_ws_free(e.ws);
+}
+
+/* A byte in a piece of its own costs far more than a byte. */
+static void test_what_pieces_cost(void **state)
+{
+    enum { PIECES = 7 };
+    bool begun;
+    end e;
+    (void)state;
+    open_lasting(&e);
+    assert_int_equal(feed(&e, "\x01\x81" MASK "x", 7, 7), 0);
+    for (int i = 1; i < PIECES; i++)
+        assert_int_equal(feed(&e, "\x00\x81" MASK "y", 7, 7), 0);
+    assert_in_range(rbk_ws_partial(e.ws, &begun), 64 * PIECES, 256 * PIECES);
+    assert_true(begun);
+    assert_int_equal(feed(&e, "\x80\x80" MASK, 6, 6), 0);
+    assert_int_equal(rbk_ws_partial(e.ws, &begun), 0);
+    assert_int_equal(e.n_messages, 1);
     rbk_ws_free(e.ws);
 }
 
@@ -389,6 +408,7 @@ int main(void)
         cmocka_unit_test(test_pings),
         cmocka_unit_test(test_bytes),
         cmocka_unit_test(test_held),
+        cmocka_unit_test(test_what_pieces_cost),
         cmocka_unit_test(test_refused_by_the_head),
         cmocka_unit_test(test_ping),
     };
