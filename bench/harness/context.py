@@ -55,11 +55,11 @@ def file_system(folder):
 
 
 class Bench:
-    def __init__(self, program, quick=False, peers=True, rounds=3, size=1000000, http2=False, sets=()):
+    def __init__(self, program, quick=False, peers=True, rounds=3, size=1000000, kinds=(), http2=False, sets=()):
         self.program, self.quick, self.peers, self.http2, self.sets = program, quick, peers, http2, list(sets)
         self.rounds = 1 if quick else rounds
         self.size = 2000 if quick else size
-        self.notes = []
+        self.kinds, self.notes = kinds, []
 
     def __enter__(self):
         for name in ("nginx", "wrk", "openssl", "cc"):

@@ -67,8 +67,12 @@ def memory_mib(pids):
     return kib / 1024
 
 
-def tie_to_parent():
+STOPS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+
+
+def become_child():
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
 
 
 class Processes:
@@ -78,10 +82,15 @@ class Processes:
     def spawn(self, argv, log, **kw):
         with open(self.folder / log, "ab") as out:
             kw = {"stdout": out, "stderr": out, "cwd": self.folder, **kw}
-            p = subprocess.Popen([str(a) for a in argv], stdin=subprocess.DEVNULL, start_new_session=True,
-                                 preexec_fn=tie_to_parent, **kw)
+            # A signal between the fork and the note of it would leave a process that nobody ends.
+            signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+            try:
+                p = subprocess.Popen([str(a) for a in argv], stdin=subprocess.DEVNULL, start_new_session=True,
+                                     preexec_fn=become_child, **kw)
+                self.running.append(p)
+            finally:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
         p.log = self.folder / log
-        self.running.append(p)
         return p
 
     def end(self, p, number=signal.SIGTERM, limit=40):

@@ -391,14 +391,14 @@ int rbk_options_check_files(const rbk_options *o, rbk_error *err)
     return r;
 }
 
-static const rbk_method_rule *find_rule(const rbk_options *o, rbk_str method, bool provider)
+const rbk_method_rule *rbk_options_provider(const rbk_options *o, rbk_str method)
 {
     const rbk_method_rule *best = NULL;
     size_t best_n = 0;
     for (size_t i = 0; i < o->n_rules; i++) {
         const rbk_method_rule *rule = &o->rules[i];
         size_t n = strcspn(rule->pattern, "*");
-        if (provider && rule->worker == NULL && rule->upstream == NULL)
+        if (!rule->module && !rule->worker && !rule->upstream)
             continue;
         if (rule->pattern[n] == 0 && rbk_str_eqz(method, rule->pattern))
             return rule;
@@ -408,16 +408,6 @@ static const rbk_method_rule *find_rule(const rbk_options *o, rbk_str method, bo
         }
     }
     return best;
-}
-
-const rbk_method_rule *rbk_options_rule(const rbk_options *o, rbk_str method)
-{
-    return find_rule(o, method, false);
-}
-
-const rbk_method_rule *rbk_options_provider(const rbk_options *o, rbk_str method)
-{
-    return find_rule(o, method, true);
 }
 
 rbk_rate rbk_options_rate(const rbk_options *o)

@@ -107,9 +107,7 @@ void rbk_options_doc(rbk_buf *b, bool markdown);
 bool rbk_options_same_rule(const rbk_method_rule *a, const rbk_method_rule *b);
 /* server.rate. */
 rbk_rate rbk_options_rate(const rbk_options *o);
-/* The rule for a method name, or NULL. */
-const rbk_method_rule *rbk_options_rule(const rbk_options *o, rbk_str method);
-/* The first such rule that has a worker or an upstream, or NULL. */
+/* The best rule for a method name of those that have a module, a worker or an upstream, or NULL. */
 const rbk_method_rule *rbk_options_provider(const rbk_options *o, rbk_str method);
 
 #endif

@@ -308,7 +308,7 @@ int rbk_provided_take(rbk_provided *p, const rbk_options *o, const rbk_method_ru
     provider *v = NULL;
     if (kind_of(rule) == NULL) {
         const rbk_method_rule *runs = rbk_options_provider(o, rbk_str_z(rule->pattern));
-        if (runs && setup->set.concurrency == 0)
+        if (runs && kind_of(runs) && setup->set.concurrency == 0)
             setup->set.concurrency = (unsigned)kind_of(runs)->room(runs);
         return 0;
     }

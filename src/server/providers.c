@@ -24,7 +24,7 @@ struct rbk_providers {
 static bool is_wanted(void *user, const char *path, rbk_str name)
 {
     const rbk_providers *p = user;
-    const rbk_method_rule *rule = rbk_options_rule(p->options, name);
+    const rbk_method_rule *rule = rbk_options_provider(p->options, name);
     if (rule == NULL || rule->module == NULL)
         rbk_event(p->log, RBK_INFO, "module.unused", RBK_FS("method", name), RBK_FZ("module", path));
     return rule && rule->module && strcmp(rule->module, path) == 0;
@@ -61,7 +61,7 @@ static void show_functions(rbk_providers *p, const rbk_options *o)
 {
     for (size_t i = 0; i < rbk_methods_count(p->methods); i++) {
         const rbk_method_entry *e = rbk_methods_at(p->methods, i);
-        const rbk_method_rule *rule = e->module ? rbk_options_rule(o, e->name) : NULL;
+        const rbk_method_rule *rule = e->module ? rbk_options_provider(o, e->name) : NULL;
         if (e->module)
             rbk_methods_hide(p->methods, i,
                              rule == NULL || rule->module == NULL ||
@@ -136,7 +136,8 @@ void rbk_providers_log(const rbk_providers *p, const rbk_options *o)
         if (rbk_methods_find(p->methods, e->name) != e)
             continue;
         const rbk_method_rule *rule = e->own ? NULL : rbk_options_provider(o, e->name);
-        const char *from = e->module ? e->module : rule ? rbk_provided_kind(rule) : "program";
+        const char *kind = rule ? rbk_provided_kind(rule) : NULL;
+        const char *from = e->module ? e->module : kind ? kind : "program";
         int64_t ms = atomic_load(&e->timeout_ms);
         rbk_event(p->log, RBK_INFO, "server.method", RBK_FS("name", e->name),
                   RBK_FZ("from", from),

@@ -9,6 +9,7 @@
  * sqlite_end.c     the end of a job and what comes after: done, dead, redrive, purge, sweep()
  * sqlite_idem.c    idempotency keys
  * sqlite_turn.c    order keys
+ * sqlite_caller.c  what each caller has pending
  * sqlite_feed.c    jobs that wait for others of their batch
  * sqlite_claim.c   claim(), expired(), aged(), lanes(), recover(), stats()
  * sqlite_hold.c    hold(), holds()
@@ -49,6 +50,8 @@ enum {
     RBK_SQLITE_LIST_MS = 1000,       /* of the looking of one list() */
 };
 
+typedef struct rbk_sqlite_caller rbk_sqlite_caller;
+
 struct rbk_store {
     char *path;        /* absolute, links resolved */
     int lock_fd;       /* path + ".lock" */
@@ -61,7 +64,10 @@ struct rbk_store {
     atomic_bool broken; /* RBK_E_IO was returned: nothing is trusted any more */
     int wal_pages;     /* after the last commit */
     int checkpoint_at; /* pages of the WAL at which idle() works again */
+    struct rbk_map *callers; /* that were met of late, by name */
+    rbk_sqlite_caller *last_caller, *changed_callers;
     void (*released)(void *user, rbk_str lane);
+    void (*counted)(void *user, rbk_str caller, int64_t jobs, int64_t bytes);
     void *user;
 };
 
@@ -77,6 +83,7 @@ typedef struct rbk_sqlite_row {
     rbk_store_row row;
     int64_t size, rsize;
     int big;
+    rbk_sqlite_caller *caller; /* NULL: it has none */
 } rbk_sqlite_row;
 
 typedef struct rbk_sqlite_lane {
@@ -156,6 +163,17 @@ int rbk_sqlite_take_turn(rbk_store *st, const rbk_store_op *op, const rbk_sqlite
 int rbk_sqlite_pass_turn(rbk_store *st, const rbk_store_op *op, const rbk_sqlite_row *f,
                          rbk_store_stats *t);
 
+/* sqlite_caller.c. The caller of this name, valid to the end of the transaction; *ret NULL: the
+ * name is absent or empty. SQLITE_OK or SQLITE_NOMEM. */
+int rbk_sqlite_find_caller(rbk_store *st, rbk_str name, rbk_sqlite_caller **ret);
+/* It has so many more. NULL is legal. */
+void rbk_sqlite_count_caller(rbk_store *st, rbk_sqlite_caller *c, int64_t jobs, int64_t bytes);
+/* In the transaction, at its end: what was counted is written. An SQLite result. */
+int rbk_sqlite_write_callers(rbk_store *st);
+/* Behind it: `counted` is told, or all is forgotten. */
+void rbk_sqlite_end_callers(rbk_store *st, bool committed);
+void rbk_sqlite_free_callers(rbk_store *st);
+
 /* sqlite_feed.c: the operation is written. What the row waited for goes with it when it is HELD
  * no longer; and jobs that wait for its response get it. */
 int rbk_sqlite_feed(rbk_store *st, const rbk_store_op *op, const rbk_sqlite_row *f,
@@ -172,6 +190,7 @@ int rbk_sqlite_lanes(rbk_store *st, rbk_str after, size_t max, rbk_lane_due *ret
 int rbk_sqlite_recover(rbk_store *st, int64_t after, size_t max, rbk_job **ret_jobs,
                        rbk_error *err);
 int rbk_sqlite_stats(rbk_store *st, rbk_store_stats *ret, rbk_error *err);
+int rbk_sqlite_count_callers(rbk_store *st, rbk_error *err);
 int rbk_sqlite_get(rbk_store *st, int64_t seq, int64_t rnd, rbk_job **ret_job, rbk_error *err);
 int rbk_sqlite_list(rbk_store *st, const rbk_job_filter *filter, int64_t after, size_t max,
                     rbk_job **ret_jobs, int64_t *ret_next, rbk_error *err);

@@ -18,7 +18,7 @@ enum {
 };
 
 static const char *const steps[] = {RBK_SQL_STEP_1, RBK_SQL_STEP_2, RBK_SQL_STEP_3,
-                                    RBK_SQL_STEP_4};
+                                    RBK_SQL_STEP_4, RBK_SQL_STEP_5};
 enum { STEPS = sizeof steps / sizeof steps[0] };
 
 static int exec(rbk_store *st, sqlite3 *db, const char *sql, rbk_error *err)

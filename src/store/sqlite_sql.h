@@ -86,7 +86,21 @@
 #define RBK_SQL_MAY_EXPIRE "deadline>0 AND state IN(1,8)"
 #define RBK_SQL_STEP_4 "CREATE INDEX wait_deadline ON wait(deadline) WHERE " RBK_SQL_MAY_EXPIRE ";"
 
-#define RBK_SQL_FIND(t) "SELECT rnd,state,size,rsize,big,lane<>'',first_attempt FROM " t " WHERE seq=?1"
+/* What each caller has pending: a row as long as it has a job. Parts of HELD jobs count from here on,
+ * for their caller and in stat. */
+#define RBK_SQL_FED "(SELECT coalesce(sum(length(CAST(body AS BLOB))),0) FROM part"
+#define RBK_SQL_OWED(t)                                                                            \
+    "SELECT caller AS name,size+rsize+CASE state WHEN 8 THEN " RBK_SQL_FED " WHERE part.seq=" t    \
+    ".seq) ELSE 0 END AS owed FROM " t " WHERE caller<>''"
+#define RBK_SQL_STEP_5                                                                             \
+    "CREATE TABLE caller(name TEXT PRIMARY KEY,jobs INTEGER NOT NULL,bytes INTEGER NOT NULL) "     \
+    "WITHOUT ROWID;"                                                                               \
+    "INSERT INTO caller SELECT name,count(*),sum(owed) FROM (" RBK_SQL_OWED("job") " UNION ALL "   \
+    RBK_SQL_OWED("wait") ") GROUP BY name;"                                                        \
+    "UPDATE stat SET bytes=bytes+" RBK_SQL_FED ");"
+
+#define RBK_SQL_FIND(t) \
+    "SELECT rnd,state,size,rsize,big,lane<>'',first_attempt,caller FROM " t " WHERE seq=?1"
 #define RBK_SQL_INSERT(t)                                                                          \
     "INSERT INTO " t "(" RBK_SQL_COLS ") VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,"   \
     "?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,?27,?28,?29,?30)"
@@ -192,7 +206,11 @@
     X(PART_PUT, "INSERT OR IGNORE INTO part VALUES(?1,?2,?3)")                                     \
     X(PART_COUNT, "SELECT count(*) FROM part WHERE seq=?1")                                        \
     X(PART, "SELECT body FROM part WHERE seq=?1 AND n=?2")                                         \
-    X(PARTS_DELETE, "DELETE FROM part WHERE seq=?1")                                               \
+    X(PARTS_DELETE, "DELETE FROM part WHERE seq=?1 RETURNING length(CAST(body AS BLOB))")          \
+    X(CALLER_ADD, "INSERT INTO caller VALUES(?1,?2,?3) ON CONFLICT(name) DO UPDATE SET "           \
+                  "jobs=jobs+?2,bytes=bytes+?3 RETURNING jobs,bytes")                              \
+    X(CALLER_DELETE, "DELETE FROM caller WHERE name=?1")                                           \
+    X(CALLERS, "SELECT name,jobs,bytes FROM caller")                                               \
     X(RELEASE_FED, "UPDATE wait SET state=?2,due=?3,first_attempt=?4,params=?5,response=?6,"       \
                    "chain=?7,size=?8,rsize=?9,big=?10 WHERE seq=?1")                               \
     X(HOLD, "INSERT OR IGNORE INTO hold(receiver) VALUES(?1)")                                     \

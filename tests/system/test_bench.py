@@ -40,7 +40,7 @@ def of_folder(folder):
 @pytest.mark.parametrize("name", re.search(r"STANDARD = \((.*?)\)", RUN.read_text(), re.S).group(1).replace('"', "").split(", "))
 def test_a_bench_counts_what_it_says(tmp_path, name):
     p = bench(tmp_path, "--quick", "--no-peers", name)
-    out, err = p.communicate(timeout=180)
+    out, err = p.communicate(timeout=400)
     assert p.returncode == 0, err
     rows = [line for line in out.splitlines() if line.startswith("| ")][1:]
     assert rows and all(re.search(r"\| [\d,.]+", r) for r in rows), out
@@ -50,7 +50,7 @@ def test_a_bench_counts_what_it_says(tmp_path, name):
 def test_an_answer_that_is_no_success_ends_the_bench(tmp_path):
     """JSON-RPC errors come with status 200; the look at one answer before the load finds them."""
     p = bench(tmp_path, "--quick", "--no-peers", "acks", "--set", "callback.deny=127.0.0.0/8")
-    out, err = p.communicate(timeout=180)
+    out, err = p.communicate(timeout=400)
     assert p.returncode == 1 and "address not allowed" in err, (out, err)
     assert not list(tmp_path.iterdir()) and not of_folder(tmp_path)
 

@@ -150,8 +150,8 @@ def test_methods(serve, callers, as_caller):
     batch = alice.post([{"id": 1, "method": "test.echo"}, {"id": 2, "method": "OrderService.processOrder"},
                         {"id": 3, "method": "rpc.discover"}]).json
     assert [m.get("error", {}).get("code") for m in batch] == [None, -32601, None]
-    assert re.search(r"event=auth\.denied caller=alice peer=127\.0\.0\.1:\d+ reason=method "
-                     r"method=OrderService\.processOrder", server.log())
+    server.wait_log(r"event=auth\.denied caller=alice peer=127\.0\.0\.1:\d+ reason=method "
+                    r"method=OrderService\.processOrder")
 
 
 def test_discover_shows_what_one_may_call(serve, callers, as_caller):
@@ -185,7 +185,7 @@ def test_hosts(serve, callers, as_caller, receiver):
         assert bob.call("test.echo", callback=url, delay=1000).error["data"] == {"$rpc.callback": "host not allowed"}
     reply = alice.call("test.echo", callback=receiver.url("/a"), failureCallback="https://x.bob.example/")
     assert reply.error["data"] == {"$rpc.failureCallback": "host not allowed"}
-    assert re.search(r"event=auth\.denied caller=bob .*reason=host", server.log())
+    server.wait_log(r"event=auth\.denied caller=bob .*reason=host")
 
 
 def test_hosts_of_the_day(serve, callers, as_caller, receiver):

@@ -252,7 +252,9 @@ class Try:
         self.job = stage.submit(self.r.url(host=self.more.get("host", "127.0.0.1")), self.more.get("size", 0))
 
     def behave(self):
-        """For those that the first attempt does not reach: from now on they do."""
+        """For those that the first attempt does not reach: from now on they do. And a large body is read."""
+        if "size" in self.more:
+            self.r.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         if self.more.get("silent") == "refuses":
             self.r.listen()
         elif self.stoppers:

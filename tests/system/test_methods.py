@@ -7,6 +7,7 @@ import collections
 import json
 import os
 import pathlib
+import re
 import random
 import signal
 import subprocess
@@ -158,6 +159,24 @@ upstream = http://127.0.0.1:{upstream.port}/
     for line in ("name=Work.* from=worker", "name=Work.special from=worker", "name=a* from=upstream",
                  "name=demo.echo from="):
         assert f"event=server.method {line}" in log, line
+
+
+def test_settings_for_one_function_of_a_module(make_server, tmp_path):
+    """A section that names no provider leaves its methods to the next one that fits, which may name a module."""
+    demo = build() / "examples/demo.so"
+    conf = Configured(make_server, tmp_path, f'''
+[method "demo.*"]
+module = {demo}
+[method "demo.sleep"]
+timeout = 300ms
+[method "demo.ec*"]
+concurrency = 2
+''')
+    with conf.server.client() as c:
+        assert c.call("demo.sleep", {"seconds": 30}).error["code"] == -32002
+        assert c.call("demo.echo", {"a": 1}).json["result"] == {"a": 1}
+    log = conf.server.log()
+    assert re.search(r"name=demo.sleep from=\S*demo.so timeout_ms=300 ", log) and "method=demo." not in log, log
 
 
 @pytest.mark.parametrize("text,says", [

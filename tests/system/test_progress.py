@@ -2,7 +2,6 @@
 """$rpc.events: what a method tells of its progress, to its callback and to rpc.job.get."""
 import json
 import re
-import time
 
 import pytest
 
@@ -48,10 +47,10 @@ def metric(server, name):
 
 def test_a_callback_hears_how_far_the_method_is(server, receiver):
     with server.client() as c:
-        job = start(c, receiver, steps=15, ms=100, id="a\"b", headers={"X-Request-Id": "ray"})
+        job = start(c, receiver, steps=6, ms=300, id="a\"b", headers={"X-Request-Id": "ray"})
         end = response(receiver, job)
     posts = told(receiver, job)
-    assert 2 <= len(posts) <= 4, [p.body for p in posts]
+    assert 2 <= len(posts) <= (end.ns - posts[0].ns) / 1e9 / GAP + 1, [p.body for p in posts]
     numbers = number_of(posts)
     assert numbers == sorted(set(numbers)) and numbers[0] > 0
     values = []
@@ -60,14 +59,14 @@ def test_a_callback_hears_how_far_the_method_is(server, receiver):
         params = body.pop("params")
         assert body == {"method": "rpc.progress"}
         values.append(params.pop("value"))
-        assert params == {"id": "a\"b", "job": job, "total": 7.5, "message": f"step {round(values[-1] * 2)}, \"ä\n\""}
+        assert params == {"id": "a\"b", "job": job, "total": 3, "message": f"step {round(values[-1] * 2)}, \"ä\n\""}
         assert p.headers["ringback-attempt"] == "1" and p.headers["x-request-id"] == "ray"
         assert p.headers["content-type"] == "application/json"
         assert p.ns < end.ns
-    assert values[0] == 0.5 and values == sorted(set(values)) and values[-1] <= 7.5
+    assert values[0] == 0.5 and values == sorted(set(values)) and values[-1] <= 3
     gaps = [(b.ns - a.ns) / 1e9 for a, b in zip(posts, posts[1:])]
     assert all(g >= GAP * 0.9 for g in gaps), gaps
-    assert json.loads(end.body) == {"id": "a\"b", "result": {"steps": 15, "faults": 0}}
+    assert json.loads(end.body) == {"id": "a\"b", "result": {"steps": 6, "faults": 0}}
 
 
 def test_they_are_signed_with_their_own_id(server, receiver):
@@ -157,11 +156,9 @@ def test_many_that_tell_all_the_time(make_server, receiver):
     with server.client() as c:
         jobs = [start(c, receiver, steps=2000, ms=1) for _ in range(40)]
         plain = c.call("test.echo", {}, callback=receiver.url("/cb")).jobs[0]
-        began = time.monotonic()
-        response(receiver, plain)
-        assert time.monotonic() - began < 2
-        for job in jobs:
-            response(receiver, job)
+        first = response(receiver, plain)
+        ends = [response(receiver, job) for job in jobs]
+    assert first.ns < ends[-1].ns, "it does not wait for one that runs for two seconds and came just before"
     for job in jobs:
         posts = told(receiver, job)
         span = (posts[-1].ns - posts[0].ns) / 1e9 if posts else 0
@@ -229,5 +226,6 @@ def test_what_a_worker_may_not_tell_is_logged_once_and_costs_it_nothing(play, re
         job = c.call("work.progress", {"tell": [bad, bad]}, callback=receiver.url("/cb"), events=EVENTS).jobs[0]
         assert json.loads(response(receiver, job).body)["result"] == {"tell": [bad, bad]}
     assert told(receiver, job) == []
+    server.wait_log(r"event=worker\.progress_refused .*" + re.escape(why))
+    server.stop()
     assert len(re.findall(r"event=worker\.progress_refused", server.log())) == 1
-    assert why in server.log()

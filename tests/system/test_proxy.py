@@ -15,7 +15,7 @@ from lib.wait import until
 from lib.ws_receiver import WsReceiver
 
 FAST = {"delivery.schedule": ",".join(["100ms"] * 12), "delivery.max_age": "1m", "delivery.jitter": "0",
-        "delivery.connect_timeout": "500ms"}
+        "delivery.connect_timeout": "10s"}
 VARIABLES = [v for name in ("http_proxy", "https_proxy", "all_proxy", "wss_proxy") for v in (name, name.upper())]
 
 
@@ -186,13 +186,14 @@ FAULTS = {
 def test_faults_are_retried_and_pause_nobody(make_server, proxy, target, fault):
     answer, error, detail = FAULTS[fault]
     proxy.script = [answer] * 3
-    server = make_server({**FAST, "delivery.proxy": proxy.url, "delivery.breaker": "2"})
+    server = make_server({**FAST, "delivery.proxy": proxy.url, "delivery.breaker": "2",
+                          **({"delivery.connect_timeout": "1s"} if answer is HANG else {})})
     submit(server, target.url())
     delivered(server, target)
+    server.stop()  # all is said
     said = [line for line in server.log().splitlines() if "event=delivery.failed" in line]
     assert len(said) == 3 and all(f"error={error} " in s and detail in s for s in said), said
     assert "receiver.paused" not in server.log() and len(proxy.asked) == 4
-    server.stop()
 
 
 @pytest.mark.parametrize("status", [502, 504])
@@ -202,9 +203,9 @@ def test_a_proxy_that_does_not_reach_the_receiver(make_server, proxy, target, st
     server = make_server({**FAST, "delivery.proxy": proxy.url, "delivery.breaker": "2"})
     submit(server, target.url())
     server.wait_log(r"event=receiver\.paused ")
+    server.stop()
     said = [line for line in server.log().splitlines() if "event=delivery.failed" in line]
     assert len(said) == 2 and all("error=CONNECT " in s and f"the proxy answered {status}" in s for s in said)
-    server.stop()
 
 
 def test_an_absent_proxy(make_server, target):

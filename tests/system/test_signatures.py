@@ -166,8 +166,8 @@ def test_named_key_file(make_server, receiver, tmp_path):
 def test_each_attempt_is_signed_anew(make_server, receiver, tmp_path):
     secret = keygen().strip()
     write_secrets(tmp_path / "secrets", secret)
-    server = make_server({"signing.secret_file": str(tmp_path / "secrets"), "delivery.schedule": "1100ms,1100ms",
-                          "delivery.jitter": "0"})
+    server = make_server({"signing.secret_file": str(tmp_path / "secrets"), "delivery.schedule": "1100ms",
+                          "delivery.max_age": "1m", "delivery.jitter": "0"})
     receiver.on("/cb", Answer(500), Answer(500), Answer(200))
     deliver(server, receiver, n=3)
     posts = receiver.at("/cb")
@@ -387,7 +387,8 @@ def test_package_of_standard_webhooks(make_server, receiver, tmp_path):
         pytest.skip("npm cannot install standardwebhooks: " + p.stderr.strip()[-200:])
     secret, other = keygen().strip(), keygen().strip()
     write_secrets(tmp_path / "secrets", keygen(), secret)
-    server = make_server({"signing.secret_file": str(tmp_path / "secrets"), "delivery.schedule": "100ms"})
+    server = make_server({"signing.secret_file": str(tmp_path / "secrets"), "delivery.schedule": "100ms",
+                          "delivery.max_age": "1m"})
     receiver.on("/retry", Answer(500), Answer(200))
     deliver(server, receiver)
     deliver(server, receiver, "/retry", n=2)

@@ -283,7 +283,8 @@ def test_killed_upstream(make_server, receiver, run, tmp_path, guarantee):
         else:
             assert m.get("result") == i or m["error"]["code"] == -32603, m
             assert len(runs.get(i, [])) <= 1
-    assert "upstream.unreachable" in server.log() and "upstream.back" in server.log()
+    for event in ("unreachable", "back"):
+        server.wait_log(rf"event=upstream\.{event} ")
 
 
 def test_killed_ringback(make_server, receiver, run, tmp_path):

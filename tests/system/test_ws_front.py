@@ -405,6 +405,7 @@ def test_a_stop_says_goodbye(make_server):
     s = make_server()
     with WsClient(s.port) as idle, WsClient(s.port) as busy:
         busy.call("test.linger", {"ms": 800})
+        still_serves(busy)  # so it has come
         still_serves(idle)
         s.signal(15)
         assert idle.closed() == 1001

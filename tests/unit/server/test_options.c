@@ -289,7 +289,7 @@ static void test_rules(void **state)
         {"Order", "./all.so"},          {"", "./all.so"},
     };
     for (size_t i = 0; i < sizeof want / sizeof want[0]; i++)
-        assert_string_equal(rbk_options_rule(opts, rbk_str_z(want[i][0]))->module, want[i][1]);
+        assert_string_equal(rbk_options_provider(opts, rbk_str_z(want[i][0]))->module, want[i][1]);
     assert_int_equal(set("method.\"*\".module", ""), 0);
     assert_null(opts->rules[0].module);
     static const char *const bad[] = {"method.\"\".timeout", "method.\"a b\".timeout",
@@ -303,11 +303,12 @@ static void test_rules(void **state)
 static void test_no_rule(void **state)
 {
     (void)state;
-    assert_null(rbk_options_rule(opts, RBK_STR("a")));
-    assert_int_equal(set("method.\"b*c*d\".timeout", "1s"), 0);
-    assert_null(rbk_options_rule(opts, RBK_STR("bcdc")));
-    assert_non_null(rbk_options_rule(opts, RBK_STR("bdccdd")));
-    assert_null(rbk_options_rule(opts, RBK_STR("b")));
+    assert_null(rbk_options_provider(opts, RBK_STR("a")));
+    assert_int_equal(set("method.\"b*c*d\".module", "./b.so"), 0);
+    assert_int_equal(set("method.\"bdccdd\".timeout", "1s"), 0); /* settings alone */
+    assert_null(rbk_options_provider(opts, RBK_STR("bcdc")));
+    assert_non_null(rbk_options_provider(opts, RBK_STR("bdccdd")));
+    assert_null(rbk_options_provider(opts, RBK_STR("b")));
 }
 
 static void test_file(void **state)
