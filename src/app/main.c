@@ -6,7 +6,7 @@
 
 #define ADMIN_HELP                                                                                 \
     "      --admin URL        the server's admin.listen (RINGBACK_ADMIN, else\n"                   \
-    "                         http://127.0.0.1:7601)\n"                                            \
+    "                         http://127.0.0.1:7601), or unix:/path of its socket\n"               \
     "      --token-file FILE  its token; the file's owner alone may read it\n"                     \
     "      --json             print JSON, one value a line\n"
 

@@ -125,6 +125,11 @@ static unsigned take_of_address(const rbk_limits_who *who, size_t n)
     return seconds_of(ms);
 }
 
+static void give_to_address(const rbk_limits_who *who, size_t n)
+{
+    rbk_peers_give(who->l->addresses, who->from, &(rbk_taking){&who->l->rate, n, who->held});
+}
+
 static unsigned take_of_caller(const rbk_limits_who *who, size_t n)
 {
     rbk_peer peer;
@@ -153,5 +158,10 @@ unsigned rbk_limits_gate(size_t n, void *user)
     const rbk_limits_who *who = user;
     size_t more = n > who->held ? n - who->held : 0;
     unsigned wait = more ? take_of_address(who, more) : 0;
-    return wait || more == 0 ? wait : take_of_caller(who, more);
+    if (wait || more == 0)
+        return wait;
+    wait = take_of_caller(who, more);
+    if (wait)
+        give_to_address(who, more);
+    return wait;
 }
