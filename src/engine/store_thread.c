@@ -17,6 +17,7 @@
 #include "engine/holds.h"
 #include "engine/keys.h"
 #include "engine/links.h"
+#include "engine/quotas.h"
 #include "seam/stores.h"
 
 #include <stdlib.h>
@@ -48,10 +49,16 @@ static void on_released(void *user, rbk_str lane)
     rbk_keys_released(((rbk_store_thread *)user)->flow, lane);
 }
 
+static void on_counted(void *user, rbk_str caller, int64_t jobs, int64_t bytes)
+{
+    rbk_quotas_counted(((rbk_store_thread *)user)->e->quotas, caller, jobs, bytes);
+}
+
 static int open_store(rbk_store_thread *s, rbk_error *err)
 {
     rbk_store_conf conf = {
-        .dsn = s->e->conf.store_dsn, .warn = warn_line, .released = on_released, .user = s};
+        .dsn = s->e->conf.store_dsn, .warn = warn_line, .released = on_released,
+        .counted = on_counted, .user = s};
     return s->ops->open(&conf, &s->st, err);
 }
 
@@ -363,6 +370,8 @@ int rbk_store_apply(rbk_store_thread *s, size_t n, rbk_error *err)
             r = reopen(s, err) == 0 ? RBK_E_UNKNOWN : RBK_E_IO;
         }
     }
+    if (r == 0)
+        rbk_store_count(s, n);
     return r == RBK_E_UNKNOWN ? RBK_E_IO : r;
 }
 
@@ -530,6 +539,7 @@ int rbk_store_thread_start(rbk_store_thread *s, rbk_error *err)
     if (r < 0)
         return r;
     rbk_store_publish(s, &stats);
+    rbk_store_count(s, 0);
     s->e->clock =
         rbk_sched_begin(rbk_wall_now(), rbk_mono_now(), rbk_id_ms((uint64_t)stats.max_seq));
     rbk_flow_begin(s->flow, stats.max_seq);
