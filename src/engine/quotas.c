@@ -157,11 +157,11 @@ void rbk_quotas_begin(rbk_quotas *q)
     pthread_mutex_unlock(&q->lock);
 }
 
-void rbk_quotas_settle(rbk_quotas *q, rbk_ticket *const *tickets, size_t n)
+void rbk_quotas_settle(rbk_quotas *q, const rbk_store_op *ops, rbk_ticket *const *tickets, size_t n)
 {
     pthread_mutex_lock(&q->lock);
     for (size_t i = 0; i < n; i++)
-        if (tickets[i]->quota) {
+        if (ops[i].kind == RBK_OP_PUT && tickets[i]->quota) {
             rbk_quota *c = tickets[i]->quota;
             leave(tickets[i]);
             if (!c->told) /* nothing came of it; it may have to be forgotten */

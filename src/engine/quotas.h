@@ -41,9 +41,9 @@ void rbk_quotas_leave(rbk_ticket *t);
 size_t rbk_engine_quotas(rbk_engine *e, rbk_quota_use *ret, size_t max);
 
 /* Store thread: what the store tells (rbk_store_conf.counted); it will tell of all anew; and a commit
- * of these tickets, or none, is through: now it holds. */
+ * of these, or of nothing, is through: now it holds. Only a PUT needs to have its ticket. */
 void rbk_quotas_counted(rbk_quotas *q, rbk_str caller, int64_t jobs, int64_t bytes);
 void rbk_quotas_begin(rbk_quotas *q);
-void rbk_quotas_settle(rbk_quotas *q, rbk_ticket *const *tickets, size_t n);
+void rbk_quotas_settle(rbk_quotas *q, const rbk_store_op *ops, rbk_ticket *const *tickets, size_t n);
 
 #endif

@@ -52,7 +52,7 @@ void rbk_store_count(rbk_store_thread *s, size_t n)
         if (s->ops->count_callers(s->st, &err) < 0)
             rbk_event(RBK_LOG(s->e), RBK_WARN, "store.warning", RBK_FZ("text", err.detail));
     }
-    rbk_quotas_settle(q, s->ticket, n);
+    rbk_quotas_settle(q, s->op, s->ticket, n);
 }
 
 /* Since when the first job in the store is due: of some lanes each time, so that many of them
