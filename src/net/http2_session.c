@@ -12,7 +12,7 @@ enum {
     PURSE = 1024,      /* frames that a connection may begin with */
     PURSE_MAX = 8192,
     PER_REQUEST = 64,  /* and those that come with each request */
-    HEAD_OUT_MAX = 256 * 1024,
+    HEAD_OUT_MAX = 128 * 1024,
     NV_STACK = 40,
 };
 
@@ -86,6 +86,11 @@ int rbk_http2_feed(rbk_http2_session *h, const char *p, size_t n)
     if (r < 0)
         return fail_session(h, (int)r);
     return h->dead ? RBK_E_CONNECT : 0;
+}
+
+void rbk_http2_ping(rbk_http2_session *h)
+{
+    nghttp2_submit_ping(h->ng, NGHTTP2_FLAG_NONE, NULL); /* without memory: unasked */
 }
 
 void rbk_http2_say_goodbye(rbk_http2_session *h)
