@@ -94,6 +94,7 @@ static void sqlite_close(rbk_store *st)
             sqlite3_wal_checkpoint_v2(st->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
         sqlite3_close(st->db);
     }
+    rbk_sqlite_vfs_drop(&st->vfs);
     if (st->lock_fd >= 0)
         close(st->lock_fd);
     rbk_sqlite_free_callers(st);

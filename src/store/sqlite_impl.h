@@ -3,6 +3,7 @@
  *
  * sqlite.c         open, close, checkpoints, the table of functions
  * sqlite_schema.c  settings of a connection, schema steps
+ * sqlite_wal.c     the WAL file with few write calls
  * sqlite_lock.c    paths, the lock file, modes
  * sqlite_row.c     a job to and from a row, errors
  * sqlite_apply.c   apply()
@@ -50,9 +51,18 @@ enum {
     RBK_SQLITE_LIST_MS = 1000,       /* of the looking of one list() */
 };
 
+/* sqlite_wal.c */
+typedef struct rbk_sqlite_vfs {
+    sqlite3_vfs base; /* first */
+    sqlite3_vfs *real;
+    char name[32];
+    bool added;
+} rbk_sqlite_vfs;
+
 typedef struct rbk_sqlite_caller rbk_sqlite_caller;
 
 struct rbk_store {
+    rbk_sqlite_vfs vfs; /* of `db` alone */
     char *path;        /* absolute, links resolved */
     int lock_fd;       /* path + ".lock" */
     sqlite3 *db;       /* the store thread's */
@@ -109,6 +119,10 @@ int rbk_sqlite_parse_dsn(char *text, rbk_sqlite_options *o, rbk_error *err);
 int rbk_sqlite_resolve(const char *path, char **ret_path, rbk_error *err);
 int rbk_sqlite_lock(const char *path, int *ret_fd, rbk_error *err);
 int rbk_sqlite_create(const char *path, const rbk_store_conf *conf, rbk_error *err);
+
+/* sqlite_wal.c. The name of a VFS over `over` (NULL: SQLite's own), or NULL. */
+const char *rbk_sqlite_vfs_add(rbk_sqlite_vfs *v, const char *over);
+void rbk_sqlite_vfs_drop(rbk_sqlite_vfs *v); /* its files are closed */
 
 /* sqlite_schema.c. */
 int rbk_sqlite_connect(rbk_store *st, const rbk_sqlite_options *o, int64_t cache, rbk_error *err);

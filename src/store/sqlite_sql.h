@@ -118,22 +118,23 @@
 #define RBK_SQL_RUNS(t) "UPDATE " t " SET runs=?2 WHERE seq=?1"
 #define RBK_SQL_STATE(t) "UPDATE " t " SET state=?2 WHERE seq=?1"
 #define RBK_SQL_MOVE(from, to)                                                                     \
-    "INSERT INTO " to "(" RBK_SQL_COLS ") SELECT " RBK_SQL_COLS " FROM " from " WHERE seq=?1"
+    "INSERT OR FAIL INTO " to "(" RBK_SQL_COLS ") SELECT " RBK_SQL_COLS " FROM " from " WHERE seq=?1"
 /* What stays as it is when a job ends and when it comes back. */
 #define RBK_SQL_SAME                                                                               \
     "seq,rnd,flags,runs,timeout_ms,created,method,rpc_id,caller,ray_id,headers,deadline,"          \
     "failure_callback,idem_key,order_key,method_headers,chain,params,response,rsize,"
 #define RBK_SQL_BURY(t)                                                                            \
-    "INSERT INTO dead(" RBK_SQL_SAME "due,first_attempt,lane,callback,size,state,attempts,"        \
+    "INSERT OR FAIL INTO dead(" RBK_SQL_SAME "due,first_attempt,lane,callback,size,state,attempts,"        \
     "last_status,reason,ended,big) SELECT " RBK_SQL_SAME "due,first_attempt,lane,callback,size,"   \
     "?2,?3,?4,?5,?6,big|?7 FROM " t " WHERE seq=?1"
 #define RBK_SQL_KEEP(t)                                                                            \
-    "INSERT INTO done(" RBK_SQL_SAME "due,first_attempt,lane,callback,size,reason,big,state,"      \
+    "INSERT OR FAIL INTO done(" RBK_SQL_SAME "due,first_attempt,lane,callback,size,reason,big,state,"      \
     "attempts,last_status,ended) SELECT " RBK_SQL_SAME "due,first_attempt,lane,callback,size,"     \
-    "reason,big,?2,max(attempts,?3),CASE ?4 WHEN 0 THEN last_status ELSE ?4 END,?5 "               \
+    "reason,big,?2,CASE WHEN attempts>?3 THEN attempts ELSE ?3 END,"                           \
+    "CASE ?4 WHEN 0 THEN last_status ELSE ?4 END,?5 "                                              \
     "FROM " t " WHERE seq=?1"
 #define RBK_SQL_REDRIVE(t)                                                                         \
-    "INSERT INTO wait(" RBK_SQL_SAME "big,attempts,last_status,reason,state,lane,due,"             \
+    "INSERT OR FAIL INTO wait(" RBK_SQL_SAME "big,attempts,last_status,reason,state,lane,due,"             \
     "first_attempt,callback,size) SELECT " RBK_SQL_SAME "big,0,0,NULL,?2,?3,?4,?5,"                \
     "coalesce(?6,callback),"                                                                       \
     "CASE WHEN ?6 IS NULL THEN size ELSE size+length(CAST(?6 AS BLOB))-"                           \
