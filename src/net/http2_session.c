@@ -82,6 +82,13 @@ void rbk_http2_flushed(rbk_http2_session *h)
 
 int rbk_http2_feed(rbk_http2_session *h, const char *p, size_t n)
 {
+    size_t cost = (h->came_n + n) >> 10; /* nghttp2 does not tell of frames that it does not know */
+    h->came_n = (h->came_n + n) & 1023;
+    if (cost > h->purse) {
+        rbk_http2_end_flood(h);
+        return RBK_E_CONNECT;
+    }
+    h->purse -= (unsigned)cost;
     ssize_t r = nghttp2_session_mem_recv(h->ng, (const uint8_t *)p, n);
     if (r < 0)
         return fail_session(h, (int)r);
