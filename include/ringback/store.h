@@ -21,7 +21,7 @@
 extern "C" {
 #endif
 
-#define RBK_STORE_ABI 4
+#define RBK_STORE_ABI 5
 
 typedef struct rbk_store rbk_store; /* a backend's own */
 
@@ -183,12 +183,17 @@ typedef struct rbk_store_conf {
     /* Within apply(): a job of the wait shelf that waited for another one stands in this lane, or
      * will when the transaction is through. Must not call the store. May be NULL. */
     void (*released)(void *user, rbk_str lane);
+    /* What a caller has on the job and wait shelves now, counted as rbk_store_stats does: at the end
+     * of an apply() that changed it, when all is on stable storage, and from count_callers(). Must
+     * not call the store. May be NULL. */
+    void (*counted)(void *user, rbk_str caller, int64_t jobs, int64_t bytes);
     void *user;
 } rbk_store_conf;
 
 typedef struct rbk_store_stats {
     int64_t pending;       /* jobs on the job and wait shelves */
-    int64_t pending_bytes; /* their requests and responses, as accepted */
+    int64_t pending_bytes; /* their requests and responses, as accepted, and what HELD ones of a
+                              batch were fed so far */
     int64_t held, queued, due; /* pending, by stored state: SENDING counts as due, and what is
                                   neither held nor due as queued */
     int64_t dead;
@@ -288,6 +293,11 @@ typedef struct rbk_store_ops {
 
     /* MUST. */
     int (*stats)(rbk_store *st, rbk_store_stats *ret, rbk_error *err);
+
+    /* MUST. rbk_store_conf.counted is told of each caller that has pending jobs, in no order. It
+     * costs as much as there are such callers, however many jobs they have; a job without a
+     * caller, or whose caller is empty, is nobody's. All jobs of a batch have one caller. */
+    int (*count_callers)(rbk_store *st, rbk_error *err);
 
     /* MUST. Bytes that the store's disk has left for it; INT64_MAX where that has no
      * meaning. */

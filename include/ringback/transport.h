@@ -70,6 +70,7 @@ typedef struct rbk_transport_env {
     /* Where connections go, to be led on by CONNECT to the address that was checked; NULL:
      * straight. Lives as long as the transport. */
     const struct sockaddr_storage *proxy;
+    bool http2; /* may be spoken where the receiver wants it too */
 } rbk_transport_env;
 
 typedef struct rbk_transport_ops {

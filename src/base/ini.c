@@ -49,9 +49,11 @@ bool rbk_ini_is_plain(rbk_str s)
 
 static bool is_name(rbk_str s)
 {
-    for (size_t i = 0; i < s.n; i++)
-        if (!(s.p[i] >= 'a' && s.p[i] <= 'z') && s.p[i] != '_')
+    for (size_t i = 0; i < s.n; i++) {
+        bool digit = i > 0 && s.p[i] >= '0' && s.p[i] <= '9';
+        if (!(s.p[i] >= 'a' && s.p[i] <= 'z') && s.p[i] != '_' && !digit)
             return false;
+    }
     return s.n > 0;
 }
 
@@ -112,7 +114,7 @@ static int read_pair(reader *rd, rbk_str line, rbk_error *err)
     rbk_str name = rbk_str_trim((rbk_str){line.p, (size_t)(eq - line.p)});
     rbk_str text = rbk_str_trim((rbk_str){eq + 1, line.n - (size_t)(eq - line.p) - 1});
     if (!is_name(name))
-        return fail_line(rd, err, "the key has other characters than a-z and _");
+        return fail_line(rd, err, "the key has other characters than a-z, 0-9 and _");
     if (!rd->in_section)
         return fail_line(rd, err, "the key stands before the first section");
     bool quoted = text.n && text.p[0] == '"';

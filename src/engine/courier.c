@@ -193,6 +193,7 @@ static int open_transports(rbk_courier *c, rbk_error *err)
         .name_servers = c->e->conf.name_servers,
         .connections = held_by_one(c->all),
         .dial_sockets = c->e->conf.dial_sockets,
+        .http2 = c->e->conf.http2,
         .proxy = c->e->conf.proxy.ss_family != AF_UNSPEC ? &c->e->conf.proxy : NULL,
     };
     const rbk_transport_ops *ops;

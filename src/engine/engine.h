@@ -39,6 +39,7 @@ typedef struct rbk_engine_conf {
     unsigned held; /* most connections of all transports; 0: no bound */
     unsigned dial_sockets; /* most that one attempt holds while it connects; 0: no bound */
     unsigned breaker; /* failures in a row that pause a receiver; 0: none do */
+    bool http2; /* is offered to receivers */
     rbk_str forward_headers; /* comma-separated names */
     rbk_tls_client_conf tls;
     const char *name_servers;    /* "127.0.0.1:5353,…"; NULL: the system's */

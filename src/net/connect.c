@@ -127,6 +127,8 @@ static void win(runner *w)
     uv_timer_stop(&d->timer);
     d->winner = w;
     close_others(d, w);
+    if (d->conf.http2)
+        rbk_stream_offer_http2(w->s);
     if (!allowed(w))
         fail(d, RBK_E_ADDRESS, "the address is not allowed");
     else if (d->conf.tls == NULL)

@@ -42,6 +42,7 @@ typedef struct rbk_dial_conf {
                               and without a proxy; at most RBK_PATH_MAX bytes; copied */
     rbk_tls *tls;          /* NULL: plain; stays valid until the end */
     const char *name;      /* as in rbk_connect; stays valid until the end */
+    bool http2;            /* ALPN offers h2 too: rbk_stream_is_http2() says what was chosen */
     /* Where to connect in place of the addresses, which are then asked for by CONNECT; copied.
      * NULL: straight to them. `allow` is not asked about the proxy itself. */
     const struct sockaddr_storage *proxy;

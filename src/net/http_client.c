@@ -29,10 +29,12 @@ void rbk_http_client_arm(rbk_http_client *c, rbk_mono_ms deadline)
 void rbk_http_call_finish(rbk_http_call *call, const rbk_http_result *result)
 {
     rbk_http_post *post = call->post;
+    char *own = call->own;
     rbk_link_remove(&call->link);
     free(call);
     post->priv = NULL;
     post->done(post, result);
+    free(own);
 }
 
 void rbk_http_call_fail(rbk_http_call *call, int err, const char *detail)
@@ -47,6 +49,35 @@ static void fail_soon(rbk_http_call *call, int err, const char *detail)
     call->detail = detail;
     rbk_link_append(&call->c->soon, &call->link);
     rbk_http_client_arm(call->c, 0);
+}
+
+void rbk_http_call_ready(rbk_http_call *call, int err, const char *detail)
+{
+    char *own = *detail ? strdup(detail) : NULL;
+    free(call->own);
+    call->own = own;
+    call->detail = own ? own : "";
+    call->err = err;
+    rbk_link_append(&call->c->ready, &call->link);
+    rbk_http_client_arm(call->c, 0); /* at the latest */
+}
+
+static void finish_ready(rbk_http_call *call)
+{
+    char text[RBK_HTTP2_FIELD_MAX];
+    rbk_str retry_after = RBK_STR_NONE;
+    if (call->retry_after_n > 0)
+        retry_after = (rbk_str){memcpy(text, call->retry_after, call->retry_after_n),
+                                call->retry_after_n};
+    rbk_http_result result = {
+        .err = call->err,
+        .status = call->err ? 0 : call->status,
+        .complete = call->err == 0 && call->complete,
+        .any_sent = call->any_sent,
+        .retry_after = retry_after,
+        .detail = call->detail,
+    };
+    rbk_http_call_finish(call, &result);
 }
 
 /* --- connecting --- */
@@ -70,6 +101,31 @@ void rbk_http_call_again(rbk_http_call *call, int err, const char *detail)
         rbk_http_call_fail(call, err, detail);
 }
 
+static int place(rbk_http_call *call)
+{
+    if (!call->fresh && rbk_http_conn_reuse(call))
+        return 0;
+    return rbk_http2_wait(call) ? 0 : open_new(call);
+}
+
+/* What it ended with before stands where nothing comes of it. */
+static bool begin_anew(rbk_http_call *call)
+{
+    call->redo = false;
+    bool last = call->c->freed || rbk_loop_now(call->c->loop) >= call->deadline;
+    return !last && place(call) == 0;
+}
+
+void rbk_http_client_report(rbk_http_client *c)
+{
+    while (!rbk_link_empty(&c->ready)) {
+        rbk_http_call *call = RBK_OF_LINK(c->ready.next, rbk_http_call, link);
+        rbk_link_remove(&call->link);
+        if (!call->redo || !begin_anew(call))
+            finish_ready(call);
+    }
+}
+
 static int start(rbk_http_call *call, const char **ret_detail)
 {
     rbk_http_client *c = call->c;
@@ -86,9 +142,7 @@ static int start(rbk_http_call *call, const char **ret_detail)
         *ret_detail = "no TLS settings";
         return RBK_E_TLS;
     }
-    if (rbk_http_conn_reuse(call))
-        return 0;
-    int r = open_new(call);
+    int r = place(call);
     if (r < 0)
         *ret_detail = r == RBK_E_NOMEM ? "out of memory" : "no address";
     return r;
@@ -209,6 +263,7 @@ static void on_timer(uv_timer_t *timer)
     rbk_mono_ms now = rbk_loop_now(c->loop);
     c->armed = INT64_MAX;
     end_soon(c);
+    rbk_http_client_report(c);
     if (c->freed)
         return;
     rbk_mono_ms next = expire_active(c, now);
@@ -242,6 +297,8 @@ int rbk_http_client_new(rbk_loop *l, const rbk_http_client_conf *conf, rbk_http_
     rbk_link_init(&c->idle);
     rbk_link_init(&c->closing);
     rbk_link_init(&c->soon);
+    rbk_link_init(&c->ready);
+    rbk_link_init(&c->known);
     c->out = RBK_BUF(RBK_HTTP_OUT_MAX);
     c->armed = INT64_MAX;
     uv_timer_init(rbk_loop_uv(l), &c->timer);
@@ -254,6 +311,11 @@ void rbk_http_client_reap(rbk_http_client *c)
 {
     if (!c->freed || !c->timer_closed || c->n_conns > 0)
         return;
+    while (!rbk_link_empty(&c->known)) {
+        rbk_http_receiver *rc = RBK_OF_LINK(c->known.next, rbk_http_receiver, known);
+        rbk_link_remove(&rc->known);
+        free(rc);
+    }
     rbk_map_free(c->receivers);
     rbk_buf_free(&c->out);
     free(c);
@@ -273,6 +335,7 @@ static void close_all(rbk_link *ring)
         rbk_http_conn *conn = RBK_OF_LINK(ring->next, rbk_http_conn, link);
         rbk_http_call *call = conn->call;
         bool idle = conn->state == RBK_CONN_IDLE;
+        rbk_http2_evict(conn, RBK_E_CLOSED, "the client is closed");
         if (call)
             rbk_http_conn_abandon(call);
         else
@@ -290,6 +353,7 @@ void rbk_http_client_free(rbk_http_client *c)
     close_all(&c->active);
     close_all(&c->due);
     close_all(&c->idle);
+    rbk_http_client_report(c);
     end_soon(c);
     uv_close((uv_handle_t *)&c->timer, on_timer_closed);
 }

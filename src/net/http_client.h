@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* net/http_client.h - an HTTP/1.1 client with kept connections, on one loop.
+/* net/http_client.h - an HTTP client with kept connections, on one loop: HTTP/1.1, and HTTP/2
+ * where both sides want it.
  *
  * Sends one POST per call. Connections are pooled by receiver name and address, and
- * reused only after a cleanly framed answer. Redirects are not followed, nothing of
+ * reused only after a cleanly framed answer; one that speaks HTTP/2 carries many posts at one
+ * time, all of them to that receiver. Redirects are not followed, nothing of
  * the environment is read. A client speaks TLS over TCP and nothing else, unless it was made
  * for plain connections too. Bounds: 16 interim answers, 32 KiB of response head, 64 KiB of body
  * where it is not wanted (then the connection is closed; the status stands). Loop thread. */
@@ -29,6 +31,8 @@ typedef struct rbk_http_client_conf {
     unsigned dial_sockets;      /* as `sockets` in net/connect.h */
     int64_t idle_ms;            /* closed after that long unused (30 s), or sooner where the
                                    peer's Keep-Alive asks for it */
+    bool http2;                 /* is offered by ALPN; posts that want a body, or are sent `once`,
+                                   go over HTTP/1.1 all the same */
 } rbk_http_client_conf;
 
 typedef struct rbk_http_result {
@@ -75,7 +79,9 @@ typedef struct rbk_http_post {
 int rbk_http_client_new(rbk_loop *l, const rbk_http_client_conf *conf, rbk_http_client **ret,
                         rbk_error *err);
 /* A post that meets a kept connection which the peer had just closed (no byte of an
- * answer came) is sent again once on a new connection; with `once` only if none of it left. */
+ * answer came) is sent again once on a new connection; with `once` only if none of it left. So is
+ * one of which an HTTP/2 peer says that it has not looked at it, a few times. Where nobody knows
+ * yet what a receiver speaks, its first connection tells, and the other posts to it wait for that. */
 void rbk_http_post_send(rbk_http_client *c, rbk_http_post *post);
 /* Give up: `done` is called with RBK_E_CANCELLED before this returns. */
 void rbk_http_post_cancel(rbk_http_client *c, rbk_http_post *post);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* net/http_client_conn.c - one connection of the client: open, ask, read, keep, close.
+/* net/http_client_conn.c - one connection of the client: open, ask, read, keep, close. What one
+ * of HTTP/2 does between opening and closing is in http2_client.c.
  *
  * OPENING -> WAITING -> (READING ->) IDLE -> WAITING …, and from each of them CLOSING.
  * A call is answered at the end of the final head: what the body does later changes
@@ -21,6 +22,10 @@ enum { KEEP_ALIVE_MARGIN_MS = 1000 };
 static rbk_http_receiver *get_receiver(rbk_http_client *c, rbk_str name)
 {
     rbk_http_receiver *rc = rbk_map_get(c->receivers, name);
+    if (rc && !rbk_link_empty(&rc->known)) {
+        rbk_link_remove(&rc->known);
+        c->n_known--;
+    }
     if (rc)
         return rc;
     rc = calloc(1, sizeof *rc);
@@ -29,19 +34,35 @@ static rbk_http_receiver *get_receiver(rbk_http_client *c, rbk_str name)
         return NULL;
     }
     rbk_link_init(&rc->idle);
+    rbk_link_init(&rc->shared);
+    rbk_link_init(&rc->known);
     return rc;
 }
 
-static void put_receiver(rbk_http_client *c, rbk_http_receiver *rc)
+static void forget_receiver(rbk_http_client *c, rbk_http_receiver *rc)
 {
-    if (rc->n_conns > 0)
-        return;
+    rbk_link_remove(&rc->known);
     rbk_map_remove(c->receivers, rc->name);
     free(rc);
 }
 
-/* The one place where the state changes. */
-static void set_state(rbk_http_conn *conn, rbk_conn_state state)
+/* What it speaks is worth remembering: it decides how many connections are opened next time. */
+static void put_receiver(rbk_http_client *c, rbk_http_receiver *rc)
+{
+    if (rc->n_conns > 0)
+        return;
+    if (!c->conf.http2 || c->freed || rc->speaks == RBK_HTTP_UNKNOWN) {
+        forget_receiver(c, rc);
+        return;
+    }
+    rbk_link_append(&c->known, &rc->known);
+    if (++c->n_known > RBK_HTTP_KNOWN_MAX) {
+        c->n_known--;
+        forget_receiver(c, RBK_OF_LINK(c->known.next, rbk_http_receiver, known));
+    }
+}
+
+void rbk_http_conn_set_state(rbk_http_conn *conn, rbk_conn_state state)
 {
     rbk_http_client *c = conn->c;
     rbk_http_receiver *rc = conn->receiver;
@@ -52,6 +73,8 @@ static void set_state(rbk_http_conn *conn, rbk_conn_state state)
     } else if (conn->state == RBK_CONN_READING) {
         c->n_reading--;
         rc->n_reading--;
+    } else if (conn->state == RBK_CONN_SHARED) {
+        rbk_link_remove(&conn->kept);
     } else if (conn->state == RBK_CONN_CLOSING) {
         rc->n_closing--;
     }
@@ -67,12 +90,14 @@ static void set_state(rbk_http_conn *conn, rbk_conn_state state)
     if (state == RBK_CONN_READING) {
         c->n_reading++;
         rc->n_reading++;
+    } else if (state == RBK_CONN_SHARED) {
+        rbk_link_append(&rc->shared, &conn->kept);
     } else if (state == RBK_CONN_CLOSING) {
         rc->n_closing++;
     }
 }
 
-static void set_deadline(rbk_http_conn *conn, rbk_mono_ms deadline)
+void rbk_http_conn_set_deadline(rbk_http_conn *conn, rbk_mono_ms deadline)
 {
     conn->deadline = deadline;
     rbk_http_client_arm(conn->c, deadline);
@@ -85,7 +110,7 @@ static void attach(rbk_http_conn *conn, rbk_http_call *call)
 }
 
 /* Nothing was sent only while the kernel has taken no byte since. */
-static rbk_http_call *detach(rbk_http_conn *conn)
+rbk_http_call *rbk_http_conn_detach(rbk_http_conn *conn)
 {
     rbk_http_call *call = conn->call;
     if (call == NULL)
@@ -97,11 +122,19 @@ static rbk_http_call *detach(rbk_http_conn *conn)
     return call;
 }
 
-/* Out of all lists and counters, and gone. */
-static void drop(rbk_http_conn *conn)
+/* Nobody waits for what it tells, from here on. */
+static void stop_telling(rbk_http_conn *conn)
+{
+    if (conn->receiver->telling == conn)
+        conn->receiver->telling = NULL;
+}
+
+void rbk_http_conn_drop(rbk_http_conn *conn)
 {
     rbk_http_client *c = conn->c;
-    set_state(conn, RBK_CONN_CLOSING);
+    stop_telling(conn);
+    rbk_http2_free(conn);
+    rbk_http_conn_set_state(conn, RBK_CONN_CLOSING);
     rbk_link_remove(&conn->link);
     conn->receiver->n_closing--;
     conn->receiver->n_conns--;
@@ -117,12 +150,15 @@ void rbk_http_conn_close(rbk_http_conn *conn, bool now)
         return;
     if (conn->s == NULL) { /* not open yet: there is nothing to wait for */
         rbk_dial_cancel(conn->dial);
-        drop(conn);
+        rbk_http_conn_drop(conn);
         return;
     }
     if (conn->receiver->n_closing >= conn->c->conf.idle_per_receiver)
         now = true; /* an orderly end takes the peer's time, which is not trusted */
-    set_state(conn, RBK_CONN_CLOSING);
+    stop_telling(conn);
+    if (conn->h2 && !now)
+        rbk_http2_say_end(conn);
+    rbk_http_conn_set_state(conn, RBK_CONN_CLOSING);
     conn->cut = now;
     rbk_stream_close(conn->s, now);
 }
@@ -161,8 +197,18 @@ void rbk_http_conn_abandon(rbk_http_call *call)
     rbk_http_conn *conn = call->conn;
     if (conn == NULL)
         return;
-    detach(conn);
+    if (conn->call != call) {
+        rbk_http2_leave(call);
+        return;
+    }
+    rbk_http_conn_detach(conn);
+    rbk_http2_scatter(conn, 0, "");
     rbk_http_conn_close(conn, true);
+}
+
+static rbk_mono_ms earlier(rbk_mono_ms a, rbk_mono_ms b)
+{
+    return a < b ? a : b;
 }
 
 /* --- asking --- */
@@ -209,8 +255,8 @@ static int want(rbk_http_conn *conn, rbk_buf *body)
 
 static int ask(rbk_http_conn *conn)
 {
-    set_state(conn, RBK_CONN_WAITING);
-    set_deadline(conn, conn->call->deadline);
+    rbk_http_conn_set_state(conn, RBK_CONN_WAITING);
+    rbk_http_conn_set_deadline(conn, conn->call->deadline);
     rbk_response_init(&conn->rsp);
     int r = want(conn, conn->call->post->want_body);
     return r < 0 ? r : write_request(conn);
@@ -221,10 +267,12 @@ static bool same_addr(const rbk_addr *a, const rbk_addr *b)
     return a->v6 == b->v6 && memcmp(a->ip, b->ip, a->v6 ? 16 : 4) == 0;
 }
 
-static bool fits(const rbk_http_conn *conn, const rbk_http_call *call)
+bool rbk_http_conn_fits(const rbk_http_conn *conn, const rbk_http_call *call)
 {
     const rbk_http_post *post = call->post;
     if (conn->tls != (post->tls ? call->c->conf.tls : NULL) || conn->local != (post->path != NULL))
+        return false;
+    if (conn->h2 && !rbk_http2_suits(call))
         return false;
     if (conn->local) /* the receiver's name has the path */
         return true;
@@ -234,7 +282,7 @@ static bool fits(const rbk_http_conn *conn, const rbk_http_call *call)
     return false;
 }
 
-static bool allowed(const rbk_http_conn *conn, const rbk_http_post *post)
+bool rbk_http_conn_allowed(const rbk_http_conn *conn, const rbk_http_post *post)
 {
     return post->allow == NULL || post->allow((const struct sockaddr *)&conn->sa, post->allow_user);
 }
@@ -245,14 +293,21 @@ bool rbk_http_conn_reuse(rbk_http_call *call)
     rbk_http_receiver *rc = rbk_map_get(c->receivers, rbk_str_z(call->post->receiver));
     if (rc == NULL)
         return false;
+    if (!rbk_link_empty(&rc->shared) && rbk_http2_join(call, rc))
+        return true;
     for (rbk_link *l = rc->idle.prev, *before; l != &rc->idle; l = before) {
         rbk_http_conn *conn = RBK_OF_LINK(l, rbk_http_conn, kept);
         before = l->prev;
-        if (!fits(conn, call))
+        if (!rbk_http_conn_fits(conn, call))
             continue;
         bool stale = call->post->once && !rbk_stream_is_quiet(conn->s);
-        if (stale || !allowed(conn, call->post)) {
+        if (stale || !rbk_http_conn_allowed(conn, call->post)) {
             rbk_http_conn_close(conn, false);
+            continue;
+        }
+        if (conn->h2) {
+            if (rbk_http2_take(conn, call))
+                return true;
             continue;
         }
         attach(conn, call);
@@ -285,33 +340,46 @@ static bool may_repeat(const rbk_http_conn *conn, const rbk_http_call *call)
            !(call->post->once && call->any_sent);
 }
 
-static void give_up(rbk_http_conn *conn, int err, const char *detail)
+/* The call's own matter, and not that of others who wait for the connection. */
+static bool is_private(const rbk_http_conn *conn, const rbk_http_call *call, int err)
+{
+    return err == RBK_E_ADDRESS || err == RBK_E_NOMEM ||
+           (err == RBK_E_TIMEOUT && call && call->deadline < conn->connect_by);
+}
+
+void rbk_http_conn_give_up(rbk_http_conn *conn, int err, const char *detail)
 {
     rbk_conn_state state = conn->state;
-    rbk_http_call *call = detach(conn);
+    rbk_http_call *call = rbk_http_conn_detach(conn);
     bool again = err == 0 && may_repeat(conn, call);
+    rbk_http2_scatter(conn, is_private(conn, call, err) ? 0 : err, detail);
     rbk_http_conn_close(conn, true);
     if (call)
         report_lost(call, state, again, err, detail);
 }
 
-static void keep(rbk_http_conn *conn)
+void rbk_http_conn_keep(rbk_http_conn *conn, int64_t ms)
 {
     rbk_http_client *c = conn->c;
     rbk_http_receiver *rc = conn->receiver;
-    int64_t asked = rbk_response_keep_alive_ms(&conn->rsp), ms = c->conf.idle_ms;
-    if (asked >= 0 && asked - KEEP_ALIVE_MARGIN_MS < ms)
-        ms = asked - KEEP_ALIVE_MARGIN_MS;
     if (ms <= 0) {
         rbk_http_conn_close(conn, false);
         return;
     }
-    set_state(conn, RBK_CONN_IDLE);
-    set_deadline(conn, rbk_loop_now(c->loop) + ms);
+    rbk_http_conn_set_state(conn, RBK_CONN_IDLE);
+    rbk_http_conn_set_deadline(conn, rbk_loop_now(c->loop) + ms);
     if (rc->n_idle > c->conf.idle_per_receiver)
         rbk_http_conn_close(RBK_OF_LINK(rc->idle.next, rbk_http_conn, kept), false);
     else if (c->n_idle > c->conf.idle_max)
         rbk_http_conn_close(RBK_OF_LINK(c->idle.next, rbk_http_conn, link), false);
+}
+
+static void keep(rbk_http_conn *conn)
+{
+    int64_t asked = rbk_response_keep_alive_ms(&conn->rsp), ms = conn->c->conf.idle_ms;
+    if (asked >= 0 && asked - KEEP_ALIVE_MARGIN_MS < ms)
+        ms = asked - KEEP_ALIVE_MARGIN_MS;
+    rbk_http_conn_keep(conn, ms);
 }
 
 /* The head of the final answer is there (`r`: what feeding said); the call is gone. */
@@ -333,8 +401,8 @@ static void settle(rbk_http_conn *conn, int r, rbk_mono_ms deadline)
              c->n_reading >= c->conf.idle_max)
         rbk_http_conn_close(conn, true);
     else {
-        set_state(conn, RBK_CONN_READING);
-        set_deadline(conn, deadline < rest ? deadline : rest);
+        rbk_http_conn_set_state(conn, RBK_CONN_READING);
+        rbk_http_conn_set_deadline(conn, deadline < rest ? deadline : rest);
     }
 }
 
@@ -343,7 +411,7 @@ static void answered(rbk_http_conn *conn, int r)
     rbk_response *rsp = &conn->rsp;
     char text[RBK_RESPONSE_FIELD_MAX], text2[sizeof conn->extra->location];
     rbk_str retry_after = rbk_response_retry_after(rsp), location = rbk_response_location(rsp);
-    rbk_http_call *call = detach(conn);
+    rbk_http_call *call = rbk_http_conn_detach(conn);
     if (retry_after.p) /* the connection may serve the next call before `done` is through */
         retry_after.p = memcpy(text, retry_after.p, retry_after.n);
     if (location.p)
@@ -375,7 +443,7 @@ static void on_data(rbk_stream *s, const char *p, size_t n, void *user)
     else if (rsp->head_done && (rsp->body == NULL || rsp->done))
         answered(conn, r);
     else if (r < 0)
-        give_up(conn, RBK_E_PROTOCOL, rsp->fault);
+        rbk_http_conn_give_up(conn, RBK_E_PROTOCOL, rsp->fault);
 }
 
 static void on_ended(rbk_stream *s, void *user)
@@ -385,7 +453,7 @@ static void on_ended(rbk_stream *s, void *user)
     if (conn->state == RBK_CONN_WAITING && rbk_response_end(&conn->rsp))
         answered(conn, 0);
     else if (conn->call)
-        give_up(conn, 0, "closed by the receiver");
+        rbk_http_conn_give_up(conn, 0, "closed by the receiver");
     else
         rbk_http_conn_close(conn, conn->state != RBK_CONN_IDLE);
 }
@@ -395,24 +463,39 @@ static void on_closed(rbk_stream *s, int err, const char *detail, void *user)
     rbk_http_conn *conn = user;
     rbk_http_client *c = conn->c;
     rbk_conn_state state = conn->state;
-    rbk_http_call *call = detach(conn);
+    rbk_http_call *call = rbk_http_conn_detach(conn);
     bool again = may_repeat(conn, call);
     (void)s;
-    drop(conn);
+    rbk_http_conn_drop(conn);
     if (call)
         report_lost(call, state, again, err, detail ? detail : "");
     else
         rbk_http_client_reap(c);
 }
 
+/* Of those that wait for it too. True: it may go on. */
+static bool opens_still(rbk_http_conn *conn)
+{
+    rbk_mono_ms now = rbk_loop_now(conn->c->loop), next = rbk_http2_expire_waiting(conn, now);
+    rbk_mono_ms by = earlier(conn->connect_by, conn->call->deadline);
+    if (by <= now)
+        return false;
+    rbk_http_conn_set_deadline(conn, earlier(by, next));
+    return true;
+}
+
 void rbk_http_conn_expire(rbk_http_conn *conn)
 {
     const char *detail;
     int err = rbk_dial_late(conn->dial, &detail);
-    if (conn->state == RBK_CONN_OPENING)
-        give_up(conn, err, detail);
+    if (conn->h2)
+        rbk_http2_expire(conn);
+    else if (conn->state == RBK_CONN_OPENING && opens_still(conn))
+        rbk_http_client_report(conn->c);
+    else if (conn->state == RBK_CONN_OPENING)
+        rbk_http_conn_give_up(conn, err, detail);
     else if (conn->call)
-        give_up(conn, RBK_E_TIMEOUT, "no answer in time");
+        rbk_http_conn_give_up(conn, RBK_E_TIMEOUT, "no answer in time");
     else
         rbk_http_conn_close(conn, true);
 }
@@ -426,7 +509,7 @@ static void on_dialled(void *user, const rbk_dialled *r)
     rbk_http_conn *conn = user;
     conn->dial = NULL;
     if (r->err < 0) {
-        give_up(conn, r->err, r->detail);
+        rbk_http_conn_give_up(conn, r->err, r->detail);
         return;
     }
     conn->s = r->s;
@@ -435,10 +518,19 @@ static void on_dialled(void *user, const rbk_dialled *r)
         conn->sa.ss_family = AF_UNIX;
     else
         rbk_addr_to_sockaddr(&r->addr, conn->call->post->port, &conn->sa);
+    if (rbk_stream_is_http2(r->s)) {
+        rbk_http2_start(conn);
+        return;
+    }
     rbk_stream_take(r->s, &cb, conn);
+    stop_telling(conn);
+    conn->receiver->speaks = RBK_HTTP_ONE;
+    rbk_http2_scatter(conn, 0, "");
     int e = ask(conn);
     if (e < 0)
-        give_up(conn, e, "the request could not be written");
+        rbk_http_conn_give_up(conn, e, "the request could not be written");
+    else
+        rbk_http_client_report(conn->c);
 }
 
 int rbk_http_conn_open(rbk_http_call *call)
@@ -453,6 +545,7 @@ int rbk_http_conn_open(rbk_http_call *call)
     }
     rbk_link_init(&conn->link);
     rbk_link_init(&conn->kept);
+    rbk_link_init(&conn->waiting);
     conn->c = c;
     conn->receiver = rc;
     conn->tls = post->tls ? c->conf.tls : NULL;
@@ -465,6 +558,7 @@ int rbk_http_conn_open(rbk_http_call *call)
         .path = post->path,
         .tls = conn->tls,
         .name = post->name,
+        .http2 = rbk_http2_suits(call) && !rc->only_http1,
         .proxy = c->conf.proxy.ss_family != AF_UNSPEC ? &c->conf.proxy : NULL,
         .allow = post->allow,
         .allow_user = post->allow_user,
@@ -480,8 +574,11 @@ int rbk_http_conn_open(rbk_http_call *call)
     rbk_mono_ms by = rbk_loop_now(c->loop) + post->connect_ms;
     rc->n_conns++;
     c->n_conns++;
+    if (how.http2)
+        rc->telling = conn;
+    conn->connect_by = by;
     attach(conn, call);
-    set_state(conn, RBK_CONN_OPENING);
-    set_deadline(conn, by < call->deadline ? by : call->deadline);
+    rbk_http_conn_set_state(conn, RBK_CONN_OPENING);
+    rbk_http_conn_set_deadline(conn, earlier(by, call->deadline));
     return 0;
 }

@@ -538,6 +538,16 @@ bool rbk_stream_is_quiet(const rbk_stream *s)
            (errno == EAGAIN || errno == EWOULDBLOCK);
 }
 
+void rbk_stream_offer_http2(rbk_stream *s)
+{
+    s->offers_http2 = true;
+}
+
+bool rbk_stream_is_http2(const rbk_stream *s)
+{
+    return s->is_http2;
+}
+
 int rbk_stream_fd(const rbk_stream *s)
 {
     uv_os_fd_t fd;

@@ -47,6 +47,9 @@ void rbk_stream_take(rbk_stream *s, const rbk_stream_cb *cb, void *user);
 /* Under an open plain stream of rbk_stream_connect(): TLS from here on; `opened` comes again.
  * `name` as in rbk_connect, `port` is of the name. 0, or RBK_E_NOMEM and nothing was done. */
 int rbk_stream_start_tls(rbk_stream *s, rbk_tls *tls, const char *name, uint16_t port);
+/* Before that: ALPN offers h2 too, ahead of http/1.1. And what the peer chose, once it is open. */
+void rbk_stream_offer_http2(rbk_stream *s);
+bool rbk_stream_is_http2(const rbk_stream *s);
 /* Take one connection from `listener` (in its connection callback). `opened` comes for it
  * too. 0; RBK_E_NOMEM or RBK_E_SYS (it was not there any more), and no callback. */
 int rbk_stream_accept(rbk_loop *l, uv_stream_t *listener, rbk_tls *tls, const rbk_stream_cb *cb,

@@ -42,6 +42,7 @@ struct rbk_stream {
     bool broken;    /* the kernel takes nothing more; what it sent may still be read */
     bool drain;     /* something was written since `drained` */
     bool tls_ended; /* close_notify came */
+    bool offers_http2, is_http2; /* by ALPN */
     rbk_buf out, sending, plain;
     size_t plain_at;  /* of `plain`, where what is not encrypted begins */
     uv_write_t write; /* with `sending` */

@@ -100,19 +100,20 @@ static void fail_tls(rbk_stream *s, const char *what)
 
 /* --- reading --- */
 
-static bool alpn_is_ours(SSL *ssl)
+static bool alpn_is_ours(rbk_stream *s)
 {
     const unsigned char *p;
     unsigned n;
-    SSL_get0_alpn_selected(ssl, &p, &n);
-    return n == 0 || (n == 8 && memcmp(p, "http/1.1", 8) == 0);
+    SSL_get0_alpn_selected(s->ssl, &p, &n);
+    s->is_http2 = s->offers_http2 && n == 2 && memcmp(p, "h2", 2) == 0;
+    return n == 0 || s->is_http2 || (n == 8 && memcmp(p, "http/1.1", 8) == 0);
 }
 
 static void handshake(rbk_stream *s)
 {
     ERR_clear_error();
     int r = SSL_do_handshake(s->ssl);
-    if (r == 1 && alpn_is_ours(s->ssl))
+    if (r == 1 && alpn_is_ours(s))
         rbk_stream_opened(s);
     else if (r == 1 || SSL_get_error(s->ssl, r) != SSL_ERROR_WANT_READ)
         fail_tls(s, r == 1 ? "the peer chose another protocol" : "TLS handshake");
@@ -209,6 +210,12 @@ int rbk_stream_tls_name(rbk_stream *s, const char *name, uint16_t port)
     return 0;
 }
 
+static bool offer(rbk_stream *s)
+{
+    static const unsigned char both[] = "\x02h2\x08http/1.1";
+    return !s->offers_http2 || SSL_set_alpn_protos(s->ssl, both, sizeof both - 1) == 0;
+}
+
 void rbk_stream_tls_start(rbk_stream *s, bool server)
 {
     s->out.max = OUT_MAX;
@@ -217,7 +224,7 @@ void rbk_stream_tls_start(rbk_stream *s, bool server)
         return;
     }
     s->ssl = rbk_tls_ssl_new(s->tls, s->name, s->key);
-    BIO *b = s->ssl ? new_bio(s) : NULL;
+    BIO *b = s->ssl && offer(s) ? new_bio(s) : NULL;
     if (b == NULL) {
         fail_tls(s, "TLS");
         return;

@@ -17,7 +17,8 @@ typedef struct rbk_tls_client_conf {
 } rbk_tls_client_conf;
 
 /* Certificates and names are always verified; only subjectAltName counts, and a wildcard
- * is a whole label. ALPN offers http/1.1. Sessions are kept and resumed by name and port,
+ * is a whole label. ALPN offers http/1.1, and what
+ * a stream adds to it. Sessions are kept and resumed by name and port,
  * at most 512 of them, each for an hour. SSL_CERT_FILE and SSL_CERT_DIR of the
  * environment are not read. RBK_E_CONFIG names the file in `err`. */
 int rbk_tls_client_new(const rbk_tls_client_conf *conf, rbk_tls **ret, rbk_error *err);

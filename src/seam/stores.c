@@ -13,8 +13,8 @@ static size_t count;
 static bool has_must_slots(const rbk_store_ops *o)
 {
     return o->scheme && o->scheme[0] && o->help && o->open && o->close && o->apply && o->claim &&
-           o->aged && o->lanes && o->recover && o->stats && o->free_bytes && o->get && o->list &&
-           o->attempts && o->sweep && o->hold && o->holds;
+           o->aged && o->lanes && o->recover && o->stats && o->count_callers && o->free_bytes &&
+           o->get && o->list && o->attempts && o->sweep && o->hold && o->holds;
 }
 
 static const rbk_store_ops *find_scheme(rbk_str scheme)

@@ -60,7 +60,7 @@ typedef struct rbk_options {
     double jitter;
     int64_t max_age_ms, connect_ms, delivery_ms, in_flight, per_receiver, per_address, breaker;
     char *forward_headers, *proxy, *ca_file, *client_cert, *client_key;
-    bool ca_only;
+    bool ca_only, http2;
     /* signing */
     char *key_file, *secret_file;
     /* method */

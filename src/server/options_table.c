@@ -156,6 +156,9 @@ const rbk_option rbk_option_table[] = {
     {"delivery", "proxy", TEXT(proxy), .def = "", .check = rbk_check_proxy,
      .help = "Proxy that every delivery goes through by CONNECT: `http://host:port`, looked up once "
              "at the start. Empty: none; the environment's proxies are never used."},
+    {"delivery", "http2", .kind = RBK_OPT_BOOL, AT(http2), .def = "yes",
+     .help = "Offer HTTP/2 to `https` receivers: many deliveries then share one connection. "
+             "Receivers that do not want it get HTTP/1.1."},
     {"delivery", "ca_file", TEXT(ca_file), .def = "",
      .help = "PEM file of certificate authorities, trusted besides the system's."},
     {"delivery", "ca_only", .kind = RBK_OPT_BOOL, AT(ca_only), .def = "no",

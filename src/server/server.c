@@ -239,6 +239,7 @@ static int make_engine(rbk_server *s, rbk_error *err)
         .per_receiver = (size_t)o->per_receiver,
         .per_address = (size_t)o->per_address,
         .breaker = (unsigned)o->breaker,
+        .http2 = o->http2,
         .couriers = count_couriers(o),
         .forward_headers = rbk_str_z(o->forward_headers),
         .tls = {.ca_file = o->ca_file && o->ca_file[0] ? o->ca_file : NULL,

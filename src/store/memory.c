@@ -6,7 +6,7 @@
  * taken back.
  *
  * The store thread writes; READER slots come from another thread. One mutex guards
- * all; while it is held nothing is called but `released`, which calls no store. */
+ * all; while it is held nothing is called but `released` and `counted`, which call no store. */
 #include "store/stores.h"
 
 #include "base/error.h"
@@ -159,6 +159,7 @@ static int apply_op(rbk_store *st, rbk_store_op *op, change *c)
 {
     rbk_row *r = rbk_rows_find(st, op->job->seq);
     rbk_store_row found = {0};
+    int met;
     if (r)
         found = (rbk_store_row){.found = true,
                                 .has_lane = r->job->lane.n > 0,
@@ -170,7 +171,8 @@ static int apply_op(rbk_store *st, rbk_store_op *op, change *c)
     op->outcome = RBK_OUTCOME_OK;
     switch (rbk_store_judge(op, &found)) {
     case RBK_VERDICT_WRITE:
-        return write_op(st, op, r, c);
+        met = rbk_memory_meet_caller(st, r ? r->job->caller : op->job->caller);
+        return met < 0 ? met : write_op(st, op, r, c);
     case RBK_VERDICT_DONE:
         op->outcome = rbk_store_done_before(op, &found);
         break;
@@ -228,6 +230,7 @@ static int memory_apply(rbk_store *st, rbk_store_op *ops, size_t n, rbk_error *e
             st->stats.max_seq = max_seq;
         }
     }
+    rbk_memory_end_callers(st, r == 0);
     pthread_mutex_unlock(&st->lock);
     for (size_t i = 0; r == 0 && i < n; i++) {
         for (int k = 0; k < ROWS_OF_CHANGE; k++)
@@ -324,18 +327,22 @@ static int memory_open(const rbk_store_conf *conf, rbk_store **ret, rbk_error *e
     if (strcmp(conf->dsn, "memory:") != 0)
         return rbk_fail_text(err, RBK_E_CONFIG, "store.dsn: memory: takes no path and no options");
     rbk_store *st = calloc(1, sizeof *st);
-    if (st == NULL || (st->keys = rbk_map_new()) == NULL) {
+    if (st == NULL || (st->keys = rbk_map_new()) == NULL || (st->callers = rbk_map_new()) == NULL) {
+        if (st)
+            rbk_map_free(st->keys);
         free(st);
         return rbk_fail(err, RBK_E_NOMEM, "a store in memory");
     }
     if (pthread_mutex_init(&st->lock, NULL) != 0) {
         rbk_map_free(st->keys);
+        rbk_map_free(st->callers);
         free(st);
         return rbk_fail(err, RBK_E_NOMEM, "a mutex");
     }
     if (conf->warn)
         conf->warn(conf->user, "store.dsn is memory: every job is lost when the server ends");
     st->released = conf->released;
+    st->counted = conf->counted;
     st->user = conf->user;
     *ret = st;
     return 0;
@@ -354,6 +361,7 @@ static void memory_close(rbk_store *st)
         free(st->holds[i]);
     free(st->holds);
     rbk_memory_free_keys(st);
+    rbk_memory_free_callers(st);
     pthread_mutex_destroy(&st->lock);
     free(st);
 }
@@ -371,6 +379,7 @@ const rbk_store_ops rbk_store_memory = {
     .lanes = rbk_memory_lanes,
     .recover = rbk_memory_recover,
     .stats = rbk_memory_stats,
+    .count_callers = rbk_memory_count_callers,
     .free_bytes = memory_free_bytes,
     .get = rbk_memory_get,
     .list = rbk_memory_list,

@@ -41,6 +41,14 @@ bool rbk_memory_take_parts(rbk_row *r, const rbk_row *old)
     return true;
 }
 
+int64_t rbk_memory_part_bytes(const rbk_row *r)
+{
+    int64_t n = 0;
+    for (size_t i = 0; i < r->n_parts; i++)
+        n += (int64_t)r->parts[i].text->n;
+    return n;
+}
+
 static bool add_part(rbk_row *r, uint32_t n, rbk_str response)
 {
     rbk_part *parts = realloc(r->parts, (r->n_parts + 1) * sizeof *parts);
@@ -57,6 +65,14 @@ static bool add_part(rbk_row *r, uint32_t n, rbk_str response)
     text->p[response.n] = 0;
     r->parts[r->n_parts++] = (rbk_part){n, text};
     return true;
+}
+
+static bool has_part(const rbk_row *r, uint32_t n)
+{
+    for (size_t i = 0; i < r->n_parts; i++)
+        if (r->parts[i].n == n)
+            return true;
+    return false;
 }
 
 typedef struct parts {
@@ -115,7 +131,7 @@ static int feed(rbk_store *st, const rbk_store_op *op, const rbk_feed *to, rbk_r
     const parts p = {row, *to, op->job->response};
     uint32_t needs = rbk_chain_needs(row->job->chain, &max);
     bool fails = !(row->job->flags & RBK_JOB_BATCH) && rbk_response_result(p.response).p == NULL;
-    if (needs == 0)
+    if (needs == 0 || (!fails && has_part(row, to->part)))
         return 0;
     int r = fails || row->n_parts + 1 >= needs ? let_go(st, &p, fails, op->now, c)
                                                : replace(st, row, row->job, c);

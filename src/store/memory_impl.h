@@ -5,6 +5,7 @@
  * memory_rows.c  the rows and the lists that hold them
  * memory_idem.c  idempotency keys
  * memory_turn.c  order keys
+ * memory_caller.c what each caller has pending
  * memory_feed.c  jobs that wait for others of their batch
  * memory_read.c  claim(), expired(), aged(), lanes(), recover(), stats(), get(), list(), attempts(), sweep()
  *
@@ -67,16 +68,26 @@ typedef struct rbk_key {
     rbk_str name; /* the map's */
 } rbk_key;
 
+/* What a caller has on the job and wait shelves; kept as long as that is anything. */
+typedef struct rbk_memory_caller {
+    struct rbk_memory_caller *next; /* of those that are changed */
+    rbk_str name;                   /* the map's */
+    int64_t jobs, bytes, told_jobs, told_bytes;
+    bool changed;
+} rbk_memory_caller;
+
 struct rbk_store {
     pthread_mutex_t lock;
     rbk_row head; /* its job is NULL: before every other */
     rbk_store_stats stats;
-    struct rbk_map *keys;
+    struct rbk_map *keys, *callers;
+    rbk_memory_caller *changed_callers;
     rbk_key *first_key, *last_key;
     char **holds; /* names of held receivers, in byte order */
     size_t n_holds;
     uint32_t coin;
     void (*released)(void *user, rbk_str lane);
+    void (*counted)(void *user, rbk_str caller, int64_t jobs, int64_t bytes);
     void *user;
 };
 
@@ -113,6 +124,7 @@ int rbk_memory_feed(rbk_store *st, const rbk_store_op *op, rbk_row_change **ret_
 /* The new version of a row that is HELD as before has its parts too. False: memory is out. */
 bool rbk_memory_take_parts(rbk_row *r, const rbk_row *old);
 void rbk_memory_free_parts(rbk_row *r);
+int64_t rbk_memory_part_bytes(const rbk_row *r);
 
 /* What a PUT did to a key, to be taken back: made it, or gave it to its own job. */
 typedef struct rbk_key_change {
@@ -129,6 +141,14 @@ void rbk_memory_give_key_back(rbk_store *st, const rbk_key_change *c);
 int rbk_memory_sweep_keys(rbk_store *st, const rbk_store_keep *keep, rbk_wall_ms now, int max);
 void rbk_memory_free_keys(rbk_store *st);
 
+/* There will be something to count of this caller. 0 or RBK_E_NOMEM. */
+int rbk_memory_meet_caller(rbk_store *st, rbk_str name);
+/* So many more, of a caller that was met. */
+void rbk_memory_count_caller(rbk_store *st, rbk_str name, int64_t jobs, int64_t bytes);
+/* Behind a transaction: `counted` is told, or it was taken back. */
+void rbk_memory_end_callers(rbk_store *st, bool committed);
+void rbk_memory_free_callers(rbk_store *st);
+
 /* Slots. */
 int rbk_memory_claim(rbk_store *st, rbk_str lane, rbk_wall_ms now, size_t max, rbk_job **ret_jobs,
                      rbk_wall_ms *ret_next, rbk_error *err);
@@ -139,6 +159,7 @@ int rbk_memory_lanes(rbk_store *st, rbk_str after, size_t max, rbk_lane_due *ret
 int rbk_memory_recover(rbk_store *st, int64_t after, size_t max, rbk_job **ret_jobs,
                        rbk_error *err);
 int rbk_memory_stats(rbk_store *st, rbk_store_stats *ret, rbk_error *err);
+int rbk_memory_count_callers(rbk_store *st, rbk_error *err);
 int rbk_memory_get(rbk_store *st, int64_t seq, int64_t rnd, rbk_job **ret_job, rbk_error *err);
 int rbk_memory_list(rbk_store *st, const rbk_job_filter *filter, int64_t after, size_t max,
                     rbk_job **ret_jobs, int64_t *ret_next, rbk_error *err);

@@ -102,6 +102,7 @@ static bool stands_in(const rbk_row *r, rbk_row_list list)
 static void count_row(rbk_store *st, const rbk_row *r, int sign)
 {
     int64_t bytes = rbk_store_request_bytes(r->job) + (int64_t)r->job->response.n;
+    bytes += rbk_memory_part_bytes(r);
     if (r->shelf == RBK_SHELF_DEAD) {
         st->stats.dead += sign;
     } else if (r->shelf == RBK_SHELF_DONE) {
@@ -111,6 +112,7 @@ static void count_row(rbk_store *st, const rbk_row *r, int sign)
         st->stats.pending += sign;
         st->stats.pending_bytes += sign * bytes;
         *rbk_store_counter(&st->stats, r->job->state) += sign;
+        rbk_memory_count_caller(st, r->job->caller, sign, sign * bytes);
     }
 }
 

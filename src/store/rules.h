@@ -79,7 +79,7 @@ bool rbk_store_is_receiver(rbk_str name);
 /* Will the job never run (again)? */
 static inline bool rbk_store_ends_run(const rbk_store_op *op)
 {
-    return op->kind == RBK_OP_RESULT || op->kind == RBK_OP_DONE;
+    return op->kind == RBK_OP_RESULT || op->kind == RBK_OP_DONE || op->kind == RBK_OP_DEAD;
 }
 /* Does the operation, now that it is written, feed other jobs of its batch (core/chain.h)? */
 bool rbk_store_feeds(const rbk_store_op *op);

@@ -94,8 +94,10 @@ static void sqlite_close(rbk_store *st)
             sqlite3_wal_checkpoint_v2(st->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
         sqlite3_close(st->db);
     }
+    rbk_sqlite_vfs_drop(&st->vfs);
     if (st->lock_fd >= 0)
         close(st->lock_fd);
+    rbk_sqlite_free_callers(st);
     free(st->path);
     free(st);
 }
@@ -137,6 +139,7 @@ static int sqlite_open(const rbk_store_conf *conf, rbk_store **ret, rbk_error *e
     if (r == 0) {
         st->durable = o.durable;
         st->released = conf->released;
+        st->counted = conf->counted;
         st->user = conf->user;
         if (!o.durable && conf->warn)
             conf->warn(conf->user, "store.dsn has synchronous=off: a power cut loses accepted jobs");
@@ -204,6 +207,7 @@ const rbk_store_ops rbk_store_sqlite = {
     .lanes = rbk_sqlite_lanes,
     .recover = rbk_sqlite_recover,
     .stats = rbk_sqlite_stats,
+    .count_callers = rbk_sqlite_count_callers,
     .free_bytes = sqlite_free_bytes,
     .get = rbk_sqlite_get,
     .list = rbk_sqlite_list,

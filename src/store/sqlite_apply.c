@@ -33,9 +33,12 @@ int rbk_sqlite_find(rbk_store *st, int64_t seq, rbk_sqlite_row *f)
                 .size = sqlite3_column_int64(s, 2),
                 .rsize = sqlite3_column_int64(s, 3),
                 .big = sqlite3_column_int(s, 4)};
+        rbk_str caller = RBK_STR_NONE;
+        bool read = rc != SQLITE_ROW || rbk_sqlite_read_str(s, 7, &caller);
+        int found = read ? rbk_sqlite_find_caller(st, caller, &f->caller) : SQLITE_NOMEM;
         int reset = sqlite3_reset(s);
         if (rc == SQLITE_ROW)
-            return SQLITE_OK;
+            return found;
         if (rc != SQLITE_DONE)
             return reset ? reset : rc;
     }
@@ -257,6 +260,20 @@ static int write_op(rbk_store *st, rbk_store_op *op, const rbk_sqlite_row *f, rb
     return rc == SQLITE_OK ? rbk_sqlite_feed(st, op, f, t) : rc;
 }
 
+/* The caller of whatever the operation changes in numbers. */
+static int count_change(rbk_store *st, const rbk_store_op *op, const rbk_sqlite_row *f,
+                        const rbk_store_stats *before, const rbk_store_stats *t)
+{
+    int64_t jobs = t->pending - before->pending, bytes = t->pending_bytes - before->pending_bytes;
+    rbk_sqlite_caller *c = f->caller;
+    if (jobs == 0 && bytes == 0)
+        return SQLITE_OK;
+    int rc = f->row.found ? SQLITE_OK : rbk_sqlite_find_caller(st, op->job->caller, &c);
+    if (rc == SQLITE_OK)
+        rbk_sqlite_count_caller(st, c, jobs, bytes);
+    return rc;
+}
+
 /* Does the stored job show that the operation was done before? */
 static int compare(rbk_store *st, const rbk_store_op *op, int shelf, bool *ret_same)
 {
@@ -276,6 +293,7 @@ static int compare(rbk_store *st, const rbk_store_op *op, int shelf, bool *ret_s
 static int apply_op(rbk_store *st, rbk_store_op *op, rbk_store_stats *t)
 {
     rbk_sqlite_row f = {0};
+    const rbk_store_stats before = *t;
     bool same = false;
     int rc = SQLITE_OK;
     if (op->kind != RBK_OP_PUT || op->job->seq <= t->max_seq)
@@ -285,7 +303,8 @@ static int apply_op(rbk_store *st, rbk_store_op *op, rbk_store_stats *t)
     op->outcome = RBK_OUTCOME_OK;
     switch (rbk_store_judge(op, &f.row)) {
     case RBK_VERDICT_WRITE:
-        return write_op(st, op, &f, t);
+        rc = write_op(st, op, &f, t);
+        return rc == SQLITE_OK ? count_change(st, op, &f, &before, t) : rc;
     case RBK_VERDICT_DONE:
         op->outcome = rbk_store_done_before(op, &f.row);
         break;
@@ -333,10 +352,13 @@ int rbk_sqlite_apply(rbk_store *st, rbk_store_op *ops, size_t n, rbk_error *err)
     }
     if (rc == SQLITE_OK)
         rc = rbk_sqlite_write_tally(st, &t);
+    if (rc == SQLITE_OK)
+        rc = rbk_sqlite_write_callers(st);
     if (rc == SQLITE_OK) {
         what = "commit";
         rc = rbk_sqlite_run(st->sql[RBK_Q_COMMIT]);
     }
+    rbk_sqlite_end_callers(st, rc == SQLITE_OK);
     if (rc != SQLITE_OK) {
         r = rbk_sqlite_fail(st, st->db, rc, what, err);
         rbk_sqlite_rollback(st);

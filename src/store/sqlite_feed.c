@@ -24,7 +24,7 @@ typedef struct feeding {
 
 /* --- Parts ------------------------------------------------------------------------------------ */
 
-static int put_part(feeding *g)
+static int put_part(feeding *g, rbk_store_stats *t)
 {
     sqlite3_stmt *s = g->st->sql[RBK_Q_PART_PUT];
     sqlite3_bind_int64(s, 1, g->to.to);
@@ -32,6 +32,8 @@ static int put_part(feeding *g)
     rbk_sqlite_bind_str(s, 3, g->response);
     int rc = rbk_sqlite_run(s);
     sqlite3_clear_bindings(s);
+    if (rc == SQLITE_OK && sqlite3_changes(g->st->db) == 1)
+        t->pending_bytes += (int64_t)g->response.n;
     return rc;
 }
 
@@ -45,10 +47,15 @@ static int count_parts(rbk_store *st, int64_t seq, int64_t *ret)
     return rc == SQLITE_ROW ? SQLITE_OK : reset ? reset : rc;
 }
 
-static int delete_parts(rbk_store *st, int64_t seq)
+static int delete_parts(rbk_store *st, int64_t seq, rbk_store_stats *t)
 {
-    sqlite3_bind_int64(st->sql[RBK_Q_PARTS_DELETE], 1, seq);
-    return rbk_sqlite_run(st->sql[RBK_Q_PARTS_DELETE]);
+    sqlite3_stmt *s = st->sql[RBK_Q_PARTS_DELETE];
+    int rc;
+    sqlite3_bind_int64(s, 1, seq);
+    while ((rc = sqlite3_step(s)) == SQLITE_ROW)
+        t->pending_bytes -= sqlite3_column_int64(s, 0);
+    int reset = sqlite3_reset(s);
+    return rc == SQLITE_DONE ? SQLITE_OK : reset ? reset : rc;
 }
 
 /* A rbk_part_fn; a single part was never written. */
@@ -163,7 +170,7 @@ static int let_go(feeding *g, const rbk_sqlite_row *f, rbk_store_stats *t)
         rc = write_fed(g, &fed, f, t);
         rbk_composed_free(&c);
         if (rc == SQLITE_OK && g->needs > 1)
-            rc = delete_parts(g->st, g->to.to);
+            rc = delete_parts(g->st, g->to.to, t);
         if (rc == SQLITE_OK && g->st->released)
             g->st->released(g->st->user, held->lane);
     } else {
@@ -186,7 +193,7 @@ static int feed(feeding *g, rbk_store_stats *t)
         return rc;
     if (g->fails || g->needs == 1)
         return let_go(g, &f, t);
-    rc = put_part(g);
+    rc = put_part(g, t);
     if (rc == SQLITE_OK)
         rc = count_parts(g->st, g->to.to, &have);
     return rc == SQLITE_OK && have >= g->needs ? let_go(g, &f, t) : rc;
@@ -197,7 +204,7 @@ int rbk_sqlite_feed(rbk_store *st, const rbk_store_op *op, const rbk_sqlite_row 
 {
     int rc = SQLITE_OK;
     if (f->row.found && f->row.state == RBK_JOB_HELD && rbk_store_ends_run(op))
-        rc = delete_parts(st, op->job->seq);
+        rc = delete_parts(st, op->job->seq, t);
     if (!rbk_store_feeds(op))
         return rc;
     rbk_str chain = op->job->chain;

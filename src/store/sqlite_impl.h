@@ -3,12 +3,14 @@
  *
  * sqlite.c         open, close, checkpoints, the table of functions
  * sqlite_schema.c  settings of a connection, schema steps
+ * sqlite_wal.c     the WAL file with few write calls
  * sqlite_lock.c    paths, the lock file, modes
  * sqlite_row.c     a job to and from a row, errors
  * sqlite_apply.c   apply()
  * sqlite_end.c     the end of a job and what comes after: done, dead, redrive, purge, sweep()
  * sqlite_idem.c    idempotency keys
  * sqlite_turn.c    order keys
+ * sqlite_caller.c  what each caller has pending
  * sqlite_feed.c    jobs that wait for others of their batch
  * sqlite_claim.c   claim(), expired(), aged(), lanes(), recover(), stats()
  * sqlite_hold.c    hold(), holds()
@@ -49,7 +51,18 @@ enum {
     RBK_SQLITE_LIST_MS = 1000,       /* of the looking of one list() */
 };
 
+/* sqlite_wal.c */
+typedef struct rbk_sqlite_vfs {
+    sqlite3_vfs base; /* first */
+    sqlite3_vfs *real;
+    char name[32];
+    bool added;
+} rbk_sqlite_vfs;
+
+typedef struct rbk_sqlite_caller rbk_sqlite_caller;
+
 struct rbk_store {
+    rbk_sqlite_vfs vfs; /* of `db` alone */
     char *path;        /* absolute, links resolved */
     int lock_fd;       /* path + ".lock" */
     sqlite3 *db;       /* the store thread's */
@@ -61,7 +74,10 @@ struct rbk_store {
     atomic_bool broken; /* RBK_E_IO was returned: nothing is trusted any more */
     int wal_pages;     /* after the last commit */
     int checkpoint_at; /* pages of the WAL at which idle() works again */
+    struct rbk_map *callers; /* that were met of late, by name */
+    rbk_sqlite_caller *last_caller, *changed_callers;
     void (*released)(void *user, rbk_str lane);
+    void (*counted)(void *user, rbk_str caller, int64_t jobs, int64_t bytes);
     void *user;
 };
 
@@ -77,6 +93,7 @@ typedef struct rbk_sqlite_row {
     rbk_store_row row;
     int64_t size, rsize;
     int big;
+    rbk_sqlite_caller *caller; /* NULL: it has none */
 } rbk_sqlite_row;
 
 typedef struct rbk_sqlite_lane {
@@ -102,6 +119,10 @@ int rbk_sqlite_parse_dsn(char *text, rbk_sqlite_options *o, rbk_error *err);
 int rbk_sqlite_resolve(const char *path, char **ret_path, rbk_error *err);
 int rbk_sqlite_lock(const char *path, int *ret_fd, rbk_error *err);
 int rbk_sqlite_create(const char *path, const rbk_store_conf *conf, rbk_error *err);
+
+/* sqlite_wal.c. The name of a VFS over `over` (NULL: SQLite's own), or NULL. */
+const char *rbk_sqlite_vfs_add(rbk_sqlite_vfs *v, const char *over);
+void rbk_sqlite_vfs_drop(rbk_sqlite_vfs *v); /* its files are closed */
 
 /* sqlite_schema.c. */
 int rbk_sqlite_connect(rbk_store *st, const rbk_sqlite_options *o, int64_t cache, rbk_error *err);
@@ -156,6 +177,17 @@ int rbk_sqlite_take_turn(rbk_store *st, const rbk_store_op *op, const rbk_sqlite
 int rbk_sqlite_pass_turn(rbk_store *st, const rbk_store_op *op, const rbk_sqlite_row *f,
                          rbk_store_stats *t);
 
+/* sqlite_caller.c. The caller of this name, valid to the end of the transaction; *ret NULL: the
+ * name is absent or empty. SQLITE_OK or SQLITE_NOMEM. */
+int rbk_sqlite_find_caller(rbk_store *st, rbk_str name, rbk_sqlite_caller **ret);
+/* It has so many more. NULL is legal. */
+void rbk_sqlite_count_caller(rbk_store *st, rbk_sqlite_caller *c, int64_t jobs, int64_t bytes);
+/* In the transaction, at its end: what was counted is written. An SQLite result. */
+int rbk_sqlite_write_callers(rbk_store *st);
+/* Behind it: `counted` is told, or all is forgotten. */
+void rbk_sqlite_end_callers(rbk_store *st, bool committed);
+void rbk_sqlite_free_callers(rbk_store *st);
+
 /* sqlite_feed.c: the operation is written. What the row waited for goes with it when it is HELD
  * no longer; and jobs that wait for its response get it. */
 int rbk_sqlite_feed(rbk_store *st, const rbk_store_op *op, const rbk_sqlite_row *f,
@@ -172,6 +204,7 @@ int rbk_sqlite_lanes(rbk_store *st, rbk_str after, size_t max, rbk_lane_due *ret
 int rbk_sqlite_recover(rbk_store *st, int64_t after, size_t max, rbk_job **ret_jobs,
                        rbk_error *err);
 int rbk_sqlite_stats(rbk_store *st, rbk_store_stats *ret, rbk_error *err);
+int rbk_sqlite_count_callers(rbk_store *st, rbk_error *err);
 int rbk_sqlite_get(rbk_store *st, int64_t seq, int64_t rnd, rbk_job **ret_job, rbk_error *err);
 int rbk_sqlite_list(rbk_store *st, const rbk_job_filter *filter, int64_t after, size_t max,
                     rbk_job **ret_jobs, int64_t *ret_next, rbk_error *err);

@@ -18,7 +18,7 @@ enum {
 };
 
 static const char *const steps[] = {RBK_SQL_STEP_1, RBK_SQL_STEP_2, RBK_SQL_STEP_3,
-                                    RBK_SQL_STEP_4};
+                                    RBK_SQL_STEP_4, RBK_SQL_STEP_5};
 enum { STEPS = sizeof steps / sizeof steps[0] };
 
 static int exec(rbk_store *st, sqlite3 *db, const char *sql, rbk_error *err)
@@ -174,7 +174,10 @@ int rbk_sqlite_connect(rbk_store *st, const rbk_sqlite_options *o, int64_t cache
 {
     const int common = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE;
     cache = cache ? cache : CACHE_DEFAULT;
-    int rc = sqlite3_open_v2(st->path, &st->db, SQLITE_OPEN_READWRITE | common, o->vfs);
+    const char *vfs = rbk_sqlite_vfs_add(&st->vfs, o->vfs);
+    if (vfs == NULL)
+        return rbk_fail(err, RBK_E_NOMEM, "a store");
+    int rc = sqlite3_open_v2(st->path, &st->db, SQLITE_OPEN_READWRITE | common, vfs);
     if (rc != SQLITE_OK)
         return rbk_sqlite_fail(st, st->db, rc, "open", err);
     int r = set_up_writer(st, o, cache, err);

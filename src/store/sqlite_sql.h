@@ -86,7 +86,21 @@
 #define RBK_SQL_MAY_EXPIRE "deadline>0 AND state IN(1,8)"
 #define RBK_SQL_STEP_4 "CREATE INDEX wait_deadline ON wait(deadline) WHERE " RBK_SQL_MAY_EXPIRE ";"
 
-#define RBK_SQL_FIND(t) "SELECT rnd,state,size,rsize,big,lane<>'',first_attempt FROM " t " WHERE seq=?1"
+/* What each caller has pending: a row as long as it has a job. Parts of HELD jobs count from here on,
+ * for their caller and in stat. */
+#define RBK_SQL_FED "(SELECT coalesce(sum(length(CAST(body AS BLOB))),0) FROM part"
+#define RBK_SQL_OWED(t)                                                                            \
+    "SELECT caller AS name,size+rsize+CASE state WHEN 8 THEN " RBK_SQL_FED " WHERE part.seq=" t    \
+    ".seq) ELSE 0 END AS owed FROM " t " WHERE caller<>''"
+#define RBK_SQL_STEP_5                                                                             \
+    "CREATE TABLE caller(name TEXT PRIMARY KEY,jobs INTEGER NOT NULL,bytes INTEGER NOT NULL) "     \
+    "WITHOUT ROWID;"                                                                               \
+    "INSERT INTO caller SELECT name,count(*),sum(owed) FROM (" RBK_SQL_OWED("job") " UNION ALL "   \
+    RBK_SQL_OWED("wait") ") GROUP BY name;"                                                        \
+    "UPDATE stat SET bytes=bytes+" RBK_SQL_FED ");"
+
+#define RBK_SQL_FIND(t) \
+    "SELECT rnd,state,size,rsize,big,lane<>'',first_attempt,caller FROM " t " WHERE seq=?1"
 #define RBK_SQL_INSERT(t)                                                                          \
     "INSERT INTO " t "(" RBK_SQL_COLS ") VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,"   \
     "?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,?27,?28,?29,?30)"
@@ -104,22 +118,23 @@
 #define RBK_SQL_RUNS(t) "UPDATE " t " SET runs=?2 WHERE seq=?1"
 #define RBK_SQL_STATE(t) "UPDATE " t " SET state=?2 WHERE seq=?1"
 #define RBK_SQL_MOVE(from, to)                                                                     \
-    "INSERT INTO " to "(" RBK_SQL_COLS ") SELECT " RBK_SQL_COLS " FROM " from " WHERE seq=?1"
+    "INSERT OR FAIL INTO " to "(" RBK_SQL_COLS ") SELECT " RBK_SQL_COLS " FROM " from " WHERE seq=?1"
 /* What stays as it is when a job ends and when it comes back. */
 #define RBK_SQL_SAME                                                                               \
     "seq,rnd,flags,runs,timeout_ms,created,method,rpc_id,caller,ray_id,headers,deadline,"          \
     "failure_callback,idem_key,order_key,method_headers,chain,params,response,rsize,"
 #define RBK_SQL_BURY(t)                                                                            \
-    "INSERT INTO dead(" RBK_SQL_SAME "due,first_attempt,lane,callback,size,state,attempts,"        \
+    "INSERT OR FAIL INTO dead(" RBK_SQL_SAME "due,first_attempt,lane,callback,size,state,attempts,"        \
     "last_status,reason,ended,big) SELECT " RBK_SQL_SAME "due,first_attempt,lane,callback,size,"   \
     "?2,?3,?4,?5,?6,big|?7 FROM " t " WHERE seq=?1"
 #define RBK_SQL_KEEP(t)                                                                            \
-    "INSERT INTO done(" RBK_SQL_SAME "due,first_attempt,lane,callback,size,reason,big,state,"      \
+    "INSERT OR FAIL INTO done(" RBK_SQL_SAME "due,first_attempt,lane,callback,size,reason,big,state,"      \
     "attempts,last_status,ended) SELECT " RBK_SQL_SAME "due,first_attempt,lane,callback,size,"     \
-    "reason,big,?2,max(attempts,?3),CASE ?4 WHEN 0 THEN last_status ELSE ?4 END,?5 "               \
+    "reason,big,?2,CASE WHEN attempts>?3 THEN attempts ELSE ?3 END,"                           \
+    "CASE ?4 WHEN 0 THEN last_status ELSE ?4 END,?5 "                                              \
     "FROM " t " WHERE seq=?1"
 #define RBK_SQL_REDRIVE(t)                                                                         \
-    "INSERT INTO wait(" RBK_SQL_SAME "big,attempts,last_status,reason,state,lane,due,"             \
+    "INSERT OR FAIL INTO wait(" RBK_SQL_SAME "big,attempts,last_status,reason,state,lane,due,"             \
     "first_attempt,callback,size) SELECT " RBK_SQL_SAME "big,0,0,NULL,?2,?3,?4,?5,"                \
     "coalesce(?6,callback),"                                                                       \
     "CASE WHEN ?6 IS NULL THEN size ELSE size+length(CAST(?6 AS BLOB))-"                           \
@@ -192,7 +207,11 @@
     X(PART_PUT, "INSERT OR IGNORE INTO part VALUES(?1,?2,?3)")                                     \
     X(PART_COUNT, "SELECT count(*) FROM part WHERE seq=?1")                                        \
     X(PART, "SELECT body FROM part WHERE seq=?1 AND n=?2")                                         \
-    X(PARTS_DELETE, "DELETE FROM part WHERE seq=?1")                                               \
+    X(PARTS_DELETE, "DELETE FROM part WHERE seq=?1 RETURNING length(CAST(body AS BLOB))")          \
+    X(CALLER_ADD, "INSERT INTO caller VALUES(?1,?2,?3) ON CONFLICT(name) DO UPDATE SET "           \
+                  "jobs=jobs+?2,bytes=bytes+?3 RETURNING jobs,bytes")                              \
+    X(CALLER_DELETE, "DELETE FROM caller WHERE name=?1")                                           \
+    X(CALLERS, "SELECT name,jobs,bytes FROM caller")                                               \
     X(RELEASE_FED, "UPDATE wait SET state=?2,due=?3,first_attempt=?4,params=?5,response=?6,"       \
                    "chain=?7,size=?8,rsize=?9,big=?10 WHERE seq=?1")                               \
     X(HOLD, "INSERT OR IGNORE INTO hold(receiver) VALUES(?1)")                                     \

@@ -9,6 +9,7 @@ static int client_open(const rbk_transport_env *env, void **ret, rbk_error *err)
 {
     /* A quarter is for those of the other transport that end. */
     rbk_http_client_conf conf = {.tls = env->tls,
+                                 .http2 = env->http2,
                                  .dial_sockets = env->dial_sockets,
                                  .conns_max = env->connections - env->connections / 4};
     rbk_http_client *client = NULL;

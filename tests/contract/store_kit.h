@@ -20,7 +20,7 @@
 #include "core/job_state.h"
 #include "store/stores.h"
 
-enum { QUEUED = RBK_JOB_QUEUED, DUE = RBK_JOB_DUE };
+enum { QUEUED = RBK_JOB_QUEUED, DUE = RBK_JOB_DUE, KIT_CALLERS = 16 };
 
 typedef struct kit {
     const rbk_store_ops *ops;
@@ -30,6 +30,11 @@ typedef struct kit {
     char dsn[160];
     int warnings;
     char released[400]; /* lanes, "a b " */
+    struct kit_count {
+        char name[300];
+        int64_t jobs, bytes;
+    } counts[KIT_CALLERS]; /* of callers, as they were told last */
+    int n_counts, told;
 } kit;
 
 static inline void count_warning(void *user, const char *line)
@@ -45,10 +50,34 @@ static inline void note_released(void *user, rbk_str lane)
     snprintf(k->released + n, sizeof k->released - n, "%.*s ", (int)lane.n, lane.p);
 }
 
+/* The place of a caller; the name ends where a copy of it would. */
+static inline struct kit_count *kit_count_of(kit *k, rbk_str caller)
+{
+    int i = 0;
+    while (i < k->n_counts && !rbk_str_eqz(caller, k->counts[i].name))
+        i++;
+    if (i == k->n_counts) {
+        assert_true(i < KIT_CALLERS && caller.n > 0 && caller.n < sizeof k->counts[i].name);
+        snprintf(k->counts[i].name, sizeof k->counts[i].name, "%.*s", (int)caller.n, caller.p);
+        k->n_counts++;
+    }
+    return &k->counts[i];
+}
+
+static inline void note_counted(void *user, rbk_str caller, int64_t jobs, int64_t bytes)
+{
+    kit *k = user;
+    struct kit_count *c = kit_count_of(k, caller);
+    assert_true(jobs >= 0 && bytes >= 0);
+    c->jobs = jobs;
+    c->bytes = bytes;
+    k->told++;
+}
+
 static inline int kit_open(kit *k, rbk_store **ret)
 {
     rbk_store_conf conf = {.dsn = k->dsn, .warn = count_warning,
-                           .released = note_released, .user = k};
+                           .released = note_released, .counted = note_counted, .user = k};
     return k->ops->open(&conf, ret, &k->err);
 }
 

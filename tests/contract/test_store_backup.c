@@ -29,16 +29,15 @@ static int back_up(kit *k, const char *path)
 }
 
 /* The copy as a store of its own. */
-static kit open_copy(const kit *k)
+static void open_copy(const kit *k, kit *c)
 {
-    kit c = {.ops = k->ops};
     char path[128];
+    *c = (kit){.ops = k->ops};
     copy_path(k, path);
-    snprintf(c.dsn, sizeof c.dsn, "sqlite:%s?check=full", path);
-    int r = kit_open(&c, &c.st);
+    snprintf(c->dsn, sizeof c->dsn, "sqlite:%s?check=full", path);
+    int r = kit_open(c, &c->st);
     if (r < 0)
-        fail_msg("open of the copy: %d %s", r, c.err.detail);
-    return c;
+        fail_msg("open of the copy: %d %s", r, c->err.detail);
 }
 
 static int count_files(const kit *k, const char *part)
@@ -73,7 +72,8 @@ static void test_whole(void **state)
     assert_int_equal(count_files(k, "copy.db"), 1);
     /* what comes later is not in it */
     rbk_job late = put_on(k, 6, RBK_SHELF_JOB);
-    kit copy = open_copy(k);
+    kit copy;
+    open_copy(k, &copy);
     rbk_lane_due held;
     expect_stored(&copy, &a);
     expect_stored(&copy, &b);
@@ -100,7 +100,8 @@ static void test_of_a_closed_store(void **state)
     k->ops->close(k->st);
     k->st = NULL;
     assert_int_equal(back_up(k, path), 0);
-    kit copy = open_copy(k);
+    kit copy;
+    open_copy(k, &copy);
     expect_stored(&copy, &a);
     copy.ops->close(copy.st);
     assert_int_equal(kit_open(k, &k->st), 0);
@@ -218,7 +219,8 @@ static void test_beside_a_writer(void **state)
     pthread_join(thread, NULL);
     assert_int_equal(c.result, 0);
     assert_true(seq > begin);
-    kit copy = open_copy(k);
+    kit copy;
+    open_copy(k, &copy);
     rbk_store_stats s = get_stats(&copy);
     assert_int_equal(s.pending % 2, 0);
     assert_in_range(s.pending, begin - 1, seq - 1);

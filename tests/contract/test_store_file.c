@@ -168,9 +168,9 @@ static void test_newer_schema(void **state)
     reopen(k);
     k->ops->close(k->st);
     k->st = NULL;
-    exec_file(k, "PRAGMA user_version=5");
+    exec_file(k, "PRAGMA user_version=6");
     expect_refused(k, RBK_E_SCHEMA, "newer ringback");
-    exec_file(k, "PRAGMA user_version=4");
+    exec_file(k, "PRAGMA user_version=5");
     reopen(k);
 }
 
@@ -359,6 +359,41 @@ static void test_upgrade(void **state)
     assert_int_equal(get_stats(k).done_bytes, 10);
 }
 
+/* Callers are counted from step 5 on, and so is what HELD jobs were fed. */
+static void test_upgrade_counts_callers(void **state)
+{
+    kit *k = *state;
+    rbk_job a = make_job(1), b = make_job(2), held = make_job(3);
+    a.chain = RBK_STR("f 0000000000000003 0\n");
+    b.caller = RBK_STR("b");
+    held.state = RBK_JOB_HELD;
+    held.chain = RBK_STR("n 2 1000\n");
+    a.idem_key = held.idem_key = RBK_STR_NONE;
+    reopen(k);
+    assert_int_equal(do_op(k, RBK_OP_PUT, 0, RBK_SHELF_JOB, &a), RBK_OUTCOME_OK);
+    assert_int_equal(do_op(k, RBK_OP_PUT, 0, RBK_SHELF_JOB, &b), RBK_OUTCOME_OK);
+    assert_int_equal(do_op(k, RBK_OP_PUT, 0, RBK_SHELF_WAIT, &held), RBK_OUTCOME_OK);
+    a.state = DUE;
+    a.response = RBK_STR("{\"id\":1,\"result\":7}");
+    assert_int_equal(do_op(k, RBK_OP_RESULT, QUEUED, RBK_SHELF_JOB, &a), RBK_OUTCOME_OK);
+    rbk_store_stats s = get_stats(k);
+    struct kit_count shop = *kit_count_of(k, RBK_STR("shop"));
+    k->ops->close(k->st);
+    k->st = NULL;
+    exec_file(k, "DROP TABLE caller;UPDATE stat SET bytes=bytes-(SELECT sum(length(body)) FROM part);"
+                 "PRAGMA user_version=4");
+    k->n_counts = 0;
+    reopen(k);
+    rbk_store_stats now = get_stats(k);
+    assert_memory_equal(&s, &now, sizeof s);
+    assert_int_equal(k->ops->count_callers(k->st, &k->err), 0);
+    assert_int_equal(k->n_counts, 2);
+    assert_int_equal(kit_count_of(k, RBK_STR("shop"))->jobs, 2);
+    assert_int_equal(kit_count_of(k, RBK_STR("shop"))->bytes, shop.bytes);
+    assert_int_equal(kit_count_of(k, RBK_STR("b"))->jobs, 1);
+    assert_int_equal(kit_count_of(k, RBK_STR("b"))->bytes, bytes_of(&b));
+}
+
 /* Somebody looks at the file while the server runs. */
 static void test_open_beside(void **state)
 {
@@ -378,7 +413,7 @@ int main(void)
         CASE(test_newer_schema),     CASE(test_foreign_file),    CASE(test_damaged_file),
         CASE(test_interrupted_creation), CASE(test_modes),       CASE(test_dsn),
         CASE(test_wal_is_bounded),   CASE(test_open_beside),   CASE(test_reopen_keeps_ends),
-        CASE(test_upgrade),
+        CASE(test_upgrade),          CASE(test_upgrade_counts_callers),
     };
 #undef CASE
     return cmocka_run_group_tests_name("store file", tests, NULL, NULL);

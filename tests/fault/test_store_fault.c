@@ -185,6 +185,18 @@ static bool same_holds(const rbk_store_ops *ops, rbk_store *st, rbk_store *model
     return same;
 }
 
+/* All jobs of the script are one caller's. */
+static bool same_counts(const rbk_store_ops *ops, rbk_store *st, const rbk_store_stats *s)
+{
+    rbk_error err;
+    k.n_counts = 0;
+    memset(k.counts, 0, sizeof k.counts);
+    if (ops->count_callers(st, &err) < 0 || k.n_counts > 1)
+        return false;
+    const struct kit_count *c = kit_count_of(&k, RBK_STR("shop"));
+    return c->jobs == s->pending && c->bytes == s->pending_bytes;
+}
+
 /* False also when the store cannot say what it holds. */
 static bool same_as_model(const rbk_store_ops *ops, rbk_store *st, int n)
 {
@@ -201,7 +213,7 @@ static bool same_as_model(const rbk_store_ops *ops, rbk_store *st, int n)
     for (; same && i && j; i = i->next, j = j->next)
         same = same_job(i, j);
     same = same && i == NULL && j == NULL && memcmp(&sa, &sb, sizeof sa) == 0 &&
-           same_holds(ops, st, models[n]);
+           same_counts(ops, st, &sa) && same_holds(ops, st, models[n]);
     for (int64_t seq = 10; same && seq < 10 + STEPS; seq++)
         same = same_notes(ops, st, models[n], seq);
     free_jobs(a);

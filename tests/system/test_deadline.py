@@ -92,12 +92,14 @@ def test_kill9(make_server, receiver, tmp_path):
     with server.client() as c:
         c.call("demo.sleep", {"seconds": 50}, id="holds the thread", callback=url)
         deadline = time.time() + 4
-        for i in range(200):
-            delay = {"delay": 3600} if i % 2 else {}
-            reply = c.call("test.journal", id=i, callback=url, deadline=deadline, **delay)
-            acked[reply.jobs[0]] = i
-            if i % 20 == 0:
-                silent += c.notify("test.journal", callback=url, deadline=deadline).status == 204
+        for at in range(0, 200, 50):
+            ids = range(at, at + 50)
+            rpc = {"$rpc.callback": url, "$rpc.deadline": deadline}
+            reply = c.post([{"id": i, "method": "test.journal", "params": {**rpc, **({"$rpc.delay": 3600} if i % 2 else {})}}
+                            for i in ids])
+            acked.update(zip(reply.jobs, ids))
+        for _ in range(10):
+            silent += c.notify("test.journal", callback=url, deadline=deadline).status == 204
     assert len(acked) == 200 and silent == 10
     server.kill()
     server.start()

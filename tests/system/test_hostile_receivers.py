@@ -362,20 +362,22 @@ def test_nothing_is_asked_for(stage):
     assert not {"accept-encoding", "te", "upgrade", "expect", "transfer-encoding", "cookie"} & set(headers), headers
 
 
-def test_alpn(stage):
-    """Where HTTP/2 is offered, HTTP/1.1 is spoken."""
+@pytest.mark.parametrize("wants", [["http/1.1"], [], ["http/1.0", "http/1.1"]])
+def test_alpn(stage, wants):
+    """HTTP/1.1 is spoken with all that do not want HTTP/2 (test_http2.py has those that do)."""
     chosen = []
 
     def play(peer):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.set_alpn_protocols(["h2", "http/1.1"])
+        if wants:
+            context.set_alpn_protocols(wants)
         context.load_cert_chain(*peer.owner.pair)
         peer.tls(context)
         chosen.append((peer.sock.selected_alpn_protocol(), peer.sock.version()))
         peer.read()
         peer.say(OK)
     state = stage.ended(stage.submit(stage.receiver(play).url()))
-    assert state[0] == "done" and chosen == [("http/1.1", "TLSv1.3")]
+    assert state[0] == "done" and chosen == [("http/1.1" if wants else None, "TLSv1.3")]
 
 
 @pytest.mark.parametrize("answer", [

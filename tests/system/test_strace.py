@@ -15,7 +15,7 @@ CLIENTS = 8
 
 
 def strace(out):
-    return ["strace", "-f", "-y", "-ttt", "-s", "20000", "-e", "signal=none", "-e",
+    return ["strace", "-f", "-y", "-ttt", "-s", "200000", "-e", "signal=none", "-e",
             "trace=fdatasync,fsync,pwrite64,pwritev,write,writev,sendto,sendmsg", "-o", str(out)]
 
 

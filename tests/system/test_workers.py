@@ -95,6 +95,7 @@ def test_kill_9_of_the_server_takes_the_workers_along(play, receiver):
     assert len(pids) == 2
     server.kill()
     until(lambda: all(map(is_gone, pids)), 10, "the workers are gone too")
+    server.options["server.drain"] = "1s"
     server.start()
     until(lambda: len(runs()) == 2, 20, "it runs again")
     assert [(j, r) for j, r, _ in runs()] == [(job, 1), (job, 2)]

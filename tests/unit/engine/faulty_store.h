@@ -89,11 +89,19 @@ static inline void tell_released(void *user, rbk_str lane)
         disk_conf.released(disk_conf.user, lane);
 }
 
+static inline void tell_counted(void *user, rbk_str caller, int64_t jobs, int64_t bytes)
+{
+    (void)user;
+    if (disk_conf.counted)
+        disk_conf.counted(disk_conf.user, caller, jobs, bytes);
+}
+
 static inline int faulty_open(const rbk_store_conf *conf, rbk_store **ret, rbk_error *err)
 {
     bool after = false;
     int r = meet(&disk.open, ANY_OP, &after);
-    rbk_store_conf inner = {.dsn = "memory:", .warn = tell_warning, .released = tell_released};
+    rbk_store_conf inner = {.dsn = "memory:", .warn = tell_warning, .released = tell_released,
+                            .counted = tell_counted};
     disk.opens++;
     if (r < 0)
         return rbk_fail(err, r, "the disk is gone");
@@ -200,6 +208,11 @@ static inline int faulty_recover(rbk_store *st, int64_t after, size_t max, rbk_j
     return rbk_store_memory.recover(st, after, max, ret_jobs, err);
 }
 
+static inline int faulty_count_callers(rbk_store *st, rbk_error *err)
+{
+    return rbk_store_memory.count_callers(st, err);
+}
+
 static inline int faulty_stats(rbk_store *st, rbk_store_stats *ret, rbk_error *err)
 {
     return rbk_store_memory.stats(st, ret, err);
@@ -284,6 +297,7 @@ static const rbk_store_ops faulty_store = {
     .lanes = faulty_lanes,
     .recover = faulty_recover,
     .stats = faulty_stats,
+    .count_callers = faulty_count_callers,
     .free_bytes = faulty_free_bytes,
     .get = faulty_get,
     .list = faulty_list,

@@ -357,6 +357,8 @@ static void test_file_faults(void **state)
         {"[server]\njust words\n", ":2: is neither a section nor"},
         {"[server]\nPath = /x\n", ":2: the key has other characters"},
         {"[server]\n= /x\n", ":2: the key has other characters"},
+        {"[delivery]\n2http = no\n", ":2: the key has other characters"},
+        {"[delivery]\nhttp2 = maybe\n", ":2: delivery.http2: "},
         {"[server]\npath = \"/x\n", ":2: a quote is not closed"},
         {"[server]\npath = \"/x\" y\n", ":2: something follows the closing quote"},
         {"[server]\npath = \"/\\x\"\n", ":2: a backslash in quotes"},
@@ -469,6 +471,7 @@ static void test_dump_reads_back(void **state)
     assert_int_equal(set("delivery.max_age", "1500ms"), 0);
     assert_int_equal(set("server.max_body", "1048577"), 0);
     assert_int_equal(set("delivery.ca_only", "on"), 0);
+    assert_int_equal(set("delivery.http2", "no"), 0);
     assert_int_equal(set("log.level", "debug"), 0);
     assert_int_equal(set("method.\"A.*\".timeout", "3m"), 0);
     assert_int_equal(set("method.\"A.*\".module", "#x.so"), 0);
@@ -481,6 +484,7 @@ static void test_dump_reads_back(void **state)
     assert_string_equal(opts->ca_file, " blanks ");
     assert_string_equal(opts->rules[0].module, "#x.so");
     assert_int_equal(opts->max_body, 1048577);
+    assert_false(opts->http2);
     rbk_options_dump(opts, &second);
     assert_true(rbk_str_eq(rbk_buf_view(&first), rbk_buf_view(&second)));
     rbk_buf_free(&first);
