@@ -18,25 +18,10 @@
 
 /* --- Who may come in --------------------------------------------------------------------- */
 
-static bool is_host(const rbk_admin_port *p, rbk_str text)
+static int check_local(const rbk_admin_port *p, rbk_http_request *rq)
 {
-    return rbk_str_ieqz(text, p->hosts[0]) || rbk_str_ieqz(text, p->hosts[1]);
-}
-
-static int check_local(const rbk_admin_port *p, const rbk_http_request *rq)
-{
-    rbk_str host = rbk_http_find(rq->headers, rq->n_headers, "host");
-    rbk_str origin = rbk_http_find(rq->headers, rq->n_headers, "origin");
-    rbk_str http = RBK_STR("http://");
-    if (p->hosts[0][0] == 0)
-        return 0;
-    if (!is_host(p, host))
-        return 403;
-    if (origin.p == NULL)
-        return 0;
-    if (!rbk_str_starts(origin, http))
-        return 403;
-    return is_host(p, (rbk_str){origin.p + http.n, origin.n - http.n}) ? 0 : 403;
+    rbk_str value;
+    return p->own ? rbk_origins_check(p->own, RBK_DOOR_OTHER, rq, &value) : 0;
 }
 
 static int check_token(rbk_admin_front *f, const rbk_http_request *rq)
@@ -86,6 +71,16 @@ static int on_head(rbk_http_request *rq, void *user)
     return rbk_http_is_json(rbk_http_find(rq->headers, rq->n_headers, "content-type")) ? 0 : 415;
 }
 
+/* Whoever asks for the port can make it happen. */
+static void on_refused(const rbk_http_request *rq, int status, const char *why, void *user)
+{
+    rbk_admin_front *f = ((rbk_admin_port *)user)->f;
+    uint64_t more = 0;
+    if ((status == 401 || status == 403) && rbk_seldom_now(&f->refusals, &more))
+        rbk_event(f->conf.log, RBK_WARN, "admin.refused", RBK_FZ("peer", rq->peer), RBK_F("status", status),
+                  RBK_FZ("reason", why ? why : "no token that is known"), RBK_F("more", more));
+}
+
 /* --- Pages ------------------------------------------------------------------------------- */
 
 static void reply_text(rbk_http_request *rq, int status, const char *type, rbk_str body)
@@ -133,19 +128,23 @@ static void on_request(rbk_http_request *rq, void *user)
 
 /* --- Start ------------------------------------------------------------------------------- */
 
-static void note_hosts(rbk_admin_front *f, size_t i)
+/* What a request to the i-th listener may name, when no token says who it is from. */
+static int note_own(rbk_admin_front *f, size_t i, rbk_error *err)
 {
     rbk_admin_port *p = &f->ports[i];
     const rbk_own_listener *own = &f->listeners.own[i];
-    char addr[RBK_LISTENER_TEXT];
+    char addr[RBK_LISTENER_TEXT], hosts[160], origins[160];
     bool v6 = own->kind == RBK_HOST_IPV6;
     p->f = f;
     if (f->listeners.v[i].local)
-        return;
+        return 0;
     rbk_listener_text(&f->listeners, i, addr);
-    snprintf(p->hosts[0], sizeof p->hosts[0], "%s%.46s%s:%u", v6 ? "[" : "", addr, v6 ? "]" : "",
-             own->port);
-    snprintf(p->hosts[1], sizeof p->hosts[1], "localhost:%u", own->port);
+    const char *open = v6 ? "[" : "", *close = v6 ? "]" : "";
+    snprintf(hosts, sizeof hosts, "%s%.46s%s:%u,localhost:%u", open, addr, close, own->port, own->port);
+    snprintf(origins, sizeof origins, "http://%s%.46s%s:%u,http://localhost:%u", open, addr, close,
+             own->port, own->port);
+    return rbk_origins_new(&(rbk_origins_conf){.hosts = rbk_str_z(hosts), .origins = rbk_str_z(origins)},
+                           &p->own, err);
 }
 
 int rbk_admin_front_new(const rbk_admin_front_conf *conf, rbk_admin_front **ret, rbk_error *err)
@@ -157,8 +156,8 @@ int rbk_admin_front_new(const rbk_admin_front_conf *conf, rbk_admin_front **ret,
     pthread_mutex_init(&f->lock, NULL);
     rbk_listen_conf lc = {.loops = 1, .mode = conf->socket_mode};
     int r = rbk_listeners_open(&f->listeners, "admin.listen", conf->listen, &lc, err);
-    for (size_t i = 0; i < f->listeners.n; i++)
-        note_hosts(f, i);
+    for (size_t i = 0; r == 0 && i < f->listeners.n; i++)
+        r = note_own(f, i, err);
     if (r < 0) {
         rbk_admin_front_free(f);
         return r;
@@ -212,7 +211,8 @@ int rbk_admin_front_start(rbk_admin_front *f, rbk_engine *e, rbk_error *err)
                           .max_shed = SHED, .shed = &f->shed, .buffered = &f->buffered,
                           .max_buffered = 2 * (size_t)RBK_ADMIN_ANSWERS_MAX};
     for (size_t i = 0; r == 0 && i < f->listeners.n; i++) {
-        rbk_http_handler h = {.on_head = on_head, .on_request = on_request, .user = &f->ports[i]};
+        rbk_http_handler h = {.on_head = on_head, .on_request = on_request,
+                              .on_refused = on_refused, .user = &f->ports[i]};
         r = rbk_http_server_new(f->loop, rbk_listen_give(&f->listeners.v[i], 0), &conf, &h,
                                 &f->ports[i].server, err);
     }
@@ -264,6 +264,8 @@ void rbk_admin_front_free(rbk_admin_front *f)
     if (f == NULL)
         return;
     rbk_admin_front_stop(f);
+    for (size_t i = 0; i < f->listeners.n; i++)
+        rbk_origins_unref(f->ports[i].own);
     rbk_listeners_close(&f->listeners);
     pthread_mutex_destroy(&f->lock);
     OPENSSL_cleanse(f->token, sizeof f->token);

@@ -9,9 +9,11 @@
 #ifndef RBK_FRONT_ADMIN_IMPL_H
 #define RBK_FRONT_ADMIN_IMPL_H
 
+#include "base/seldom.h"
 #include "core/envelope.h"
 #include "engine/admin.h"
 #include "front/admin.h"
+#include "front/origin.h"
 #include "net/http_server.h"
 
 #include <pthread.h>
@@ -29,8 +31,8 @@ enum {
 typedef struct rbk_admin_port {
     rbk_admin_front *f;
     rbk_http_server *server;
-    char hosts[2][72]; /* what Host may be: the address, "localhost", both with the port; empty on a
-                          Unix socket, which no browser reaches */
+    rbk_origins *own; /* what Host and Origin may be: the address, "localhost", both with the port;
+                         NULL on a Unix socket, which no browser reaches */
 } rbk_admin_port;
 
 struct rbk_admin_front {
@@ -44,6 +46,7 @@ struct rbk_admin_front {
     rbk_listeners listeners;
     rbk_admin_port ports[RBK_LISTENERS_MAX];
     bool started, ending; /* loop thread */
+    rbk_seldom refusals;
     atomic_bool has_token; /* once set it stays */
     pthread_mutex_t lock;  /* of the token */
     uint8_t token[32];     /* its SHA-256 */

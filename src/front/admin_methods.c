@@ -182,12 +182,13 @@ static int resume_receiver(rbk_admin_call *c)
     return hold_receiver(c, false);
 }
 
-static int check_callback(rbk_admin_call *c)
+/* `hosts` are the caller's own, besides what the policy says; NULL: nobody's. */
+static void tell_verdict(rbk_admin_call *c, const rbk_hosts *hosts)
 {
     rbk_str url = c->params.url;
     rbk_dsn dsn;
     rbk_netpolicy *policy = rbk_engine_policy(c->f->e);
-    rbk_dsn_fault fault = rbk_netpolicy_check(policy, url, &dsn);
+    rbk_dsn_fault fault = rbk_netpolicy_check_for(policy, hosts, url, &dsn);
     rbk_admin_open(c);
     if (fault == RBK_DSN_OK) {
         rbk_buf_lit(&c->out, "{\"accepted\":true,\"receiver\":");
@@ -202,6 +203,18 @@ static int check_callback(rbk_admin_call *c)
     }
     rbk_buf_lit(&c->out, "}}");
     rbk_netpolicy_unref(policy);
+}
+
+static int check_callback(rbk_admin_call *c)
+{
+    rbk_str name = c->params.filter.caller;
+    rbk_callers *callers = rbk_engine_callers(c->f->e);
+    const rbk_caller *who = callers && name.p ? rbk_callers_find(callers, name) : NULL;
+    if (name.p && who == NULL)
+        rbk_admin_refuse(c, RBK_STR("caller"), "is not in the tokens file");
+    else
+        tell_verdict(c, who ? &who->hosts : NULL);
+    rbk_callers_unref(callers);
     return 1;
 }
 

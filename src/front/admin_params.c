@@ -150,6 +150,7 @@ static const param table[] = {
     {"all", CHANGES, false, read_all},
     {"after", RBK_ADMIN_RECEIVERS, false, read_after},
     {"url", RBK_ADMIN_CHECK, false, read_url},
+    {"caller", RBK_ADMIN_CHECK, false, read_caller},
 };
 enum { N_PARAMS = sizeof table / sizeof table[0] };
 

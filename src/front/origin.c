@@ -9,12 +9,13 @@
 #include "core/hosts.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 enum {
     ANY_PORT = -1,
     ITEMS_MAX = 256,
-    ORIGIN_MAX = RBK_HOST_MAX + 16 /* "https://", the host, ":65535" */
+    ORIGIN_MAX = RBK_HOST_MAX + 16 /* "https://", the host, ":65535", NUL */
 };
 
 typedef struct host_rule {
@@ -147,19 +148,31 @@ static int fail_origin(rbk_str item, rbk_error *err)
                     RBK_FMT(item));
 }
 
+/* As browsers write it: lower case, IPv6 in its one spelling, no usual port. */
+static void write_origin(origin_rule *r, rbk_str scheme, rbk_str host, int32_t port)
+{
+    uint8_t addr[16];
+    char text[RBK_HOST_MAX + 1], number[8] = "";
+    bool v6 = host.p[0] == '[' && rbk_parse_ipv6((rbk_str){host.p + 1, host.n - 2}, addr) == 0;
+    if (v6)
+        rbk_format_addr(RBK_HOST_IPV6, addr, text);
+    if (port != ANY_PORT)
+        snprintf(number, sizeof number, ":%u", (unsigned)port % 65536);
+    int n = v6 ? snprintf(r->p, sizeof r->p, "%.*s[%s]%s", RBK_FMT(scheme), text, number)
+               : snprintf(r->p, sizeof r->p, "%.*s%.*s%s", RBK_FMT(scheme), RBK_FMT(host), number);
+    for (r->n = 0; r->n < (size_t)n; r->n++)
+        r->p[r->n] = rbk_lower(r->p[r->n]);
+}
+
 static int read_origin(origin_rule *r, rbk_str item, rbk_error *err)
 {
     size_t n;
     int32_t port = scheme_port(item, &n), usual = port;
     rbk_str host;
     if (port < 0 || !split_port((rbk_str){item.p + n, item.n - n}, &host, &port) ||
-        !is_origin_host(host))
+        !is_origin_host(host) || item.p[item.n - 1] == ':')
         return fail_origin(item, err);
-    size_t size = port == usual ? n + host.n : item.n; /* the usual port is never written */
-    if (size > sizeof r->p || item.p[item.n - 1] == ':')
-        return fail_origin(item, err);
-    for (; r->n < size; r->n++)
-        r->p[r->n] = rbk_lower(item.p[r->n]);
+    write_origin(r, (rbk_str){item.p, n}, host, port == usual ? ANY_PORT : port);
     return 0;
 }
 

@@ -145,10 +145,11 @@ static void write_waiting(rbk_http_conn *c)
     while (c->first && c->first->answered) {
         rbk_http_rq *r = c->first;
         rbk_str all = rbk_buf_view(&r->out);
-        rbk_http_watch_add(c, r->watch);
+        rbk_http_watch w = r->watch;
         r->watch = (rbk_http_watch){0};
         write_answer(c, r, (rbk_str){all.p, r->out_head},
                      (rbk_str){all.p + r->out_head, all.n - r->out_head});
+        rbk_http_watch_add(c, w);
         pop_first(c);
     }
 }
@@ -185,8 +186,9 @@ static void answer(rbk_http_rq *r, const rbk_http_reply *rp)
     if (rbk_buf_err(b))
         rbk_http_conn_abort(c);
     c->busy++;
-    rbk_http_watch_add(c, (rbk_http_watch){rp->written, rp->user});
+    rbk_http_watch w = {rp->written, rp->user};
     write_answer(c, r, rbk_buf_view(b), has_body(r, rp->status) ? rp->body : RBK_STR_NONE);
+    rbk_http_watch_add(c, w); /* after it, the body may be gone */
     pop_first(c);
     write_waiting(c);
     c->busy--;

@@ -144,7 +144,7 @@ void rbk_http_write_busy(rbk_http_conn *c);
 
 /* http_written.c */
 
-/* An answer that was just written is watched. */
+/* An answer that was just written is watched; it may be told within. */
 void rbk_http_watch_add(rbk_http_conn *c, rbk_http_watch w);
 /* The kernel has taken all that was written. */
 void rbk_http_watches_drained(rbk_http_conn *c);

@@ -94,8 +94,8 @@ void rbk_http_tunnel_write_watched(rbk_http_request *rq, rbk_str bytes,
             written(false, user);
         return;
     }
-    rbk_http_watch_add(c, (rbk_http_watch){written, user});
     rbk_http_conn_write(c, bytes);
+    rbk_http_watch_add(c, (rbk_http_watch){written, user});
     rbk_http_conn_settle(c);
 }
 

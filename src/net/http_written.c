@@ -28,7 +28,9 @@ static bool is_closed(const rbk_http_conn *c, bool end)
     return (n == 0 && (end || fd < 0)) || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
 }
 
-/* Before the answer is written. Without memory to watch it nobody can say that it has gone. */
+/* What was written leaves at the end of the turn: until then nobody else asks. Who is told at once may
+ * free what the answer was made of, which so was copied before. Without memory to watch it nobody can
+ * say that it has gone. */
 void rbk_http_watch_add(rbk_http_conn *c, rbk_http_watch w)
 {
     if (w.fn == NULL)

@@ -13,6 +13,7 @@ from lib.client import Closed
 from lib.wait import until
 from lib.ws_client import CLOSE, TEXT, WsClient, frame
 
+from test_admin import Admin
 from test_limits import value
 
 from test_tls_front import context, reload
@@ -151,3 +152,19 @@ def test_half_sent_messages_of_all_are_bounded(make_server):
     finally:
         for ws in kept:
             ws.close()
+
+
+# --- what an operator asks about a caller -------------------------------------------------------------
+
+def test_check_for_a_caller(serve, callers):
+    callers.sections["alice"]["hosts"] = "*.shop.example"
+    admin = Admin(serve())
+
+    def check(host, **caller):
+        return admin.call("rpc.callback.check", url=f"https://{host}/x", **caller)
+    assert check("other.example")["accepted"] and check("other.example", caller="bob")["accepted"]
+    assert check("a.shop.example", caller="alice")["accepted"]
+    refused = check("other.example", caller="alice")
+    assert (refused["accepted"], refused["reason"]) == (False, "host not allowed")
+    assert admin.error("rpc.callback.check", url="https://a.example/", caller="nobody")["data"] == {
+        "caller": "is not in the tokens file"}

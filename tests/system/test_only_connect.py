@@ -2,6 +2,8 @@
 """One place of the house connects, and one asks for addresses: what the objects of this build
 call of the system and of libraries."""
 import collections
+import json
+import pathlib
 import subprocess
 
 from lib.server import build
@@ -29,7 +31,9 @@ OSSL_HTTP_transfer curl_easy_perform curl_multi_perform io_uring_prep_connect"""
 def calls():
     """Which source files call what they do not have."""
     found = collections.defaultdict(set)
-    objects = [o for o in (build() / "src").rglob("*.o") if ".so" not in o.parent.name]
+    outputs = [pathlib.Path(c["output"]) for c in json.loads((build() / "compile_commands.json").read_text())]
+    # Those of today: an object whose source has gone stays in the folder.
+    objects = [build() / o for o in outputs if o.parts[0] == "src" and ".so" not in o.parent.name]
     out = subprocess.run(["nm", "-A", "-u", *map(str, objects)], check=True, capture_output=True, text=True).stdout
     for line in out.splitlines():
         path, _, symbol = line.rpartition(" U ")

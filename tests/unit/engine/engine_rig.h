@@ -22,7 +22,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-enum { PATIENCE_MS = 20000, KEPT_MAX = 8192, SEEN_MAX = 1024 };
+enum { PATIENCE_MS = 60000, KEPT_MAX = 8192, SEEN_MAX = 1024 };
 
 #define WAIT_FOR(condition)                                                                        \
     do {                                                                                           \

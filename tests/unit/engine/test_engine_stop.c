@@ -226,7 +226,7 @@ static void test_a_stuck_method(void **state)
     WAIT_FOR(stats_of(s).sync_calls == 1);
     assert_int_equal(rbk_server_stop(s), 1);
     rbk_server_free(s);
-    assert_true(rbk_mono_now() - began < PATIENCE_MS / 2);
+    assert_true(rbk_mono_now() - began < 10000);
     assert_int_equal(a.count, 1);
     assert_non_null(strstr(a.body, "error"));
     assert_int_equal(disk_stats().pending, 1);

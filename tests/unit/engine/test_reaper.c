@@ -12,7 +12,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-enum { CALLS = 2000, PATIENCE_MS = 20000 };
+enum { CALLS = 2000, PATIENCE_MS = 60000 };
 
 static struct stage {
     rbk_call calls[CALLS];

@@ -18,7 +18,7 @@
 #include "base/clock.h"
 #include "dns_server.h"
 
-enum { LIMIT_MS = 20000 };
+enum { LIMIT_MS = 60000 };
 
 typedef struct rig {
     dns dns;

@@ -17,7 +17,7 @@
 
 #include "certs.h"
 
-enum { LIMIT_MS = 20000, BIG = 6 * 1024 * 1024 };
+enum { LIMIT_MS = 60000, BIG = 6 * 1024 * 1024 };
 
 typedef struct end {
     rbk_stream *s;

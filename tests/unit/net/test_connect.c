@@ -12,7 +12,7 @@
 
 #define NOT_MINE 0x7f0000fe /* 127.0.0.254, where nobody listens */
 
-enum { LIMIT_MS = 20000 };
+enum { LIMIT_MS = 60000 };
 
 typedef struct rig {
     rbk_loop *l;

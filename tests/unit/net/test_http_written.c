@@ -8,13 +8,17 @@ typedef struct watch {
     rbk_task task;
     rig *g;
     unsigned i;
-    rbk_str body;
+    char *body; /* goes when what became of it is told */
+    size_t n;
+    int hang_up; /* the peer's end, closed right before the answer; 0: it is not */
     atomic_uint told, went;
 } watch;
 
 static void on_written(bool all, void *user)
 {
     watch *w = user;
+    free(w->body);
+    w->body = NULL;
     w->went += all;
     w->told++;
 }
@@ -23,13 +27,18 @@ static void answer_watched(rbk_task *task)
 {
     watch *w = (watch *)task;
     w->g->n_answered++;
-    rbk_http_reply_send(w->g->held[w->i], &(rbk_http_reply){.status = 200, .body = w->body,
+    if (w->hang_up)
+        close(w->hang_up);
+    rbk_http_reply_send(w->g->held[w->i], &(rbk_http_reply){.status = 200, .body = {w->body, w->n},
                                                            .written = on_written, .user = w});
 }
 
 static void post_watched(rig *g, watch *w, unsigned i, rbk_str body)
 {
-    *w = (watch){.task.fn = answer_watched, .g = g, .i = i, .body = body};
+    int hang_up = w->hang_up;
+    *w = (watch){.task.fn = answer_watched, .g = g, .i = i, .n = body.n, .hang_up = hang_up};
+    w->body = malloc(body.n);
+    memcpy(w->body, body.p, body.n);
     rbk_loop_post(g->loop, &w->task);
 }
 
@@ -46,7 +55,7 @@ static void test_all_went(void **state)
     (void)state;
     rig g = {0};
     inbox in = {0};
-    watch w[2];
+    watch w[2] = {0};
     rig_start(&g);
     int fd = rig_socket(&g);
     rig_say(fd, HOLD(0) HOLD(1));
@@ -71,7 +80,7 @@ static void test_a_large_one(void **state)
     (void)state;
     rig g = {.send_buf = 65536};
     inbox in = {0};
-    watch w;
+    watch w = {0};
     rig_start(&g);
     int fd = rig_socket(&g);
     rig_say(fd, HOLD(0));
@@ -93,7 +102,7 @@ static void test_cut(void **state)
 {
     (void)state;
     rig g = {.send_buf = 65536};
-    watch w[2];
+    watch w[2] = {0};
     rig_start(&g);
     int fd = rig_socket(&g);
     rig_say(fd, HOLD(0) HOLD(1));
@@ -114,7 +123,7 @@ static void test_gone_before(void **state)
     (void)state;
     for (int late = 0; late < 3; late++) {
         rig g = {0};
-        watch w[2];
+        watch w[2] = {0};
         rig_start(&g);
         int fd = rig_socket(&g);
         rig_say(fd, HOLD(0) HOLD(1));
@@ -134,11 +143,33 @@ static void test_gone_before(void **state)
     }
 }
 
+/* It has gone a moment before the answer, and nobody has looked: the answer may go with the news. */
+static void test_gone_unseen(void **state)
+{
+    (void)state;
+    for (int reset = 0; reset < 2; reset++) {
+        rig g = {0};
+        watch w[2] = {0};
+        rig_start(&g);
+        w[0].hang_up = rig_socket(&g);
+        rig_say(w[0].hang_up, HOLD(0) HOLD(1));
+        rig_await(&g.n_held, 2);
+        if (reset)
+            setsockopt(w[0].hang_up, SOL_SOCKET, SO_LINGER, &(struct linger){1, 0}, sizeof(struct linger));
+        post_watched(&g, &w[1], 1, RBK_STR("waits for its turn"));
+        post_watched(&g, &w[0], 0, (rbk_str){g.big, BIG});
+        wait_told(&w[0], 0);
+        wait_told(&w[1], 0);
+        rig_await_closed(&g, 0);
+        rig_stop(&g);
+    }
+}
+
 static void test_server_closes(void **state)
 {
     (void)state;
     rig g = {.send_buf = 65536};
-    watch w;
+    watch w = {0};
     rig_start(&g);
     int fd = rig_socket(&g);
     rig_say(fd, HOLD(0));
@@ -156,6 +187,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_went),    cmocka_unit_test(test_a_large_one),
         cmocka_unit_test(test_cut),         cmocka_unit_test(test_gone_before),
+        cmocka_unit_test(test_gone_unseen),
         cmocka_unit_test(test_server_closes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
