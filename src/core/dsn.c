@@ -458,6 +458,7 @@ void rbk_dsn_reason(rbk_dsn_fault fault, rbk_str text, rbk_str schemes, char out
         [RBK_DSN_HOST] = "host not allowed",
         [RBK_DSN_ADDRESS] = "address not allowed",
         [RBK_DSN_NO_ADDRESS] = "host has no allowed address",
+        [RBK_DSN_SOCKET] = "not on a websocket",
     };
     if (fault == RBK_DSN_PROTOCOL)
         name_protocols(text, schemes, out);
@@ -485,6 +486,8 @@ const char *rbk_dsn_check(rbk_dsn_fault fault)
     case RBK_DSN_ADDRESS:
     case RBK_DSN_NO_ADDRESS:
         return "address (callback.allow, callback.deny, own listeners)";
+    case RBK_DSN_SOCKET:
+        return "websocket (the request came over one)";
     }
     return "unknown";
 }

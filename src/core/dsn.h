@@ -24,7 +24,8 @@ typedef enum rbk_dsn_fault {
     RBK_DSN_PORT,        /* port not allowed */
     RBK_DSN_HOST,        /* host not allowed */
     RBK_DSN_ADDRESS,     /* address not allowed */
-    RBK_DSN_NO_ADDRESS   /* host has no allowed address */
+    RBK_DSN_NO_ADDRESS,  /* host has no allowed address */
+    RBK_DSN_SOCKET       /* not on a websocket: "ws:" in a request that came otherwise */
 } rbk_dsn_fault;
 
 typedef struct rbk_dsn {

@@ -32,6 +32,7 @@ typedef enum rbk_change_kind {
                           or for a paused receiver, now */
     RBK_CHANGE_CANCEL, /* unfinished jobs: DESIGN's CANCEL by state */
     RBK_CHANGE_PURGE,  /* dead, delivered and cancelled jobs go from the store */
+    RBK_CHANGE_ACK,    /* the client of a websocket has the response: by rbk_engine_ack() alone */
 } rbk_change_kind;
 
 typedef struct rbk_change {

@@ -8,6 +8,7 @@
  * the addresses of a host are not known yet, they wait for them first (engine/held.c). */
 #include "base/clock.h"
 #include "core/header.h"
+#include "core/ws_session.h"
 #include "engine/builtin.h"
 #include "engine/call.h"
 #include "engine/dedup.h"
@@ -118,6 +119,12 @@ static void method_headers_of(admission *a, const rbk_rpc_item *it, const rbk_me
 
 /* --- A job -------------------------------------------------------------------------------- */
 
+/* What is stored of it. */
+static rbk_str stored_callback(const admission *a, rbk_str callback)
+{
+    return rbk_session_is_asked(callback) ? rbk_exchange_session(a->ex) : callback;
+}
+
 static rbk_ticket *make_ticket(admission *a, uint32_t item, const rbk_rpc_item *it,
                                const rbk_method_entry *method)
 {
@@ -138,8 +145,8 @@ static rbk_ticket *make_ticket(admission *a, uint32_t item, const rbk_rpc_item *
         .method = it->method,
         .rpc_id = it->notification ? RBK_STR_NONE : it->id,
         .params = it->params,
-        .callback = it->svc.callback,
-        .failure_callback = it->svc.failure_callback,
+        .callback = stored_callback(a, it->svc.callback),
+        .failure_callback = stored_callback(a, it->svc.failure_callback),
         .caller = a->rq->caller,
         .ray_id = it->svc.ray_id,
         .headers = headers.n ? rbk_buf_view(&headers) : RBK_STR_NONE,
@@ -207,8 +214,17 @@ static const rbk_hosts *hosts_of(const admission *a)
     return a->caller ? &a->caller->hosts : NULL;
 }
 
+/* The caller's own websocket, which is the one that it asks on. Who was kept back was asked before. */
+static rbk_dsn_fault check_socket(const admission *a, address *ret)
+{
+    ret->verdict = RBK_NAME_FINE;
+    return a->rq == NULL || rbk_exchange_session(a->ex).n ? RBK_DSN_OK : RBK_DSN_SOCKET;
+}
+
 static rbk_dsn_fault check_address(admission *a, rbk_str text, address *ret)
 {
+    if (rbk_session_is_asked(text))
+        return check_socket(a, ret);
     rbk_dsn_fault fault = rbk_netpolicy_check_for(a->policy, hosts_of(a), text, &ret->dsn);
     if (fault == RBK_DSN_HOST && a->caller)
         log_denied(a, "host", RBK_STR_NONE);
@@ -337,7 +353,7 @@ static void admit_item(admission *a, uint32_t i, const rbk_rpc_item *it)
 {
     rbk_schema_fault wrong;
     rbk_str fault = it->err || !a->links ? it->err_data : rbk_links_fault(a->links, i);
-    if (!it->err && !fault.p && rbk_builtin(a->e, a->ex, i, &(rbk_asker){a->rq->caller, a->caller}))
+    if (!it->err && !fault.p && rbk_builtin(a->e, a->ex, i, &(rbk_asker){a->rq->caller, a->caller, rbk_exchange_session(a->ex)}))
         return;
     const rbk_method_entry *method = it->err ? NULL : find_method(a, it->method);
     if (it->err || method == NULL || fault.p) {
@@ -409,7 +425,9 @@ static bool admit_whole(admission *a)
     rbk_dsn dsn;
     rbk_str callback = rbk_links_callback(a->links);
     a->policy = rbk_engine_policy(a->e);
-    rbk_dsn_fault fault = rbk_netpolicy_check_for(a->policy, hosts_of(a), callback, &dsn);
+    rbk_dsn_fault fault = rbk_session_is_asked(callback)
+                              ? RBK_DSN_SOCKET /* the header is HTTP's */
+                              : rbk_netpolicy_check_for(a->policy, hosts_of(a), callback, &dsn);
     rbk_name_verdict verdict = fault ? RBK_NAME_FINE : rbk_held_look(a->e, a->policy, &dsn);
     if (fault || verdict == RBK_NAME_REFUSED) {
         refuse_whole(a, callback, fault ? fault : RBK_DSN_NO_ADDRESS);

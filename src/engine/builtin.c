@@ -9,7 +9,8 @@
 #include "base/clock.h"
 #include "core/envelope.h"
 #include "core/json.h"
-#include "engine/admin.h"
+#include "core/ws_session.h"
+#include "engine/change.h"
 #include "engine/progress.h"
 #include "engine/watch.h"
 
@@ -24,6 +25,7 @@ typedef struct asked {
     uint32_t item;
     rbk_str caller;
     const rbk_caller *rights; /* NULL: everything is allowed */
+    rbk_str session; /* of the websocket; absent: none */
     rbk_id job;
     int64_t timeout_ms;
 } asked;
@@ -83,7 +85,7 @@ static void write_job(rbk_buf *b, rbk_engine *e, const rbk_job *job)
         write_time(b, "due", job->due);
     rbk_buf_addf(b, ",\"runs\":%u", (unsigned)job->runs);
     write_attempts(b, job);
-    write_text(b, "callback", job->callback);
+    write_text(b, "callback", rbk_session_is_name(job->callback) ? RBK_STR("ws:") : job->callback);
     write_progress(b, e, job);
     if (job->response.n) {
         rbk_buf_lit(b, ",\"response\":");
@@ -184,6 +186,64 @@ static int cancel_job(asked *a)
     return r;
 }
 
+/* --- Acknowledgements of what came over a websocket --------------------------------------------------- */
+
+static void log_ignored(rbk_engine *e, rbk_id job, int err)
+{
+    char id[RBK_ID_TEXT + 1];
+    if (RBK_LOG(e)->level > RBK_DEBUG)
+        return;
+    rbk_id_format(job, id);
+    rbk_event(RBK_LOG(e), RBK_DEBUG, "ack.ignored", RBK_FZ("job", id), RBK_FZ("error", rbk_err_name(err)));
+}
+
+static void answer_true(const cancelling *c)
+{
+    const rbk_rpc_item *it = rbk_exchange_item(c->ex, c->item);
+    rbk_buf out = RBK_BUF(it->id.n + 64);
+    rbk_write_result(&out, (rbk_to){it->id, it->versioned}, RBK_STR("true"));
+    rbk_exchange_answer(c->ex, c->item, &out);
+    rbk_buf_free(&out);
+}
+
+static void on_acknowledged(void *user, const rbk_changed *changed)
+{
+    cancelling *c = user;
+    bool silent = rbk_exchange_item(c->ex, c->item)->notification;
+    int err = changed->err == RBK_E_STATE ? RBK_E_NOTFOUND : changed->err;
+    if (silent && err < 0)
+        log_ignored(rbk_exchange_engine(c->ex), c->job, err);
+    if (silent)
+        rbk_exchange_silent(c->ex, c->item);
+    else if (err < 0)
+        rbk_exchange_fault(c->ex, c->item, err, RBK_STR_NONE);
+    else
+        answer_true(c);
+    rbk_exchange_unref(c->ex);
+    free(c);
+}
+
+static int acknowledge(asked *a)
+{
+    bool silent = rbk_exchange_item(a->ex, a->item)->notification;
+    cancelling *c = a->session.n ? malloc(sizeof *c) : NULL;
+    int r = a->session.n == 0 ? RBK_E_NOTFOUND : c ? 0 : RBK_E_NOMEM;
+    if (r == 0) {
+        *c = (cancelling){rbk_exchange_ref(a->ex), a->item, a->job};
+        r = rbk_engine_ack(a->e, a->session, a->job, silent, on_acknowledged, c);
+        if (r < 0)
+            rbk_exchange_unref(a->ex);
+    }
+    if (r == 0)
+        return 0;
+    free(c);
+    if (!silent)
+        return r;
+    log_ignored(a->e, a->job, r);
+    rbk_exchange_silent(a->ex, a->item);
+    return 0;
+}
+
 /* --- Params ------------------------------------------------------------------------------------- */
 
 /* NULL, or why the value is refused. */
@@ -223,6 +283,7 @@ static const struct {
 } methods[] = {
     {"rpc.discover", 0, 0, discover},
     {"rpc.job.get", JOB, JOB, get_job},
+    {"rpc.job.ack", JOB, JOB, acknowledge},
     {"rpc.job.cancel", JOB, JOB, cancel_job},
     {"rpc.job.wait", JOB | TIMEOUT, JOB, wait_for_job},
 };
@@ -286,7 +347,7 @@ bool rbk_builtin(rbk_engine *e, rbk_exchange *ex, uint32_t item, const rbk_asker
     if (!rbk_str_starts(it->method, RBK_STR("rpc.")))
         return false;
     asked a = {.e = e, .ex = ex, .item = item, .caller = who->name, .rights = who->caller,
-               .timeout_ms = WAIT_MAX_MS};
+               .session = who->session, .timeout_ms = WAIT_MAX_MS};
     for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++)
         if (rbk_str_eqz(it->method, methods[i].name)) {
             run(&a, i, it);
@@ -312,6 +373,8 @@ rbk_discover *rbk_builtin_discover(void)
     static const rbk_discover_own own[] = {
         {"rpc.discover", "This document.", "{\"type\":\"object\",\"additionalProperties\":false}",
          "{\"type\":\"object\"}"},
+        {"rpc.job.ack", "The response that came over this websocket is there: the job is delivered.", ONE_ID,
+         "{\"const\":true}"},
         {"rpc.job.cancel", "Cancels a job of the caller.", ONE_ID,
          "{\"type\":\"object\",\"properties\":{" ID ",\"state\":{\"enum\":[\"DUE\",\"CANCELLED\"]}}}"},
         {"rpc.job.get", "What has become of a job of the caller.", ONE_ID, SHOWN},

@@ -11,6 +11,7 @@
 typedef struct rbk_asker {
     rbk_str name;             /* absent: nobody in particular */
     const rbk_caller *caller; /* NULL: it may do everything */
+    rbk_str session;          /* of the websocket that it asks on; absent: none */
 } rbk_asker;
 
 /* Runs the member when its method is one of ours: it will be answered. False: it is not. Any

@@ -5,10 +5,12 @@
 
 #include "core/envelope.h"
 #include "engine/call.h"
+#include "engine/courier.h"
 #include "engine/lanes.h"
 #include "engine/store_thread.h"
 #include "engine/watch.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { TRIES = 100 };
@@ -20,6 +22,17 @@ static void dropped(rbk_waiter *w)
     rbk_changing_tell((rbk_changing *)(void *)w, RBK_E_BUSY);
 }
 
+/* Their number, which is bounded by itself. */
+static size_t *count_of(rbk_engine *e, rbk_change_kind kind, bool owned)
+{
+    return kind == RBK_CHANGE_ACK ? &e->n_acks : owned ? &e->n_owned_changes : &e->n_changes;
+}
+
+static size_t most_of(rbk_change_kind kind, bool owned)
+{
+    return kind == RBK_CHANGE_ACK ? RBK_ACKS_MAX : owned ? RBK_OWNED_CHANGES_MAX : RBK_CHANGES_MAX;
+}
+
 int rbk_changing_new(rbk_engine *e, const rbk_change *change, rbk_changed_fn fn, void *user,
                      rbk_changing **ret)
 {
@@ -27,7 +40,7 @@ int rbk_changing_new(rbk_engine *e, const rbk_change *change, rbk_changed_fn fn,
     char *to = change->to.p ? strndup(change->to.p, change->to.n) : NULL;
     char *owner = change->owner.n ? strndup(change->owner.p, change->owner.n) : NULL;
     bool made = c && !(change->to.p && to == NULL) && !(change->owner.n && owner == NULL);
-    size_t *n = change->owned ? &e->n_owned_changes : &e->n_changes;
+    size_t *n = count_of(e, change->kind, change->owned);
     int r = made ? 0 : RBK_E_NOMEM;
     if (r == 0) {
         *c = (rbk_changing){.waiter = {dropped},
@@ -43,7 +56,7 @@ int rbk_changing_new(rbk_engine *e, const rbk_change *change, rbk_changed_fn fn,
                             .left = 1};
         rbk_link_init(&c->link);
         pthread_mutex_lock(&e->changes_lock);
-        if (*n >= (change->owned ? RBK_OWNED_CHANGES_MAX : RBK_CHANGES_MAX)) {
+        if (*n >= most_of(change->kind, change->owned)) {
             r = RBK_E_BUSY;
         } else {
             rbk_link_append(&e->changes, &c->link);
@@ -71,7 +84,7 @@ void rbk_changing_owe(rbk_changing *c)
 static const char *name_of(rbk_change_kind kind)
 {
     static const char *const names[] = {
-        [RBK_CHANGE_RETRY] = "retry", [RBK_CHANGE_CANCEL] = "cancel", [RBK_CHANGE_PURGE] = "purge"};
+        [RBK_CHANGE_RETRY] = "retry", [RBK_CHANGE_CANCEL] = "cancel", [RBK_CHANGE_PURGE] = "purge", [RBK_CHANGE_ACK] = "ack"};
     return names[kind];
 }
 
@@ -82,7 +95,7 @@ static void leave(rbk_changing *c)
     bool last = --c->left == 0;
     if (last) {
         rbk_link_remove(&c->link);
-        --*(c->owned ? &e->n_owned_changes : &e->n_changes);
+        --*count_of(e, c->kind, c->owned);
     }
     pthread_mutex_unlock(&e->changes_lock);
     if (!last)
@@ -225,6 +238,15 @@ static int prepare_purge(rbk_ticket *t)
     return 0;
 }
 
+/* One that waits in the store; it may have been sent before. */
+static int prepare_ack(rbk_ticket *t)
+{
+    if (t->job->state != RBK_JOB_DUE)
+        return RBK_E_NOTFOUND;
+    rbk_ticket_move(t, RBK_EV_SEND, RBK_OP_DONE);
+    return rbk_ticket_move(t, RBK_EV_ACK, RBK_OP_DONE);
+}
+
 static int prepare(rbk_ticket *t, const rbk_job *stored)
 {
     switch (rbk_changing_of(t)->kind) {
@@ -234,6 +256,8 @@ static int prepare(rbk_ticket *t, const rbk_job *stored)
         return prepare_cancel(t);
     case RBK_CHANGE_PURGE:
         return prepare_purge(t);
+    case RBK_CHANGE_ACK:
+        return prepare_ack(t);
     }
     return RBK_E_STATE;
 }
@@ -316,6 +340,10 @@ static int change_found(rbk_changing *c, const rbk_ticket *t, const rbk_job *fou
                         rbk_ticket **ret)
 {
     uint8_t state = found->state;
+    if (c->kind == RBK_CHANGE_ACK && !rbk_str_eqz(found->callback, c->session))
+        return RBK_E_NOTFOUND;
+    if (c->kind == RBK_CHANGE_ACK && state == RBK_JOB_DELIVERED)
+        return 0; /* acknowledged before */
     bool redriven = was_redriven(t, found);
     bool sent = c->kind == RBK_CHANGE_RETRY && state == RBK_JOB_DELIVERED &&
                 (redriven || t->from != state);
@@ -384,4 +412,30 @@ void rbk_change_again(rbk_ticket *t)
     pthread_mutex_unlock(&c->e->changes_lock);
     if (first)
         ask_for_asked(c);
+}
+
+int rbk_engine_ack(rbk_engine *e, rbk_str session, rbk_id job, bool quick, rbk_changed_fn fn, void *user)
+{
+    char lane[RBK_LANE_MAX + 1], id[RBK_ID_TEXT + 1];
+    rbk_changing *c = NULL;
+    rbk_send_lane(session, lane);
+    rbk_id_format(job, id);
+    rbk_job *mine = rbk_job_copy(&(rbk_job){.seq = (int64_t)job.seq, .rnd = (int64_t)job.rnd,
+                                            .state = RBK_JOB_DUE, .lane = rbk_str_z(lane)});
+    rbk_ticket *t = mine ? rbk_ticket_new(mine) : NULL;
+    int r = t ? rbk_changing_new(e, &(rbk_change){.kind = RBK_CHANGE_ACK, .id = rbk_str_z(id), .owned = true},
+                                 fn, user, &c)
+              : RBK_E_NOMEM;
+    if (r < 0) {
+        if (t == NULL)
+            rbk_job_free(mine);
+        rbk_ticket_free(t);
+        return r;
+    }
+    c->quick = quick;
+    snprintf(c->session, sizeof c->session, "%.*s", RBK_FMT(session));
+    t->waiter = &c->waiter; /* its answer is the only one */
+    t->waiting = true;
+    rbk_couriers_change(e->couriers, t);
+    return 0;
 }

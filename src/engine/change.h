@@ -16,7 +16,7 @@
 #include "engine/engine_impl.h"
 #include "engine/reader.h"
 
-enum { RBK_CHANGES_MAX = 16, RBK_OWNED_CHANGES_MAX = 256 }; /* requests at one time */
+enum { RBK_CHANGES_MAX = 16, RBK_OWNED_CHANGES_MAX = 256, RBK_ACKS_MAX = 16384 }; /* requests at one time */
 
 typedef struct rbk_changing {
     rbk_waiter waiter; /* first */
@@ -27,6 +27,8 @@ typedef struct rbk_changing {
     bool one;      /* by id: an error is the answer */
     uint32_t states; /* of many: those that the filter names, 0 for all */
     char *to;      /* RETRY: another callback, or NULL */
+    bool quick;    /* ACK: nobody waits until it is durable */
+    char session[RBK_LANE_MAX + 1]; /* ACK: "ws:<hash>", whose it is to be */
     bool owned;    /* of a caller, whose name is `owner`; NULL: anonymous */
     char *owner;
     rbk_changed_fn fn;
@@ -49,6 +51,10 @@ static inline rbk_changing *rbk_changing_of(const rbk_ticket *t)
 /* A request that owes one answer, to its maker. RBK_E_BUSY: too many; RBK_E_NOMEM. */
 int rbk_changing_new(rbk_engine *e, const rbk_change *change, rbk_changed_fn fn, void *user,
                      rbk_changing **ret);
+/* The client of a session ("ws:<hash>") has the response of a job: the job is delivered. The answer
+ * comes when that is durable; for `quick` when it is known to be one that was sent. RBK_E_NOTFOUND: unknown, of
+ * another session, or without a response. Errors of the call as for rbk_engine_change(); any thread. */
+int rbk_engine_ack(rbk_engine *e, rbk_str session, rbk_id job, bool quick, rbk_changed_fn fn, void *user);
 /* One more answer will be given. */
 void rbk_changing_owe(rbk_changing *c);
 /* One that was owed: 0, the job is changed; or why not. After the last one the request is

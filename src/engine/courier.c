@@ -9,6 +9,8 @@
 #include "base/map.h"
 #include "engine/lanes.h"
 #include "engine/progress.h"
+#include "core/ws_session.h"
+#include "engine/sessions.h"
 #include "engine/store_thread.h"
 #include "seam/transports.h"
 
@@ -45,9 +47,10 @@ static void on_timer(uv_timer_t *timer);
 void rbk_courier_arm(rbk_courier *c)
 {
     rbk_mono_ms now = rbk_loop_now(c->loop), wake = rbk_receivers_wake(c->receivers, now);
-    rbk_mono_ms report = rbk_reports_wake(c);
+    rbk_mono_ms report = rbk_reports_wake(c), late = rbk_sessions_wake(c);
     wake = c->look_at < wake ? c->look_at : wake;
     wake = report < wake ? report : wake;
+    wake = late < wake ? late : wake;
     if (wake >= c->armed || c->draining)
         return;
     c->armed = wake;
@@ -122,6 +125,7 @@ static void on_timer(uv_timer_t *timer)
     for (rbk_node *n; (n = rbk_list_pop(&old));)
         rbk_delivery_expire(c, (rbk_ticket *)(void *)n);
     rbk_receivers_tick(c->receivers, rbk_loop_now(c->loop));
+    rbk_sessions_tick(c);
     tell_store(c, rbk_loop_now(c->loop));
     look(c, rbk_loop_now(c->loop));
     rbk_reports_tick(c);
@@ -138,11 +142,23 @@ static void on_parcel(rbk_task *task)
         rbk_ticket *t = (rbk_ticket *)(void *)n;
         if (c->draining)
             rbk_ticket_free(t); /* the store has it as DUE */
+        else if (rbk_session_is_lane(t->job->lane))
+            rbk_sessions_add(c, t);
         else if (rbk_receivers_add(c->receivers, t, rbk_loop_now(c->loop)) < 0)
             rbk_delivery_park(c, t);
     }
     free(p);
     rbk_courier_pump(c);
+}
+
+bool rbk_courier_post(rbk_courier *c, rbk_task *task)
+{
+    pthread_mutex_lock(&c->all->gate);
+    bool open = !c->all->shut;
+    if (open)
+        rbk_loop_post(c->loop, task);
+    pthread_mutex_unlock(&c->all->gate);
+    return open;
 }
 
 rbk_courier *rbk_couriers_of(rbk_couriers *all, rbk_str lane)
@@ -221,7 +237,8 @@ static int make_courier(rbk_couriers *all, rbk_courier *c, size_t i, rbk_error *
         .probe_ms = RBK_PROBE_MS,
         .retry = &conf->retry,
     });
-    if (c->receivers == NULL)
+    c->sessions = rbk_sessions_new(c);
+    if (c->receivers == NULL || c->sessions == NULL)
         return rbk_fail(err, RBK_E_NOMEM, "courier");
     snprintf(name, sizeof name, "rbk-courier-%zu", i % 1000);
     int r = rbk_loop_new(name, &c->loop, err);
@@ -240,6 +257,7 @@ int rbk_couriers_new(rbk_engine *e, rbk_couriers **ret, rbk_error *err)
         return rbk_fail(err, RBK_E_NOMEM, "couriers");
     all->e = e;
     all->n = e->conf.couriers;
+    pthread_mutex_init(&all->gate, NULL);
     all->list = calloc(all->n, sizeof *all->list);
     all->addresses = rbk_shares_new(e->conf.in_flight, e->conf.per_address);
     all->callers = rbk_shares_new(e->conf.in_flight, e->conf.in_flight);
@@ -285,10 +303,17 @@ size_t rbk_couriers_in_flight(const rbk_couriers *all)
     return atomic_load(&all->in_flight);
 }
 
+size_t rbk_couriers_late(const rbk_couriers *all)
+{
+    return atomic_load(&all->late);
+}
+
 void rbk_couriers_numbers(const rbk_couriers *all, rbk_metrics *ret, rbk_wall_ms *due)
 {
     for (size_t i = 0; i < all->n; i++)
         rbk_numbers_sum(&all->list[i].numbers, ret, due);
+    ret->sessions = (int64_t)atomic_load(&all->sessions);
+    ret->unacknowledged = (int64_t)atomic_load(&all->unacknowledged);
 }
 
 static void close_one(void *arg)
@@ -305,6 +330,8 @@ static void close_one(void *arg)
             c->transports[i] = NULL;
         }
     rbk_reports_close(c);
+    if (c->sessions)
+        rbk_sessions_close(c);
 }
 
 void rbk_couriers_end(rbk_couriers *all)
@@ -320,6 +347,9 @@ void rbk_couriers_end(rbk_couriers *all)
 
 void rbk_couriers_stop(rbk_couriers *all)
 {
+    pthread_mutex_lock(&all->gate);
+    all->shut = true;
+    pthread_mutex_unlock(&all->gate);
     for (size_t i = 0; all->list && i < all->n; i++) {
         rbk_courier *c = &all->list[i];
         if (c->loop == NULL)
@@ -334,6 +364,7 @@ void rbk_couriers_stop(rbk_couriers *all)
 static void free_courier(rbk_courier *c)
 {
     rbk_receivers_free(c->receivers);
+    rbk_sessions_free(c->sessions);
     for (rbk_node *n; (n = rbk_list_pop(&c->out));)
         rbk_ticket_free((rbk_ticket *)(void *)n);
     rbk_delivery_free_spare(c);
@@ -349,5 +380,6 @@ void rbk_couriers_free(rbk_couriers *all)
     rbk_shares_free(all->addresses);
     rbk_shares_free(all->callers);
     rbk_tls_free(all->tls);
+    pthread_mutex_destroy(&all->gate);
     free(all);
 }

@@ -54,6 +54,8 @@ void rbk_couriers_block(rbk_couriers *c, rbk_block *b);
 /* Begin no more attempts; what waits stays as the store has it. */
 void rbk_couriers_drain(rbk_couriers *c);
 size_t rbk_couriers_in_flight(const rbk_couriers *c); /* any thread */
+/* Responses for clients' own websockets that are not acknowledged, sent or not. Any thread. */
+size_t rbk_couriers_late(const rbk_couriers *c);
 /* Adds what the loops have counted to `ret`, and lowers *due to the oldest job that they have
  * and that is not under way. Any thread. */
 void rbk_couriers_numbers(const rbk_couriers *c, rbk_metrics *ret, rbk_wall_ms *due);

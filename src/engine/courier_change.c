@@ -4,6 +4,8 @@
  * job that is not found has left, or is not here yet. Loop thread, but for the two doors. */
 #include "engine/change.h"
 #include "engine/courier_impl.h"
+#include "engine/sessions.h"
+#include "core/ws_session.h"
 #include "engine/store_thread.h"
 
 #include <stdlib.h>
@@ -56,8 +58,11 @@ static void on_wish(rbk_task *task)
 {
     wish *w = (wish *)(void *)task;
     rbk_courier *c = w->c;
-    rbk_receiver *r = rbk_receivers_find(c->receivers, rbk_str_z(w->lane));
-    if (w->t && r == NULL)
+    bool session = rbk_session_is_lane(rbk_str_z(w->lane));
+    rbk_receiver *r = session ? NULL : rbk_receivers_find(c->receivers, rbk_str_z(w->lane));
+    if (w->t && session)
+        rbk_sessions_change(c, w->t);
+    else if (w->t && r == NULL)
         rbk_change_again(w->t);
     else if (w->t && rbk_changing_of(w->t)->kind == RBK_CHANGE_CANCEL)
         cancel(c, r, w->t);
@@ -77,8 +82,10 @@ static bool post_wish(rbk_couriers *all, rbk_str lane, rbk_ticket *t)
     *w = (wish){.task.fn = on_wish, .c = rbk_couriers_of(all, lane), .t = t};
     memcpy(w->lane, lane.p, lane.n);
     w->lane[lane.n] = 0;
-    rbk_loop_post(w->c->loop, &w->task);
-    return true;
+    if (rbk_courier_post(w->c, &w->task))
+        return true;
+    free(w);
+    return false;
 }
 
 void rbk_couriers_change(rbk_couriers *all, rbk_ticket *t)

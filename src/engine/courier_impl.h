@@ -15,6 +15,7 @@ enum { RBK_TRANSPORTS_MAX = 4 };
 
 typedef struct rbk_courier rbk_courier;
 typedef struct rbk_delivery rbk_delivery;
+typedef struct rbk_sessions rbk_sessions;
 
 struct rbk_courier {
     rbk_engine *e;
@@ -22,6 +23,7 @@ struct rbk_courier {
     rbk_loop *loop;
     rbk_transport *transports[RBK_TRANSPORTS_MAX];
     rbk_receivers *receivers;
+    rbk_sessions *sessions; /* lanes "send:ws:…", which are no receivers */
     rbk_link reports; /* of progress, that wait until they may be sent again */
     uv_timer_t timer;  /* of holds, probes and ages */
     rbk_mono_ms armed; /* INT64_MAX: not armed */
@@ -42,11 +44,17 @@ struct rbk_couriers {
     size_t n;
     atomic_size_t in_flight;
     rbk_shares *addresses, *callers;
+    atomic_size_t sessions, unacknowledged; /* of clients that are there; responses that were sent to them */
+    atomic_size_t late;   /* those, and what waits to be sent there */
+    pthread_mutex_t gate; /* of `shut`: the loops end, nobody may post to them from elsewhere */
+    bool shut;
 };
 
 /* courier.c */
 void rbk_courier_pump(rbk_courier *c); /* begin what may begin */
 void rbk_courier_arm(rbk_courier *c);  /* the timer's time may be another now */
+/* A task for the loop, from a thread that may outlive it. False: it ends; the task is the caller's. */
+bool rbk_courier_post(rbk_courier *c, rbk_task *task);
 
 /* delivery.c */
 
@@ -64,6 +72,8 @@ rbk_ticket *rbk_delivery_find(const rbk_receiver *r, int64_t seq);
 void rbk_delivery_cancel(rbk_courier *c, rbk_ticket *t);
 /* Without memory for more: it waits in the store and comes back in a while. Takes it. */
 void rbk_delivery_park(rbk_courier *c, rbk_ticket *t);
+/* It must not go out: dead, with the reason. Takes the ticket. */
+void rbk_delivery_refuse(rbk_courier *c, rbk_ticket *t, const char *reason);
 void rbk_delivery_free_spare(rbk_courier *c);
 
 #endif

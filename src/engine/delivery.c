@@ -359,19 +359,20 @@ static size_t transport_at(const char *scheme)
 }
 
 /* A stored job that must not go out today goes dead with the reason. */
-static void refuse(rbk_courier *c, rbk_delivery *d, const char *reason)
+void rbk_delivery_refuse(rbk_courier *c, rbk_ticket *t, const char *reason)
 {
-    rbk_job *job = d->t->job;
+    char id[RBK_ID_TEXT + 1];
+    rbk_job *job = t->job;
     free(job->mem[2]);
     job->mem[2] = strdup(reason);
     job->reason = job->mem[2] ? rbk_str_z(job->mem[2]) : RBK_STR("refused");
     job->lane = RBK_STR_NONE; /* it lay in mem[2]; a dead job waits for nothing */
-    rbk_id_format((rbk_id){(uint64_t)job->seq, (uint64_t)job->rnd}, d->id);
+    rbk_id_format((rbk_id){(uint64_t)job->seq, (uint64_t)job->rnd}, id);
     rbk_event(RBK_LOG(c->e), RBK_ERROR, "job.refused", RBK_FS("method", job->method),
-              RBK_FZ("reason", reason), RBK_FZ("job", d->id),
+              RBK_FZ("reason", reason), RBK_FZ("job", id),
               RBK_FS("caller", job->caller));
-    rbk_ticket_move(d->t, RBK_EV_REFUSE, RBK_OP_DEAD);
-    rbk_store_push(c->e->store, d->t);
+    rbk_ticket_move(t, RBK_EV_REFUSE, RBK_OP_DEAD);
+    rbk_store_push(c->e->store, t);
 }
 
 /* 0, or nothing can be sent now: an attempt without its signature is none. */
@@ -475,7 +476,7 @@ void rbk_delivery_start(rbk_courier *c, rbk_receiver *r, rbk_ticket *t)
         return;
     }
     if (e == RBK_E_ADDRESS)
-        refuse(c, d, reason);
+        rbk_delivery_refuse(c, t, reason);
     if (d)
         put_delivery(c, d);
     if (e == RBK_E_BUSY) {

@@ -22,7 +22,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { DRAIN_LOOK_MS = 5 };
+enum { DRAIN_LOOK_MS = 5, LATE_MS = 2000 };
 
 int rbk_engine_new(const rbk_engine_conf *conf, rbk_engine **ret, rbk_error *err)
 {
@@ -75,10 +75,11 @@ void rbk_engine_refuse(rbk_engine *e)
  * to the store meanwhile may start no new ones. */
 static bool wait_until_idle(rbk_engine *e, int64_t drain_ms)
 {
-    rbk_mono_ms end = rbk_mono_now() + drain_ms;
+    rbk_mono_ms now = rbk_mono_now(), end = now + drain_ms, late = now + LATE_MS;
     while (rbk_execute_busy(e->execute) || rbk_reaper_armed(e->reaper) ||
-           rbk_couriers_in_flight(e->couriers)) {
-        if (rbk_mono_now() >= end)
+           rbk_couriers_in_flight(e->couriers) || (rbk_couriers_late(e->couriers) && now < late)) {
+        now = rbk_mono_now();
+        if (now >= end)
             return false;
         nanosleep(&(struct timespec){.tv_nsec = DRAIN_LOOK_MS * 1000000L}, NULL);
     }

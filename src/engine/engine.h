@@ -99,6 +99,9 @@ rbk_exchange *rbk_exchange_new(rbk_engine *e, rbk_exchange_fn done, void *user);
 typedef unsigned (*rbk_exchange_gate_fn)(size_t n, void *user);
 /* Before the submit; `user` is of use until that returns. */
 void rbk_exchange_guard(rbk_exchange *ex, rbk_exchange_gate_fn gate, void *user);
+/* The body came over a client's own websocket, of this session ("ws:<hash>", engine/sockets.h). Before the
+ * submit; of use until that returns. */
+void rbk_exchange_over(rbk_exchange *ex, rbk_str session);
 /* Parse and admit; `rq` may go when this returns. */
 void rbk_exchange_submit(rbk_exchange *ex, const rbk_request *rq);
 /* What a body asked for: symbol, label. */

@@ -49,7 +49,7 @@ struct rbk_engine {
     atomic_uint_fast64_t callers_version;
     pthread_mutex_t changes_lock;
     rbk_link changes; /* requests for changes that are not answered yet */
-    size_t n_changes, n_owned_changes; /* operators', callers' */
+    size_t n_changes, n_owned_changes, n_acks; /* operators', callers', of websockets' clients */
     atomic_bool refusing; /* draining: nothing is accepted */
     atomic_bool full;     /* the store has no room: nothing is accepted */
     atomic_int health;    /* 0, or RBK_E_IO */

@@ -9,6 +9,7 @@
 #include "base/id.h"
 #include "core/envelope.h"
 #include "core/prefer.h"
+#include "core/ws_session.h"
 #include "engine/dedup.h"
 #include "engine/links.h"
 #include "engine/store_thread.h"
@@ -55,6 +56,7 @@ struct rbk_exchange {
     int status;  /* of the body as a whole, when not 200 */
     rbk_exchange_gate_fn gate;
     void *gate_user;
+    rbk_str session; /* the websocket's that it came over */
     char retry_after[12]; /* the header of a 429 */
     slot first;  /* the usual request has one member */
     slot *slots;
@@ -347,6 +349,16 @@ void rbk_exchange_guard(rbk_exchange *ex, rbk_exchange_gate_fn gate, void *user)
     ex->gate_user = user;
 }
 
+void rbk_exchange_over(rbk_exchange *ex, rbk_str session)
+{
+    ex->session = session;
+}
+
+rbk_str rbk_exchange_session(const rbk_exchange *ex)
+{
+    return ex->session;
+}
+
 /* False: too much is asked for now, and the answer is made. */
 static bool pass_gate(rbk_exchange *ex)
 {
@@ -397,13 +409,20 @@ void rbk_exchange_submit(rbk_exchange *ex, const rbk_request *rq)
 
 /* --- Out --------------------------------------------------------------------- */
 
+/* Who is answered over a websocket says by the job's id that it has the answer. */
+static bool wants_receipt(const rbk_service *svc)
+{
+    return svc->receipt || rbk_session_is_asked(svc->callback) ||
+           rbk_session_is_asked(svc->failure_callback);
+}
+
 static void write_ack(rbk_exchange *ex, const rbk_rpc_item *it, const slot *s)
 {
     char job[RBK_ID_TEXT + 1];
     rbk_id_format(s->job, job);
     ex->waited |= (it->svc.set & RBK_SVC_BIT(wait)) != 0;
     rbk_write_ack(&ex->out, (rbk_to){it->id, it->versioned}, it->svc.callback,
-                  it->svc.receipt ? (rbk_str){job, RBK_ID_TEXT} : RBK_STR_NONE);
+                  wants_receipt(&it->svc) ? (rbk_str){job, RBK_ID_TEXT} : RBK_STR_NONE);
 }
 
 static void name_job(rbk_exchange *ex, const slot *s)

@@ -11,6 +11,8 @@
 #include "engine/engine_impl.h"
 
 rbk_engine *rbk_exchange_engine(const rbk_exchange *ex);
+/* Whose websocket it came over; absent: none. Within rbk_exchange_submit(). */
+rbk_str rbk_exchange_session(const rbk_exchange *ex);
 /* What its members have to do with each other; NULL: nothing. */
 struct rbk_links *rbk_exchange_links(const rbk_exchange *ex);
 const rbk_rpc_item *rbk_exchange_item(const rbk_exchange *ex, uint32_t item);

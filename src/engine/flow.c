@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "core/chain.h"
+#include "core/ws_session.h"
 #include "engine/call.h"
 #include "engine/change.h"
 #include "engine/courier.h"
@@ -27,6 +28,7 @@
 #include "engine/follows.h"
 #include "engine/keys.h"
 #include "engine/runs.h"
+#include "engine/session_fetch.h"
 #include "engine/store_thread.h"
 #include "engine/watch.h"
 
@@ -59,6 +61,9 @@ void rbk_flow_free(rbk_flow *f)
     rbk_missing_free(f->missing);
     for (rbk_node *n; (n = rbk_list_pop(&f->in_memory));)
         rbk_ticket_free((rbk_ticket *)(void *)n);
+    rbk_list_join(&f->fetches, &f->fetched);
+    for (rbk_node *n; (n = rbk_list_pop(&f->fetches));)
+        free(n);
     free(f);
 }
 
@@ -335,9 +340,11 @@ static void settle_end(rbk_flow *f, rbk_ticket *t)
     forget(f, t);
 }
 
-/* What has become of the job that a waiter wanted cancelled. */
+/* What has become of the job that a waiter wanted cancelled, or has acknowledged. */
 static int verdict_of(const rbk_ticket *t)
 {
+    if (t->waiter && rbk_changing_of(t)->kind == RBK_CHANGE_ACK)
+        return t->op == RBK_OP_DONE && t->job->state == RBK_JOB_DELIVERED ? 0 : RBK_E_BUSY;
     if (t->op == RBK_OP_DONE)
         return t->job->state == RBK_JOB_CANCELLED || t->job->state == RBK_JOB_COLLECTED ? 0 : RBK_E_STATE;
     return t->op == RBK_OP_RESULT ? 0 : RBK_E_BUSY;
@@ -370,6 +377,8 @@ static void settle_ok(rbk_flow *f, rbk_ticket *t)
         rbk_aging_note(f->aging, t->job->lane, t->job->first_attempt);
         rbk_flow_note_due(f, t->job->due);
         rbk_expiry_note(&f->expiry, t->job);
+        if (rbk_session_is_lane(t->job->lane))
+            rbk_fetch_waits(f->e, t->job->lane);
         forget(f, t);
         break;
     case RBK_OP_STATE:

@@ -40,6 +40,10 @@ void rbk_flow_put_back(const rbk_store_ops *ops, rbk_store *st, rbk_job *job);
 void rbk_flow_behind(rbk_flow *f, rbk_str lane, rbk_mono_ms now);
 /* The receiver of this lane has come back: what waits for it is pulled forward. */
 void rbk_flow_pull(rbk_flow *f, rbk_str lane);
+/* These were asked for by rbk_store_fetch(): taken, for the next turn; and answered, once what it found is
+ * on its way. */
+void rbk_flow_fetch(rbk_flow *f, rbk_list *fetches);
+void rbk_flow_fetched(rbk_flow *f);
 /* Where jobs grow too old in the store alone. */
 rbk_aging *rbk_flow_aging(rbk_flow *f);
 /* How long until rbk_flow_turn() has something to do: 0 is now, INT64_MAX never. */

@@ -45,7 +45,7 @@ static void settle_change(rbk_flow *f, rbk_ticket *t)
         break;
     case RBK_OP_DONE:
         atomic_fetch_sub(&e->stored, 1);
-        atomic_fetch_add(&e->cancelled, 1);
+        atomic_fetch_add(t->job->state == RBK_JOB_DELIVERED ? &e->delivered : &e->cancelled, 1);
         break;
     default:
         break;

@@ -36,6 +36,7 @@ struct rbk_flow {
     rbk_pulls pulls;
     rbk_aging *aging;
     struct rbk_follows *follows;
+    rbk_list fetches, fetched; /* engine/session_fetch.h */
     rbk_list in_memory; /* changes of jobs that are not in the store alone */
     rbk_lane_due found[RBK_FLOW_SCAN];
     char after[RBK_LANE_MAX + 1]; /* the last lane that the scan saw */

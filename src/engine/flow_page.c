@@ -6,10 +6,12 @@
 
 #include "base/clock.h"
 #include "engine/keys.h"
+#include "engine/session_fetch.h"
 
 enum {
-    CLAIM_JOBS = 64,    /* in one claim */
-    CLAIMS_A_TURN = 16, /* so that acknowledgements never wait long */
+    CLAIM_JOBS = 64,  /* in one claim */
+    CLAIMS_US = 2000, /* for claims of one turn, so that acknowledgements never wait long */
+    FETCHES_A_TURN = 16,
     SCAN_EVERY_MS = 20,
 };
 
@@ -107,6 +109,36 @@ static int pull_some(rbk_flow *f, rbk_pull *pull, const rbk_store_ops *ops, rbk_
     return r;
 }
 
+void rbk_flow_fetch(rbk_flow *f, rbk_list *fetches)
+{
+    rbk_list_join(&f->fetches, fetches);
+}
+
+void rbk_flow_fetched(rbk_flow *f)
+{
+    rbk_fetched(&f->fetched);
+}
+
+/* What waits for one client that is there. */
+static int fetch_some(rbk_flow *f, rbk_fetching *want, const rbk_store_ops *ops, rbk_store *st,
+                      rbk_error *err)
+{
+    size_t room = 0;
+    rbk_wall_ms next = INT64_MAX;
+    rbk_lane *lane = rbk_lanes_room(f->lanes, rbk_str_z(want->lane), &room);
+    want->now = false;
+    rbk_list_push(&f->fetched, &want->node);
+    if (lane && room == 0)
+        rbk_lanes_refilled(f->lanes, lane, lane->spilled);
+    if (lane == NULL || room == 0)
+        return 0;
+    claim c = {lane, room < CLAIM_JOBS ? room : CLAIM_JOBS, INT64_MAX - 1};
+    int r = refill(f, &c, ops, st, &next, err);
+    want->now = r == 0;
+    want->more = next != INT64_MAX;
+    return r;
+}
+
 static int page_in_some(rbk_flow *f, const rbk_store_ops *ops, rbk_store *st, rbk_wall_ms now,
                         rbk_error *err)
 {
@@ -115,13 +147,18 @@ static int page_in_some(rbk_flow *f, const rbk_store_ops *ops, rbk_store *st, rb
     rbk_pull *pull;
     while (r == 0 && (pull = rbk_pulls_next(&f->pulls, rbk_mono_now())))
         r = pull_some(f, pull, ops, st, err);
-    for (int i = 0; r == 0 && i < CLAIMS_A_TURN; i++) {
+    for (int i = 0; r == 0 && i < FETCHES_A_TURN && f->fetches.head; i++)
+        r = fetch_some(f, (rbk_fetching *)(void *)rbk_list_pop(&f->fetches), ops, st, err);
+    uint64_t until = rbk_mono_us() + CLAIMS_US;
+    while (r == 0) {
         size_t room = 0;
         rbk_lane *lane = rbk_lanes_next_refill(f->lanes, &room);
         if (lane == NULL)
             break;
         r = refill(f, &(claim){lane, room < CLAIM_JOBS ? room : CLAIM_JOBS, now}, ops, st, &next,
                    err);
+        if (rbk_mono_us() >= until)
+            break;
     }
     return r;
 }
@@ -178,7 +215,8 @@ int rbk_flow_turn(rbk_flow *f, const rbk_store_ops *ops, rbk_store *st, rbk_erro
 
 int64_t rbk_flow_wait_ms(const rbk_flow *f)
 {
-    if (f->scanning || rbk_lanes_waiting(f->lanes))
+    bool fetches = f->fetches.head && !atomic_load(&f->e->refusing);
+    if (f->scanning || fetches || rbk_lanes_waiting(f->lanes))
         return 0;
     rbk_mono_ms now = rbk_mono_now(), wake = rbk_pulls_wake(&f->pulls);
     int64_t pull = wake == INT64_MAX ? INT64_MAX : wake > now ? wake - now : 0;

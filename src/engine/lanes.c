@@ -6,6 +6,7 @@
 
 #include "base/map.h"
 #include "core/dsn.h"
+#include "core/ws_session.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +32,10 @@ rbk_lanes *rbk_lanes_new(void)
 void rbk_send_lane(rbk_str callback, char out[RBK_LANE_MAX + 1])
 {
     rbk_dsn dsn;
+    if (rbk_session_is_name(callback)) {
+        snprintf(out, RBK_LANE_MAX + 1, "send:%.*s", RBK_FMT(callback));
+        return;
+    }
     bool ok = rbk_dsn_parse(callback, RBK_STR("https,wss"), &dsn) == RBK_DSN_OK;
     snprintf(out, RBK_LANE_MAX + 1, "send:%s", ok ? dsn.receiver : "");
 }

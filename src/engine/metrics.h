@@ -39,6 +39,8 @@ typedef struct rbk_metrics {
     int64_t oldest_due_ms;    /* how long the job that is due longest is overdue; 0: none is */
     int64_t stalled_ms;       /* since a job last made progress while some are due; 0: none is */
     int64_t receivers, receivers_paused;
+    int64_t sessions;         /* of clients' websockets that are connected */
+    int64_t unacknowledged;   /* responses that were sent on them */
     uint64_t lookups;
 } rbk_metrics;
 

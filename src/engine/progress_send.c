@@ -5,6 +5,8 @@
 #include "engine/progress_impl.h"
 
 #include "core/envelope.h"
+#include "core/ws_session.h"
+#include "engine/sessions.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -26,8 +28,19 @@ static int write_body(rbk_report *r)
     return b->err;
 }
 
+/* On the client's own websocket it is gone or lost at once. */
+static bool tell_socket(rbk_courier *c, rbk_report *r)
+{
+    bool sent = rbk_sessions_report(c, r->ticket.job->lane, rbk_buf_view(&r->body));
+    atomic_fetch_add_explicit(sent ? &c->e->progress_sent : &c->e->progress_lost, 1, memory_order_relaxed);
+    rbk_report_back(c, r);
+    return true;
+}
+
 static bool start(rbk_courier *c, rbk_report *r)
 {
+    if (rbk_session_is_lane(r->ticket.job->lane))
+        return tell_socket(c, r);
     rbk_receiver *to = rbk_receivers_lend(c->receivers, r->ticket.job->lane, rbk_loop_now(c->loop));
     if (to == NULL)
         return false;

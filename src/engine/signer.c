@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/id.h"
 #include "core/header.h"
+#include "core/ws_session.h"
 
 #include <stdlib.h>
 
@@ -63,6 +64,8 @@ void rbk_signer_ahead(rbk_engine *e, rbk_ticket *t)
 {
     char id[RBK_ID_TEXT + 1];
     const rbk_job *job = t->job;
+    if (rbk_session_is_lane(job->lane))
+        return; /* nothing is signed on a client's own websocket */
     rbk_buf text = RBK_BUF(SIGNATURES_MAX);
     rbk_wall_ms now = rbk_wall_now();
     rbk_id_format((rbk_id){(uint64_t)job->seq, (uint64_t)job->rnd}, id);

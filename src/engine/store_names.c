@@ -4,6 +4,7 @@
 #include "engine/store_thread_impl.h"
 
 #include "base/clock.h"
+#include "engine/session_fetch.h"
 
 #include <stdlib.h>
 
@@ -22,6 +23,15 @@ void rbk_store_pull(rbk_store_thread *s, rbk_str lane)
     rbk_store_name_lane(&one, lane); /* without memory they wait for their time */
     pthread_mutex_lock(&s->lock);
     rbk_list_join(&s->pulls, &one);
+    if (s->asleep)
+        pthread_cond_signal(&s->wake);
+    pthread_mutex_unlock(&s->lock);
+}
+
+void rbk_store_fetch(rbk_store_thread *s, rbk_fetching *f)
+{
+    pthread_mutex_lock(&s->lock);
+    rbk_list_push(&s->fetches, &f->node);
     if (s->asleep)
         pthread_cond_signal(&s->wake);
     pthread_mutex_unlock(&s->lock);

@@ -18,6 +18,7 @@
 #include "engine/keys.h"
 #include "engine/links.h"
 #include "engine/quotas.h"
+#include "engine/session_fetch.h"
 #include "seam/stores.h"
 
 #include <stdlib.h>
@@ -234,6 +235,7 @@ static rbk_mono_ms sleep_end(const rbk_store_thread *s, rbk_mono_ms now)
 static bool has_work(const rbk_store_thread *s, bool holding)
 {
     return s->admissions.head || s->changes.head || s->pulls.head || s->orders.head ||
+           s->fetches.head ||
            (s->progress.head && !holding);
 }
 
@@ -263,6 +265,7 @@ static bool take_work(rbk_store_thread *s, rbk_list *work)
     rbk_list_join(&behind, &s->behind);
     rbk_list_join(&pulls, &s->pulls);
     rbk_list_join(&orders, &s->orders);
+    rbk_flow_fetch(s->flow, &s->fetches);
     pthread_mutex_unlock(&s->lock);
     rbk_store_take_names(s, &behind, &pulls);
     run_orders(s, &orders);
@@ -498,6 +501,7 @@ static void page_in(rbk_store_thread *s)
         return;
     int r = rbk_flow_turn(s->flow, s->ops, s->st, &err);
     rbk_couriers_flush(s->e->couriers);
+    rbk_flow_fetched(s->flow);
     if (r == 0)
         return;
     s->page_in_after = rbk_mono_now() + HOLD_MS;
@@ -591,6 +595,7 @@ void rbk_store_thread_free(rbk_store_thread *s)
     free_tickets(&s->changes);
     rbk_store_free_names(&s->behind);
     rbk_store_free_names(&s->pulls);
+    rbk_store_free_names(&s->fetches);
     rbk_flow_free(s->flow);
     pthread_mutex_destroy(&s->lock);
     pthread_cond_destroy(&s->wake);

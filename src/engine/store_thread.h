@@ -53,6 +53,11 @@ void rbk_store_behind(rbk_store_thread *s, rbk_list *lanes);
  * forward, some at a time. Any thread. */
 void rbk_store_pull(rbk_store_thread *s, rbk_str lane);
 
+/* Claim what waits in a lane "send:ws:…", whatever its time, some of it; it goes back as it came
+ * (engine/session_fetch.h). Any thread. */
+struct rbk_fetching;
+void rbk_store_fetch(rbk_store_thread *s, struct rbk_fetching *f);
+
 /* The file beside which small files may stand, or NULL. */
 const char *rbk_store_path(const rbk_store_thread *s);
 

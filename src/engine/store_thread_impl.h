@@ -24,7 +24,7 @@ struct rbk_store_thread {
 
     pthread_mutex_t lock; /* guards the inbox */
     pthread_cond_t wake;
-    rbk_list admissions, progress, changes, behind, pulls, orders;
+    rbk_list admissions, progress, changes, behind, pulls, orders, fetches;
     size_t admit_bytes;
     bool asleep;
     atomic_bool stopping;

@@ -135,7 +135,10 @@ static const char *const outcomes[RBK_ATTEMPT_OUTCOMES] = {
     X(pending_bytes, "jobs_pending_bytes", "gauge", "Bytes of unfinished jobs in the store.")      \
     X(in_memory, "jobs_in_memory", "gauge", "Unfinished jobs that are in memory too.")             \
     X(receivers, "receivers", "gauge", "Receivers that are remembered.")                           \
-    X(receivers_paused, "receivers_paused", "gauge", "Receivers that nothing is sent to now.")
+    X(receivers_paused, "receivers_paused", "gauge", "Receivers that nothing is sent to now.")     \
+    X(sessions, "websocket_sessions", "gauge", "Clients' websockets that responses may be sent on.") \
+    X(unacknowledged, "websocket_unacknowledged", "gauge",                                         \
+      "Responses that were sent on them and are not acknowledged.")
 
 void rbk_admin_write_stats(rbk_buf *b, const rbk_metrics *m, const rbk_front_metrics *front)
 {

@@ -95,6 +95,7 @@ void rbk_front_write_metrics(rbk_buf *b, const rbk_front_metrics *m)
     for (size_t i = 0; i < RBK_REFUSALS; i++)
         add_labelled(b, "refused_total", "reason", refusals[i], m->refused[i]);
     add_one(b, "connections", "gauge", "Connections of clients that are open.", m->open);
+    add_one(b, "websockets", "gauge", "Those of them that are websockets.", m->websockets);
     add_one(b, "connections_accepted_total", "counter", "Connections of clients that got a place.",
             m->accepted);
     add_one(b, "received_bytes_total", "counter", "Bytes from clients, without TLS.", m->bytes_in);
@@ -107,9 +108,9 @@ void rbk_front_write_metrics(rbk_buf *b, const rbk_front_metrics *m)
 
 void rbk_front_write_stats(rbk_buf *b, const rbk_front_metrics *m)
 {
-    rbk_buf_addf(b, ",\"connections\":%llu,\"connections_accepted\":%llu,\"received_bytes\":%llu,"
+    rbk_buf_addf(b, ",\"connections\":%llu,\"websockets\":%llu,\"connections_accepted\":%llu,\"received_bytes\":%llu,"
                     "\"sent_bytes\":%llu",
-                 (unsigned long long)m->open, (unsigned long long)m->accepted,
+                 (unsigned long long)m->open, (unsigned long long)m->websockets, (unsigned long long)m->accepted,
                  (unsigned long long)m->bytes_in, (unsigned long long)m->bytes_out);
     rbk_buf_lit(b, ",\"http_requests\":{");
     for (size_t i = 0; i < RBK_HTTP_STATUSES; i++)

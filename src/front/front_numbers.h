@@ -40,6 +40,7 @@ typedef struct rbk_front_metrics {
     uint64_t durations[RBK_EXCHANGE_KINDS][RBK_DURATION_BUCKETS]; /* each bucket alone */
     double duration_sum[RBK_EXCHANGE_KINDS];
     uint64_t open; /* connections */
+    uint64_t websockets; /* of these */
 } rbk_front_metrics;
 
 /* Loop thread. */

@@ -262,7 +262,7 @@ static void on_request(rbk_http_request *rq, void *user)
         return;
     }
     if (rbk_str_eqz(rq->method, "GET"))
-        rbk_ws_front_open(l->ws, rq);
+        rbk_ws_front_open(l->ws, rq, rbk_auth_name(&pass));
     else
         serve(l, rq, &pass);
     rbk_auth_done(&pass);
@@ -481,7 +481,8 @@ size_t rbk_http_front_open(rbk_http_front *f)
 
 void rbk_http_front_metrics(const rbk_http_front *f, rbk_front_metrics *ret)
 {
-    *ret = (rbk_front_metrics){.open = atomic_load(&f->connections)};
+    *ret = (rbk_front_metrics){.open = atomic_load(&f->connections),
+                               .websockets = atomic_load(&f->sockets)};
     for (size_t i = 0; f->loops && i < f->conf.threads; i++)
         rbk_front_numbers_sum(&f->loops[i].numbers, ret);
 }

@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/ring.h"
 #include "core/envelope.h"
+#include "front/ws_late.h"
 #include "net/websocket_accept.h"
 
 #include <stdlib.h>
@@ -25,7 +26,8 @@ enum {
     CLOSE_MS = 3000,
     REFUSED_MAX = 16,
     LARGE = 64 << 10,
-    FAULT_MAX = 1024
+    FAULT_MAX = 1024,
+    REPLACED = 4000 /* the close of one whose session another connection carries now */
 };
 
 struct rbk_ws_front {
@@ -45,6 +47,7 @@ typedef struct ws_socket {
     unsigned n_open;   /* of them */
     unsigned n_refused; /* by a rate, since the last tick */
     bool large, draining;
+    rbk_ws_late late; /* responses that come later, and whose they are */
     rbk_mono_ms heard_at; /* the last time that anything came */
     rbk_mono_ms pinged_at; /* since then; 0: it was not */
     rbk_mono_ms begun_at; /* a message that is not whole; 0: there is none */
@@ -95,8 +98,31 @@ static void say_close(ws_socket *s, int code)
 
 static void end_if_drained(ws_socket *s)
 {
-    if (s->rq && s->draining && s->n_open == 0)
+    if (s->rq && s->draining && s->n_open == 0 && s->late.quiet)
         say_close(s, RBK_WS_GOING);
+}
+
+/* --- Responses that come later ------------------------------------------------------------- */
+
+static bool put_late(void *user, rbk_str text, void (*written)(bool all, void *user), void *text_user)
+{
+    ws_socket *s = user;
+    if (s->rq == NULL || rbk_ws_send_text(s->ws, text) < 0)
+        return false;
+    send_watched(s, written, text_user);
+    return true;
+}
+
+static void on_replaced(void *user)
+{
+    ws_socket *s = user;
+    if (s->rq)
+        say_close(s, REPLACED);
+}
+
+static void on_late_drained(void *user)
+{
+    end_if_drained(user);
 }
 
 /* --- Answers ------------------------------------------------------------------------------- */
@@ -230,6 +256,7 @@ static void submit(ws_socket *s, rbk_str text, const rbk_auth_pass *pass)
     rbk_limits_who who = who_asks(s);
     who.caller = pass->caller;
     rbk_exchange_guard(ex, rbk_limits_gate, &who);
+    rbk_exchange_over(ex, rbk_ws_late_session(&s->late));
     rbk_exchange_submit(ex, &(rbk_request){.body = text, .peer = rbk_str_z(s->rq->peer),
                                       .caller = rbk_auth_name(pass)});
 }
@@ -250,7 +277,10 @@ static void on_message(rbk_ws *ws, rbk_str text, void *user)
         say_close(s, RBK_WS_POLICY);
         return;
     }
-    submit(s, text, &pass);
+    if (rbk_ws_late_is_of(&s->late, rbk_auth_name(&pass)))
+        submit(s, text, &pass);
+    else
+        say_close(s, RBK_WS_POLICY); /* the token is another caller's now */
     rbk_auth_done(&pass);
     if (is_full(s))
         rbk_ws_hold(ws);
@@ -298,6 +328,7 @@ static void on_gone(rbk_http_request *rq, void *user)
     ws_socket *s = user;
     (void)rq;
     s->rq = NULL;
+    rbk_ws_late_close(&s->late);
     rbk_link_remove(&s->link);
     atomic_fetch_sub(s->f->conf.sockets, 1);
     for (rbk_link *l = s->messages.next; l != &s->messages; l = l->next)
@@ -310,6 +341,7 @@ static void on_drain(rbk_http_request *rq, void *user)
     ws_socket *s = user;
     (void)rq;
     s->draining = true;
+    rbk_ws_late_drain(&s->late);
     end_if_drained(s);
 }
 
@@ -410,6 +442,7 @@ static int make_socket(rbk_ws_front *f, rbk_http_request *rq, ws_socket **ret)
     if (s == NULL)
         return RBK_E_NOMEM;
     *s = (ws_socket){.f = f, .rq = rq, .heard_at = rbk_loop_now(f->conf.loop)};
+    s->late = (rbk_ws_late){.put = put_late, .replaced = on_replaced, .drained = on_late_drained, .user = s};
     rbk_link_init(&s->link);
     rbk_link_init(&s->messages);
     int r = rbk_ws_new(&(rbk_ws_conf){.server = true,
@@ -427,22 +460,35 @@ static int make_socket(rbk_ws_front *f, rbk_http_request *rq, ws_socket **ret)
     return 0;
 }
 
-static int upgrade(rbk_ws_front *f, rbk_http_request *rq)
+static void forget_socket(ws_socket *s)
+{
+    s->rq = NULL;
+    rbk_ws_late_close(&s->late);
+    free_socket(s);
+}
+
+static int upgrade(rbk_ws_front *f, rbk_http_request *rq, rbk_str caller)
 {
     static const rbk_http_tunnel tunnel = {.data = on_data, .gone = on_gone, .drain = on_drain};
-    rbk_http_header protocol = {RBK_STR("Sec-WebSocket-Protocol"),
-                                rbk_ws_offered(rq, "Sec-WebSocket-Protocol", "jsonrpc")};
+    rbk_http_header h[2] = {{.name = RBK_STR("Ringback-Resume")},
+                            {RBK_STR("Sec-WebSocket-Protocol"),
+                             rbk_ws_offered(rq, "Sec-WebSocket-Protocol", "jsonrpc")}};
     ws_socket *s = NULL;
+    bool resumed;
     int r = make_socket(f, rq, &s);
     if (r == 0)
+        r = rbk_ws_late_begin(&s->late, rq, caller, &resumed);
+    if (r == 0)
+        r = rbk_ws_late_open(&s->late, f->conf.e, f->conf.loop, resumed); /* requests may come with the head */
+    if (r == 0) {
+        h[0].value = rbk_str_z(s->late.token);
         r = rbk_ws_open(rq, &(rbk_ws_opening){.tunnel = &tunnel,
                                               .user = s,
-                                              .headers = &protocol,
-                                              .n_headers = protocol.value.n ? 1 : 0});
-    if (r < 0 && s) {
-        s->rq = NULL;
-        free_socket(s);
+                                              .headers = h,
+                                              .n_headers = h[1].value.n ? 2 : 1});
     }
+    if (r < 0 && s)
+        forget_socket(s);
     if (r < 0)
         return r;
     rbk_link_append(&f->sockets, &s->link);
@@ -456,7 +502,7 @@ bool rbk_ws_front_wants(const rbk_ws_front *f, const rbk_http_request *rq)
     return f->conf.max_sockets > 0 && rbk_ws_look(rq) != RBK_WS_ASKED_NOT;
 }
 
-void rbk_ws_front_open(rbk_ws_front *f, rbk_http_request *rq)
+void rbk_ws_front_open(rbk_ws_front *f, rbk_http_request *rq, rbk_str caller)
 {
     rbk_ws_asked asked = rbk_ws_look(rq);
     if (asked != RBK_WS_ASKED) {
@@ -470,11 +516,13 @@ void rbk_ws_front_open(rbk_ws_front *f, rbk_http_request *rq)
         refuse(rq, 503, "too many websockets");
         return;
     }
-    int r = upgrade(f, rq);
+    int r = upgrade(f, rq, caller);
     if (r == 0)
         return;
     atomic_fetch_sub(f->conf.sockets, 1);
-    if (r == RBK_E_STATE)
+    if (r == RBK_E_INVAL)
+        refuse(rq, 400, "Ringback-Resume is malformed");
+    else if (r == RBK_E_STATE)
         refuse(rq, 400, "a websocket needs HTTP/1.1, and the connection for itself");
     else
         refuse(rq, 503, "no memory");

@@ -2,7 +2,7 @@
 /* front/ws_front.h - JSON-RPC over websockets, on the connections of one HTTP server loop.
  *
  * A text message is a request body, and what HTTP would answer it with is the one message that
- * comes back; a notification has none. Requests of one connection run beside each other, at most
+ * comes back; a notification has none. Responses that come later, to the callback "ws:", are ws_late.h's. Requests of one connection run beside each other, at most
  * RBK_WS_OPEN_MAX of them, and their answers come in whatever order they are ready. Loop thread,
  * but new and free. */
 #ifndef RBK_FRONT_WS_FRONT_H
@@ -33,8 +33,8 @@ typedef struct rbk_ws_front_conf {
 rbk_ws_front *rbk_ws_front_new(const rbk_ws_front_conf *conf);
 /* Does the head ask for a websocket, well or badly? Then the request belongs to: */
 bool rbk_ws_front_wants(const rbk_ws_front *f, const rbk_http_request *rq);
-/* Open it, or answer why not. */
-void rbk_ws_front_open(rbk_ws_front *f, rbk_http_request *rq);
+/* Open it for this caller, or answer why not. */
+void rbk_ws_front_open(rbk_ws_front *f, rbk_http_request *rq, rbk_str caller);
 /* No more sockets; before the HTTP servers are closed. */
 void rbk_ws_front_close(rbk_ws_front *f);
 /* After the loop has ended. NULL is legal. */

@@ -162,7 +162,7 @@ def test_discover_shows_what_one_may_call(serve, callers, as_caller):
     def names(name):
         doc = as_caller(server, name).call("rpc.discover").json["result"]
         return {m["name"] for m in doc["methods"]}
-    own = {"rpc.discover", "rpc.job.get", "rpc.job.wait", "rpc.job.cancel"}
+    own = {"rpc.discover", "rpc.job.ack", "rpc.job.get", "rpc.job.wait", "rpc.job.cancel"}
     assert names("bob") == own
     assert names("alice") == own | {"test.echo"} | {n for n in names("alice") if n.startswith("demo.")}
     assert any(n.startswith("demo.") for n in names("alice"))
