@@ -17,7 +17,6 @@
 #include "engine/holds.h"
 #include "engine/keys.h"
 #include "engine/links.h"
-#include "engine/quotas.h"
 #include "engine/session_fetch.h"
 #include "seam/stores.h"
 
@@ -50,16 +49,11 @@ static void on_released(void *user, rbk_str lane)
     rbk_keys_released(((rbk_store_thread *)user)->flow, lane);
 }
 
-static void on_counted(void *user, rbk_str caller, int64_t jobs, int64_t bytes)
-{
-    rbk_quotas_counted(((rbk_store_thread *)user)->e->quotas, caller, jobs, bytes);
-}
-
 static int open_store(rbk_store_thread *s, rbk_error *err)
 {
     rbk_store_conf conf = {
         .dsn = s->e->conf.store_dsn, .warn = warn_line, .released = on_released,
-        .counted = on_counted, .user = s};
+        .counted = rbk_store_counted, .user = s};
     return s->ops->open(&conf, &s->st, err);
 }
 

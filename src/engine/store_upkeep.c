@@ -41,6 +41,11 @@ void rbk_store_publish(rbk_store_thread *s, const rbk_store_stats *stats)
     memcpy(s->lane_after, RBK_BEHIND_KEYS, sizeof RBK_BEHIND_KEYS);
 }
 
+void rbk_store_counted(void *s, rbk_str caller, int64_t jobs, int64_t bytes)
+{
+    rbk_quotas_counted(((rbk_store_thread *)s)->e->quotas, caller, jobs, bytes);
+}
+
 /* A commit that was in doubt told nobody what it changed: then, and at the start, all callers are
  * counted anew. Where that fails the store is broken, and will be opened, and counted, again. */
 void rbk_store_count(rbk_store_thread *s, size_t n)
