@@ -470,6 +470,8 @@ void rbk_sessions_fetched(rbk_courier *c, rbk_str lane, bool more, bool now)
         s->more = more;
         s->first = false;
     } else {
+        /* Where it has in memory as many as it may, those make the room. */
+        s->first = s->first && s->queue.head == NULL;
         ask_again_later(c, s);
     }
     pump(c, s);
