@@ -2,7 +2,7 @@
 /* bench/courier.c - how fast one courier loop delivers: the https transport alone,
  * without engine and store, against a TLS receiver that is already there.
  *
- *     courier URL CA.pem IN_FLIGHT SECONDS
+ *     courier URL CA.pem IN_FLIGHT SECONDS [http2]
  *
  * Prints deliveries a second and the processor time of each. To be read beside
  * `wrk -t1 -c IN_FLIGHT -s bench/post.lua URL` in the same minute. */
@@ -130,8 +130,8 @@ int main(int argc, char **argv)
     run r = {.env = {.connect_ms = 5000, .total_ms = 15000, .resolve_ms = 1000}};
     rbk_error err = {0};
     rbk_tls *tls = NULL;
-    if (argc != 5) {
-        fprintf(stderr, "usage: courier URL CA.pem IN_FLIGHT SECONDS\n");
+    if (argc != 5 && (argc != 6 || strcmp(argv[5], "http2") != 0)) {
+        fprintf(stderr, "usage: courier URL CA.pem IN_FLIGHT SECONDS [http2]\n");
         return 2;
     }
     memset(body, 'x', sizeof body);
@@ -151,6 +151,7 @@ int main(int argc, char **argv)
     }
     r.env.loop = r.loop;
     r.env.tls = tls;
+    r.env.http2 = argc == 6;
     rbk_loop_call(r.loop, start, &r);
     measure(&r, strtod(argv[4], NULL));
     rbk_loop_call(r.loop, stop, &r);

@@ -80,22 +80,31 @@ def column(rounds, key):
 
 def run(b):
     b.note(f"{CONNECTIONS} connections, {SECONDS} s a round and until all is delivered; the percentiles are of the "
-           f"acknowledgement.{' The receiver offers HTTP/2.' if b.http2 else ''}")
-    receiver = b.nginx(http2=b.http2)
-    text = body(receiver)
+           "acknowledgement. The CPU of Redis and PostgreSQL counts with that of their queue.")
+    receivers = {"jobs": b.nginx()}
+    if b.speaks("delivery.http2"):
+        receivers["jobs to a receiver with HTTP/2"] = b.nginx(http2=True)
+        b.note("wrk posts over HTTP/1.1, also where ringback delivers over HTTP/2.")
+    receiver = receivers["jobs"]
     queues = {"BullMQ": (peers.start_bullmq, (6,)), "pg-boss": (peers.start_pgboss, (20,))} if b.peers else {}
-    yard, ours, theirs = [], [], {name: [] for name in queues}
+    yard, ours, theirs = [], {name: [] for name in receivers}, {name: [] for name in queues}
     for _ in range(b.rounds):
-        yard.append(b.wrk(receiver.tls_url, RESULT, CONNECTIONS, SECONDS))
-        ours.append(ringback_round(b, receiver, text))
+        yard.append(b.wrk(receiver.tls_url, RESULT, CONNECTIONS, SECONDS).rate)
+        for name, nginx in receivers.items():
+            ours[name].append(ringback_round(b, nginx, body(nginx)))
         for name, (start, _) in list(queues.items()):
-            got = peer_round(b, start, receiver, text)
+            got = peer_round(b, start, receiver, body(receiver))
             if got is None:
                 del queues[name]
             else:
                 theirs[name].append(got)
-    receiver.end()
-    own = dict(cpu=column(ours, "cpu"), p50=column(ours, "p50"), p99=column(ours, "p99"), memory=column(ours, "memory"))
-    return [Row("jobs", column(ours, "rate"), against="wrk over TLS", theirs=[x.rate for x in yard], goals=(0.35, 0.5), **own)] + [
-        Row("jobs", column(ours, "rate"), against=name, theirs=column(theirs[name], "rate"), goals=goals,
-            their_cpu=column(theirs[name], "cpu"), **own) for name, (_, goals) in queues.items()]
+    for nginx in receivers.values():
+        nginx.end()
+
+    def row(name, **kw):
+        own = ours[name]
+        return Row(name, column(own, "rate"), cpu=column(own, "cpu"), p50=column(own, "p50"), p99=column(own, "p99"),
+                   memory=column(own, "memory"), **kw)
+    return [row(name, against="wrk over TLS", theirs=yard, goals=(0.35, 0.5)) for name in receivers] + [
+        row("jobs", against=name, theirs=column(theirs[name], "rate"), goals=goals, their_cpu=column(theirs[name], "cpu"))
+        for name, (_, goals) in queues.items()]

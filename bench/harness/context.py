@@ -55,8 +55,8 @@ def file_system(folder):
 
 
 class Bench:
-    def __init__(self, program, quick=False, peers=True, rounds=3, size=1000000, kinds=(), http2=False, sets=()):
-        self.program, self.quick, self.peers, self.http2, self.sets = program, quick, peers, http2, list(sets)
+    def __init__(self, program, quick=False, peers=True, rounds=3, size=1000000, kinds=(), sets=()):
+        self.program, self.quick, self.peers, self.sets = program, quick, peers, list(sets)
         self.rounds = 1 if quick else rounds
         self.size = 2000 if quick else size
         self.kinds, self.notes = kinds, []
@@ -81,6 +81,10 @@ class Bench:
         """A line below the table."""
         if text not in self.notes:
             self.notes.append(text)
+
+    def speaks(self, option):
+        """Does this ringback know the option?"""
+        return subprocess.run([str(self.program), "config", "--set", f"{option}=yes"], capture_output=True).returncode == 0
 
     def seconds(self, usual):
         return min(usual, 0.25) if self.quick else usual

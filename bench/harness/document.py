@@ -21,11 +21,10 @@ def replace(page, name, text):
     return pattern.sub(lambda m: m.group(1) + text + "\n" + m.group(2), page)
 
 
-def write(path, name, text, where, what, busy, argv):
+def write(path, name, text, where, what, busy, command):
     page = path.read_text()
-    argv = [a for a in argv if not a.startswith("--write") and a != str(path) and not a.isidentifier()]
     day = datetime.date.today().isoformat()
-    page = replace(page, name, f"{text}\n\n`bench/run {' '.join([name, *argv])}`, {day}, commit {commit()}; load "
+    page = replace(page, name, f"{text}\n\n`bench/run {' '.join(command)}`, {day}, {commit()}; load "
                                f"average before it {busy:.1f}.")
     page = replace(page, "machine", f"{where}\n\n{what}")
     new = path.with_name(path.name + ".new")

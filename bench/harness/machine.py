@@ -44,8 +44,11 @@ def versions(program, peers):
 
 
 def commit():
-    changed = output("git", "-C", str(ROOT), "status", "--porcelain", "--untracked-files=no")
-    return output("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD") + (", changed since" if changed else "")
+    if os.environ.get("RINGBACK"):
+        return "of a program that RINGBACK named"
+    changed = output("git", "-C", str(ROOT), "status", "--porcelain", "--untracked-files=no", "--", ".",
+                     ":!docs/performance.md")
+    return "commit " + output("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD") + (", changed since" if changed else "")
 
 
 def load_average():

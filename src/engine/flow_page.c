@@ -9,8 +9,9 @@
 #include "engine/session_fetch.h"
 
 enum {
-    CLAIM_JOBS = 64,    /* in one claim */
-    CLAIMS_A_TURN = 16, /* so that acknowledgements never wait long */
+    CLAIM_JOBS = 64,  /* in one claim */
+    CLAIMS_US = 2000, /* for claims of one turn, so that acknowledgements never wait long */
+    FETCHES_A_TURN = 16,
     SCAN_EVERY_MS = 20,
 };
 
@@ -146,15 +147,18 @@ static int page_in_some(rbk_flow *f, const rbk_store_ops *ops, rbk_store *st, rb
     rbk_pull *pull;
     while (r == 0 && (pull = rbk_pulls_next(&f->pulls, rbk_mono_now())))
         r = pull_some(f, pull, ops, st, err);
-    for (int i = 0; r == 0 && i < CLAIMS_A_TURN && f->fetches.head; i++)
+    for (int i = 0; r == 0 && i < FETCHES_A_TURN && f->fetches.head; i++)
         r = fetch_some(f, (rbk_fetching *)(void *)rbk_list_pop(&f->fetches), ops, st, err);
-    for (int i = 0; r == 0 && i < CLAIMS_A_TURN; i++) {
+    uint64_t until = rbk_mono_us() + CLAIMS_US;
+    while (r == 0) {
         size_t room = 0;
         rbk_lane *lane = rbk_lanes_next_refill(f->lanes, &room);
         if (lane == NULL)
             break;
         r = refill(f, &(claim){lane, room < CLAIM_JOBS ? room : CLAIM_JOBS, now}, ops, st, &next,
                    err);
+        if (rbk_mono_us() >= until)
+            break;
     }
     return r;
 }

@@ -8,7 +8,11 @@
  * The session (http2_session.h) is fed and pulled; what it answers is `ready`, and reported when
  * the connection is in order. It is pulled at the end of a turn, so that the requests of one turn
  * leave together, and only when the kernel has all that was pulled before: so no more than
- * RBK_HTTP2_BATCH is held here, and a stream knows whether its request has gone. */
+ * RBK_HTTP2_BATCH is held here, and a stream knows whether its request has gone.
+ *
+ * A stream that times out is reset, and the others go on. If nothing was heard meanwhile the
+ * connection may lead nowhere: it gets a PING, and no new stream before something comes. If nothing
+ * could be sent meanwhile, it is closed. */
 #include "net/http_client_impl.h"
 #include "net/loop_impl.h"
 
@@ -25,6 +29,8 @@ struct rbk_http2_conn {
     rbk_link calls;      /* that are streams */
     uint64_t heard;      /* bytes of the peer's */
     uint64_t woke;       /* `heard` when it was idle last; UINT64_MAX: never */
+    bool doubted;        /* nothing came for an attempt's time; so it is while `heard` is */
+    uint64_t doubted_at; /* this */
     rbk_mono_ms rest_at; /* when rests of answers are looked at; INT64_MAX: there are none */
 };
 
@@ -228,7 +234,7 @@ static void lose(rbk_http_conn *conn, int err, const char *detail)
 static void die(rbk_http_conn *conn, int err)
 {
     lose(conn, err, "out of memory");
-    rbk_http_conn_close(conn, err == RBK_E_NOMEM);
+    rbk_http_conn_close(conn, true); /* an orderly end would read on */
 }
 
 /* --- in and out --- */
@@ -310,13 +316,19 @@ static void on_closed(rbk_stream *s, int err, const char *detail, void *user)
     rbk_http_conn *conn = user;
     rbk_http_client *c = conn->c;
     (void)s;
-    lose(conn, err, detail && *detail ? detail : "closed by the receiver");
+    if (conn->h2) /* there was memory for it */
+        lose(conn, err, detail && *detail ? detail : "closed by the receiver");
     rbk_http_conn_drop(conn);
     rbk_http_client_report(c);
     rbk_http_client_reap(c);
 }
 
 /* --- joining and leaving --- */
+
+static bool is_doubtful(const rbk_http2_conn *h2)
+{
+    return h2->doubted && h2->doubted_at == h2->heard;
+}
 
 bool rbk_http2_take(rbk_http_conn *conn, rbk_http_call *call)
 {
@@ -329,12 +341,14 @@ bool rbk_http2_take(rbk_http_conn *conn, rbk_http_call *call)
         .body = post->body,
     };
     bool opener = conn->call == call;
-    if ((!opener && rbk_http2_room(h2->session) == 0) ||
+    if ((!opener && rbk_http2_room(h2->session) == 0) || is_doubtful(h2) ||
         rbk_http2_submit(h2->session, &req, call, &call->stream) < 0)
         return false;
     if (opener)
         rbk_http_conn_detach(conn);
     call->conn = conn;
+    call->heard_at = h2->heard;
+    call->sent_at = rbk_stream_sent(conn->s);
     rbk_link_append(&h2->calls, &call->link);
     if (conn->state == RBK_CONN_IDLE) {
         h2->woke = h2->heard;
@@ -353,7 +367,7 @@ bool rbk_http2_join(rbk_http_call *call, rbk_http_receiver *rc)
         return false;
     for (rbk_link *l = rc->shared.next; l != &rc->shared; l = l->next) {
         rbk_http_conn *conn = RBK_OF_LINK(l, rbk_http_conn, kept);
-        if (rbk_http2_room(conn->h2->session) > 0 && rbk_http_conn_fits(conn, call) &&
+        if (rbk_http2_room(conn->h2->session) > 0 && !is_doubtful(conn->h2) && rbk_http_conn_fits(conn, call) &&
             rbk_http_conn_allowed(conn, call->post) && rbk_http2_take(conn, call))
             return true;
     }
@@ -379,6 +393,7 @@ void rbk_http2_start(rbk_http_conn *conn)
     static const rbk_stream_cb cb = {
         .data = on_data, .ended = on_ended, .drained = on_drained, .closed = on_closed};
     rbk_http2_conn *h2 = calloc(1, sizeof *h2);
+    rbk_stream_take(conn->s, &cb, conn);
     if (h2 == NULL || rbk_http2_session_new(on_answered, &h2->session) < 0) {
         free(h2);
         rbk_http_conn_give_up(conn, RBK_E_NOMEM, "out of memory");
@@ -392,7 +407,6 @@ void rbk_http2_start(rbk_http_conn *conn)
     rbk_link_init(&h2->calls);
     conn->h2 = h2;
     conn->receiver->speaks = RBK_HTTP_TWO;
-    rbk_stream_take(conn->s, &cb, conn);
     rbk_http_conn_set_state(conn, RBK_CONN_SHARED);
     if (!rbk_http2_take(conn, conn->call))
         rbk_http_conn_give_up(conn, RBK_E_NOMEM, "out of memory");
@@ -400,16 +414,43 @@ void rbk_http2_start(rbk_http_conn *conn)
 
 /* --- time and end --- */
 
-static void expire_streams(rbk_http2_conn *h2, rbk_mono_ms now)
+static void doubt(rbk_http2_conn *h2)
 {
+    if (!is_doubtful(h2))
+        rbk_http2_ping(h2->session);
+    h2->doubted = true;
+    h2->doubted_at = h2->heard;
+}
+
+/* False: in all that time not a byte could be sent. */
+static bool expire_streams(rbk_http_conn *conn, rbk_mono_ms now)
+{
+    rbk_http2_conn *h2 = conn->h2;
+    bool sends = true, full = rbk_stream_unsent(conn->s) > 0;
     for (rbk_link *l = h2->calls.next, *after; l != &h2->calls; l = after) {
         rbk_http_call *call = RBK_OF_LINK(l, rbk_http_call, link);
         after = l->next;
         if (call->deadline > now)
             continue;
+        if (call->heard_at == h2->heard)
+            doubt(h2);
+        sends = sends && !(full && call->sent_at == rbk_stream_sent(conn->s));
         take_stream(call);
         make_ready(call, RBK_E_TIMEOUT, "no answer in time");
     }
+    return sends;
+}
+
+/* What is left of answers may wait no longer. False: it cannot be said either. */
+static bool age_rests(rbk_http_conn *conn, rbk_mono_ms now)
+{
+    rbk_http2_conn *h2 = conn->h2;
+    if (h2->rest_at > now)
+        return true;
+    h2->rest_at = INT64_MAX;
+    if (rbk_http2_age(h2->session))
+        h2->rest_at = now + RBK_HTTP_REST_MS;
+    return rbk_stream_unsent(conn->s) == 0 || !rbk_link_empty(&h2->calls);
 }
 
 static rbk_mono_ms next_deadline(const rbk_http_conn *conn)
@@ -428,14 +469,12 @@ void rbk_http2_expire(rbk_http_conn *conn)
     rbk_http_client *c = conn->c;
     rbk_http2_conn *h2 = conn->h2;
     rbk_mono_ms now = rbk_loop_now(c->loop);
+    bool greets = rbk_http2_settled(h2->session) || conn->connect_by > now;
     rbk_http2_expire_waiting(conn, now);
-    expire_streams(h2, now);
-    if (!rbk_http2_settled(h2->session) && conn->connect_by <= now) {
-        lose(conn, RBK_E_TIMEOUT, "no HTTP/2 settings in time");
+    if (!greets || !expire_streams(conn, now) || !age_rests(conn, now)) {
+        lose(conn, RBK_E_TIMEOUT, greets ? "the receiver does not read" : "no HTTP/2 settings in time");
         rbk_http_conn_close(conn, true);
     } else {
-        if (h2->rest_at <= now)
-            h2->rest_at = rbk_http2_age(h2->session) ? now + RBK_HTTP_REST_MS : INT64_MAX;
         rbk_http_conn_set_deadline(conn, next_deadline(conn));
         flush_soon(conn);
         settle(conn);

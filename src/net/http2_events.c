@@ -3,8 +3,8 @@
  * streams that ended.
  *
  * What nghttp2 leaves open is bounded here: the size of heads, the number of interim ones, the rest
- * of bodies, and the frames that bring nothing. These are paid from a purse that each request and
- * each KiB of a body that is sent fill up, so that a peer works for what it makes us do.
+ * of bodies, and the frames that bring nothing. Each frame, and each KiB that comes, is paid from a
+ * purse that each request and each KiB of a body that is sent fill up, so that a peer works for what it makes us do.
  *
  * Callbacks of nghttp2 never fail but for want of memory: a fault of a stream resets it, one of
  * the connection asks nghttp2 for GOAWAY, after which it reads nothing more. */
@@ -133,8 +133,7 @@ void rbk_http2_set_fault(rbk_http2_session *h, const char *what, const char *why
         snprintf(h->fault, sizeof h->fault, "HTTP/2: %s%s%s", what, *why ? ": " : "", why);
 }
 
-/* The peer makes us work for nothing. */
-static void end_flood(rbk_http2_session *h)
+void rbk_http2_end_flood(rbk_http2_session *h)
 {
     rbk_http2_set_fault(h, "too many frames that bring nothing", "");
     h->dead = true;
@@ -158,7 +157,7 @@ static int on_begin_frame(nghttp2_session *ng, const nghttp2_frame_hd *hd, void 
     (void)ng;
     (void)hd;
     if (h->purse == 0)
-        end_flood(h);
+        rbk_http2_end_flood(h);
     else
         h->purse--;
     return 0;

@@ -12,7 +12,7 @@ enum {
     PURSE = 1024,      /* frames that a connection may begin with */
     PURSE_MAX = 8192,
     PER_REQUEST = 64,  /* and those that come with each request */
-    HEAD_OUT_MAX = 256 * 1024,
+    HEAD_OUT_MAX = 128 * 1024,
     NV_STACK = 40,
 };
 
@@ -82,10 +82,22 @@ void rbk_http2_flushed(rbk_http2_session *h)
 
 int rbk_http2_feed(rbk_http2_session *h, const char *p, size_t n)
 {
+    size_t cost = (h->came_n + n) >> 10; /* nghttp2 does not tell of frames that it does not know */
+    h->came_n = (h->came_n + n) & 1023;
+    if (cost > h->purse) {
+        rbk_http2_end_flood(h);
+        return RBK_E_CONNECT;
+    }
+    h->purse -= (unsigned)cost;
     ssize_t r = nghttp2_session_mem_recv(h->ng, (const uint8_t *)p, n);
     if (r < 0)
         return fail_session(h, (int)r);
     return h->dead ? RBK_E_CONNECT : 0;
+}
+
+void rbk_http2_ping(rbk_http2_session *h)
+{
+    nghttp2_submit_ping(h->ng, NGHTTP2_FLAG_NONE, NULL); /* without memory: unasked */
 }
 
 void rbk_http2_say_goodbye(rbk_http2_session *h)

@@ -68,6 +68,8 @@ int rbk_http2_feed(rbk_http2_session *h, const char *p, size_t n);
 int rbk_http2_pull(rbk_http2_session *h, rbk_buf *out);
 /* The kernel has all that was pulled. */
 void rbk_http2_flushed(rbk_http2_session *h);
+/* A PING is pulled next: whether it is answered tells whether anybody is there. */
+void rbk_http2_ping(rbk_http2_session *h);
 /* Ours is the end: GOAWAY is pulled next. */
 void rbk_http2_say_goodbye(rbk_http2_session *h);
 /* Some time has passed: what is left of answers that came before the last call is reset. True

@@ -37,7 +37,7 @@ struct rbk_http2_session {
     rbk_link live, rests;
     unsigned n, n_rests;
     uint64_t pulled, flushed;
-    unsigned purse, sent_n;
+    unsigned purse, sent_n, came_n;
     bool settled, retired, dead, known;
     char fault[160];
 };
@@ -51,6 +51,8 @@ ssize_t rbk_http2_read_body(nghttp2_session *ng, int32_t id, uint8_t *buf, size_
                             uint32_t *flags, nghttp2_data_source *source, void *user);
 /* Out of all lists, and gone. */
 void rbk_http2_drop_stream(rbk_http2_stream *st);
+/* The peer makes us work for nothing. */
+void rbk_http2_end_flood(rbk_http2_session *h);
 /* The first fault stands. */
 void rbk_http2_set_fault(rbk_http2_session *h, const char *what, const char *why);
 

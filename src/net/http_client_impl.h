@@ -22,7 +22,7 @@
 typedef struct rbk_http_conn rbk_http_conn;
 typedef struct rbk_http2_conn rbk_http2_conn;
 
-enum { RBK_HTTP_OUT_MAX = 128 * 1024, RBK_HTTP_ONE_WRITE = 16 * 1024, RBK_HTTP_REST_MS = 5000 };
+enum { RBK_HTTP_OUT_MAX = 256 * 1024, RBK_HTTP_ONE_WRITE = 16 * 1024, RBK_HTTP_REST_MS = 5000 };
 enum { RBK_HTTP_KNOWN_MAX = 512 }; /* receivers without a connection that are remembered */
 
 typedef struct rbk_http_call {
@@ -39,6 +39,7 @@ typedef struct rbk_http_call {
     bool redo;      /* in `ready`: it begins anew, and if it cannot ends with that */
     bool fresh;     /* then not on a kept connection */
     unsigned tries; /* how often it began anew */
+    uint64_t heard_at, sent_at; /* what the shared connection had read and written before it */
     int status;     /* in `ready`: the answer, where `err` is 0 */
     bool complete;
     size_t retry_after_n; /* 0: none */

@@ -10,6 +10,7 @@
 
 #include "../support/failing_alloc.h"
 #include "../support/fake_resolve.h"
+#include "../support/http2_peer.h"
 #include "../support/receiver.h"
 
 #include <semaphore.h>
@@ -27,6 +28,14 @@
 static identity ca, id;
 static char ca_path[] = "/tmp/rbk-test-ca-XXXXXX";
 static rbk_tls *tls;
+
+/* https once more, with receivers that want HTTP/2. */
+static rbk_transport_ops https_over_http2;
+
+static bool is_over_http2(const rbk_transport_ops *ops)
+{
+    return ops == &https_over_http2;
+}
 
 typedef struct fixture {
     const rbk_transport_ops *ops;
@@ -158,11 +167,15 @@ static void fixture_start(fixture *f, const rbk_transport_ops *ops, const identi
 {
     memset(f, 0, sizeof *f);
     f->ops = ops;
-    receiver_start(&f->r, make_server_ctx(cert), serve, user);
+    SSL_CTX *ctx = make_server_ctx(cert);
+    if (is_over_http2(ops))
+        SSL_CTX_set_alpn_select_cb(ctx, h2_select, NULL);
+    receiver_start(&f->r, ctx, serve, user);
     MUST(rbk_loop_new("courier", &f->loop, NULL) == 0);
     MUST(rbk_loop_start(f->loop, NULL) == 0);
     f->env = (rbk_transport_env){
-        .loop = f->loop, .tls = tls, .connect_ms = 5000, .total_ms = 10000, .resolve_ms = 1000};
+        .loop = f->loop, .tls = tls, .connect_ms = 5000, .total_ms = 10000, .resolve_ms = 1000,
+        .http2 = is_over_http2(ops)};
     rbk_loop_call(f->loop, do_open, f);
 }
 
@@ -239,6 +252,14 @@ static void peer_websocket(peer *p)
 
 static void serve_ok(peer *p)
 {
+    h2_peer h;
+    if (h2_is(p)) {
+        h2_open(p, &h);
+        while (h2_next(p, &h) && h2_say(p, &h, OK_EMPTY))
+            ;
+        h2_close(&h);
+        return;
+    }
     while (peer_request(p)) {
         if (is_websocket(p)) {
             peer_websocket(p);
@@ -252,6 +273,15 @@ static void serve_ok(peer *p)
 static void serve_one(peer *p)
 {
     const char *answer = p->r->user;
+    h2_peer h;
+    if (h2_is(p)) {
+        h2_open(p, &h);
+        if (h2_next(p, &h))
+            h2_say(p, &h, answer ? answer : OK_EMPTY);
+        peer_drain(p);
+        h2_close(&h);
+        return;
+    }
     bool asked = peer_request(p);
     if (asked && answer == NULL && is_websocket(p))
         peer_websocket(p);
@@ -262,6 +292,13 @@ static void serve_one(peer *p)
 
 static void serve_silence(peer *p)
 {
-    if (peer_request(p))
+    h2_peer h;
+    if (h2_is(p)) {
+        h2_open(p, &h);
+        while (h2_next(p, &h))
+            ;
+        h2_close(&h);
+    } else if (peer_request(p)) {
         peer_drain(p);
+    }
 }

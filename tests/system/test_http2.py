@@ -12,7 +12,7 @@ from lib.h2_receiver import (ACK, CANCEL, DATA, END_HEADERS, END_STREAM, ENHANCE
                              SETTINGS, H2Receiver, frame, goaway, reset, serve, settings)
 from lib.wait import until
 
-FAST = {"delivery.schedule": "300ms,300ms,300ms", "delivery.jitter": "0", "delivery.timeout": "5s"}
+FAST = {"delivery.schedule": "300ms", "delivery.max_age": "5m", "delivery.jitter": "0", "delivery.timeout": "5s"}
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin")
 
 
@@ -292,3 +292,230 @@ def test_nginx(make_server, nginx):
     lines = [line.split() for line in log.read_text().splitlines()]
     assert {(x[1], x[2]) for x in lines} == {("HTTP/2.0", "204")}
     assert len(lines) == 400 and len({x[0] for x in lines}) <= 400 // 50 + 2
+
+
+# --- hostile receivers --------------------------------------------------------------------------
+
+def flood(*pieces):
+    """Sent again and again until the client ends the connection."""
+    def play(conn):
+        q = conn.request()
+        data = b"".join(p(conn, q) if callable(p) else p for p in pieces)
+        try:
+            while True:
+                conn.send(data)
+                sent[0] += len(data)
+        except OSError:
+            conn.r.cut += 1
+    sent = [0]
+    play.sent = sent
+    return play
+
+
+def once(*pieces):
+    def play(conn):
+        q = conn.request()
+        conn.send(b"".join(p(conn, q) if callable(p) else p for p in pieces))
+        serve(conn)
+    return play
+
+
+def on(stream_frame):
+    """A frame of the request's stream."""
+    return lambda conn, q: stream_frame(q.stream)
+
+
+FLOODS = {
+    "SETTINGS": flood(settings(max_streams=100) * 100),
+    "PING": flood(frame(PING, payload=b"12345678") * 100),
+    "PING answers": flood(frame(PING, ACK, payload=b"12345678") * 100),
+    "empty DATA": flood(lambda c, q: c.head(q.stream, 200, end=False),
+                        on(lambda s: frame(DATA, stream=s) * 100)),
+    "RST_STREAM": flood(on(lambda s: reset(s, CANCEL) * 100)),
+    "PRIORITY": flood(on(lambda s: frame(2, stream=s, payload=b"\0\0\0\0\x10") * 100)),
+    "WINDOW_UPDATE": flood(frame(8, payload=b"\0\0\0\1") * 100),
+    "unknown": flood(frame(99, payload=b"z" * 1000) * 100),
+    "CONTINUATION": flood(on(lambda s: frame(HEADERS, stream=s, payload=b"\x88")), on(lambda s: frame(9, stream=s) * 100)),
+}
+
+
+@pytest.mark.parametrize("name", FLOODS)
+def test_floods_end_the_connection(make_server, h2, name):
+    """What brings nothing is paid from a purse; then it is the host's failure, and the next connection is another."""
+    play = FLOODS[name]
+    r = h2(play, serve)
+    r.cut = 0
+    server = make_server(FAST)
+    job = submit(server, r.url())[0]
+    finish(server)
+    until(lambda: r.cut == 1, 10, "the first connection was cut")
+    assert play.sent[0] < 20 << 20
+    if name != "empty DATA" and name != "RST_STREAM":
+        assert "error=CONNECT" in failures(server, job)[0] and "HTTP/2: " in failures(server)[0]
+    assert attempts(server)[0][1] == 200 and attempts(server)[0][0] <= 2
+
+
+BOMB = b"\x40\x01a\x7f\x81\x1e" + b"z" * 4000  # a field of 4,000 bytes that the table keeps
+BROKEN_STREAMS = {
+    "head of 33 KiB": lambda c, q: big_head(c, q, 33),
+    "HPACK bomb": lambda c, q: frame(HEADERS, END_HEADERS | END_STREAM, q.stream, b"\x88" + BOMB + b"\xbe" * 10000),
+    "upper case": lambda c, q: frame(HEADERS, END_HEADERS | END_STREAM, q.stream, b"\x88\x00\x01A\x01b"),
+    "NUL in a value": lambda c, q: frame(HEADERS, END_HEADERS | END_STREAM, q.stream, b"\x88\x00\x01a\x03b\0c"),
+    "Connection": lambda c, q: c.head(q.stream, 200, ("connection", "close")),
+    "no status": lambda c, q: frame(HEADERS, END_HEADERS | END_STREAM, q.stream, b"\x00\x01a\x01b"),
+    "two statuses": lambda c, q: frame(HEADERS, END_HEADERS | END_STREAM, q.stream, b"\x88\x88"),
+    "status 600": lambda c, q: c.head(q.stream, 600),
+    "status 099": lambda c, q: c.head(q.stream, "099"),
+    "status 20x": lambda c, q: c.head(q.stream, "20x"),
+    "status 101": lambda c, q: c.head(q.stream, 101),
+    "17 interim": lambda c, q: c.head(q.stream, 103, end=False) * 17 + c.head(q.stream, 200),
+    "interim and end": lambda c, q: c.head(q.stream, 103),
+}
+
+
+def big_head(conn, q, kib):
+    """In CONTINUATION frames."""
+    block = conn.encoder.encode([(":status", "200"), *((f"x-{i}", "~" * 1020) for i in range(kib))], huffman=False)
+    pieces = [block[i:i + 16000] for i in range(0, len(block), 16000)]
+    ret = frame(HEADERS, END_STREAM, q.stream, pieces[0])
+    for i, p in enumerate(pieces[1:], 2):
+        ret += frame(9, END_HEADERS if i == len(pieces) else 0, q.stream, p)
+    return ret
+
+
+@pytest.mark.parametrize("name", BROKEN_STREAMS)
+def test_an_answer_that_is_none(make_server, h2, name):
+    """Fails its own attempt; the connection serves on."""
+    r = h2(once(BROKEN_STREAMS[name]))
+    server = make_server(FAST)
+    job = submit(server, r.url())[0]
+    finish(server)
+    assert attempts(server) == [(2, 200)], failures(server)
+    assert "error=PROTOCOL" in failures(server, job)[0]
+    assert r.connections == 1
+
+
+GOOD_STREAMS = {
+    "16 interim": lambda c, q: c.head(q.stream, 103, end=False) * 16 + c.head(q.stream, 200),
+    "head of 30 KiB": lambda c, q: big_head(c, q, 30),
+    "padding": lambda c, q: frame(HEADERS, END_HEADERS | PADDED, q.stream, b"\x10\x88" + bytes(16)) +
+    frame(DATA, END_STREAM | PADDED, q.stream, b"\xff" + b"ok" + bytes(255)),
+    "trailers": lambda c, q: c.head(q.stream, 200, end=False) + frame(DATA, stream=q.stream, payload=b"ok") +
+    frame(HEADERS, END_HEADERS | END_STREAM, q.stream, c.encoder.encode([("retry-after", "5"), ("x", "y")])),
+    "priority and unknown frames": lambda c, q: frame(2, stream=q.stream, payload=b"\0\0\0\0\x10") +
+    frame(77, 0xff, q.stream, b"xyz") + frame(77, 0, 0, b"") + c.head(q.stream, 200),
+    "a frame between": lambda c, q: frame(PING, payload=b"12345678") + settings(window=100) + c.head(q.stream, 200),
+}
+
+
+@pytest.mark.parametrize("name", GOOD_STREAMS)
+def test_an_answer_that_is_one(make_server, h2, name):
+    r = h2(once(GOOD_STREAMS[name]))
+    server = make_server(FAST)
+    for _ in range(2):
+        submit(server, r.url())
+        finish(server)
+    assert attempts(server) == [(1, 200)] * 2 and failures(server) == [] and r.connections == 1
+
+
+BROKEN_CONNECTIONS = {
+    "push": lambda c, q: frame(5, END_HEADERS, q.stream, b"\0\0\0\2\x82\x84\x86"),
+    "HEADERS on stream 0": lambda c, q: frame(HEADERS, END_HEADERS, 0, b"\x88"),
+    "an idle stream": lambda c, q: frame(HEADERS, END_HEADERS | END_STREAM, q.stream + 2, b"\x88"),
+    "a body without a head": lambda c, q: frame(DATA, END_STREAM, q.stream, b"x"),
+    "DATA on an idle stream": lambda c, q: frame(DATA, 0, q.stream + 2, b"x"),
+    "bad HPACK": lambda c, q: frame(HEADERS, END_HEADERS | END_STREAM, q.stream, b"\xff\xff\xff\xff\xff\xff\xff"),
+    "too large a frame": lambda c, q: frame(DATA, 0, q.stream, b"x" * 20000),
+    "SETTINGS of 5 bytes": lambda c, q: frame(SETTINGS, payload=b"12345"),
+    "WINDOW_UPDATE of 0": lambda c, q: frame(8, payload=b"\0\0\0\0"),
+    "window overflow": lambda c, q: frame(8, payload=b"\x7f\xff\xff\xff") * 2,
+    "CONTINUATION alone": lambda c, q: frame(9, END_HEADERS, q.stream, b"\x88"),
+    "a frame within a head": lambda c, q: frame(HEADERS, 0, q.stream, b"\x88") + frame(PING, payload=b"12345678"),
+    "HTTP/1.1": lambda c, q: b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
+    "GOAWAY with an error": lambda c, q: goaway(q.stream, ENHANCE_YOUR_CALM, b"calm down"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_CONNECTIONS)
+def test_a_connection_that_breaks_the_rules(make_server, h2, name):
+    """All its attempts fail, as the host's failure, and it is not used again."""
+    def play(conn):
+        held = [conn.request() for _ in range(3)]
+        conn.send(BROKEN_CONNECTIONS[name](conn, held[2]))
+        if "GOAWAY" not in name:
+            conn.drain()
+    r = h2(play, serve)
+    server = make_server(FAST)
+    jobs = submit(server, r.url(), 3)
+    finish(server)
+    assert attempts(server) == [(2, 200)] * 3, failures(server)
+    lines = failures(server)
+    assert len(lines) == 3 and all("error=CONNECT" in x and "HTTP/2: " in x for x in lines), lines
+    assert r.connections == 2 and {q.webhook_id for q in r.requests} == set(jobs)
+
+
+@pytest.mark.parametrize("first", [b"", frame(PING, payload=b"12345678")], ids=["nothing", "not SETTINGS"])
+def test_no_settings(make_server, h2, first):
+    def play(conn):
+        conn.drain()
+    server, r = make_server({**FAST, "delivery.connect_timeout": "1s", "delivery.schedule": "1h"}), h2(play, first=first)
+    jobs = submit(server, r.url(), 3)
+    until(lambda: len(failures(server)) == 3, 20, "all three have failed")
+    assert {j for j in jobs if failures(server, j)} == set(jobs) and r.connections == 1
+    assert all("error=TIMEOUT" in x if not first else "error=CONNECT" in x for x in failures(server)), failures(server)
+    assert len(r.requests) == 1, "the others wait for the settings"
+
+
+# --- time ------------------------------------------------------------------------------------------
+
+def test_one_stream_times_out(make_server, h2):
+    """It is reset; the connection serves on, since the receiver is there."""
+    def play(conn):
+        conn.request()
+        serve(conn)
+    server, r = make_server({**FAST, "delivery.timeout": "1s"}), h2(play)
+    job = submit(server, r.url())[0]
+    finish(server)
+    assert "error=TIMEOUT" in failures(server, job)[0]
+    assert attempts(server) == [(2, 200)] and r.connections == 1
+    assert r.conns[0].resets == {r.requests[0].stream: CANCEL}
+
+
+def test_a_silent_connection_is_not_used_again(make_server, h2):
+    """Nothing comes on it any more, not even the answer to a PING: a new one is opened."""
+    def play(conn):
+        conn.answer(conn.request())
+        conn.request()
+        conn.r.hold.wait(20)
+    server, r = make_server({**FAST, "delivery.timeout": "1s"}), h2(play, serve)
+    r.hold = threading.Event()
+    submit(server, r.url())
+    finish(server)
+    submit(server, r.url())
+    finish(server)
+    r.hold.set()
+    assert attempts(server) == [(1, 200), (2, 200)] and r.connections == 2
+
+
+def test_closed_while_idle(make_server, h2):
+    """As with HTTP/1.1: sent once more at once, on another connection, within the attempt."""
+    def play(conn):
+        conn.answer(conn.request())
+        conn.request()
+    server, r = make_server(FAST), h2(play, serve)
+    for _ in range(2):
+        submit(server, r.url())
+        finish(server)
+    assert attempts(server) == [(1, 200)] * 2 and failures(server) == []
+    assert r.connections == 2 and len(r.requests) == 3
+
+
+def test_stop_ends_streams(make_server, h2):
+    """What is under way at the stop stays due."""
+    def play(conn):
+        conn.drain()
+    server, r = make_server({**FAST, "delivery.timeout": "60s", "server.drain": "500ms"}), h2(play)
+    submit(server, r.url(), 5)
+    r.wait(5)
+    server.stop()
+    assert server.pending() == 5 and server.rows("select count(*) from attempt") == [(0,)]

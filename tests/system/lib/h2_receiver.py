@@ -60,7 +60,8 @@ class Conn:
         kind, _, _, payload = self.read()
         assert kind == SETTINGS, "the client's preface ends with SETTINGS"
         self.settings = dict(struct.unpack(">HI", payload[i:i + 6]) for i in range(0, len(payload), 6))
-        self.send(first + frame(SETTINGS, ACK))
+        if first:
+            self.send(first + frame(SETTINGS, ACK))
 
     def take(self, n):
         while len(self.buf) < n:
