@@ -39,12 +39,13 @@ void rbk_limits_free(rbk_limits *l)
 
 /* --- What is counted and said ----------------------------------------------------------------- */
 
-/* One is refused: is it time for a line that says so? front/auth.c says why a token is not taken, and
- * front/http_front.c what a browser was talked into. */
+/* One is refused: is it time for a line that says so? front/auth.c says why a token is not taken,
+ * front/http_front.c what a browser was talked into, engine/admit.c who has too much pending. */
 static bool count(rbk_limits *l, rbk_front_numbers *n, rbk_refusal reason, uint64_t *ret_more)
 {
     rbk_count(&n->refused[reason], 1);
     return reason != RBK_REFUSAL_UNAUTHORIZED && reason != RBK_REFUSAL_FORBIDDEN &&
+           reason != RBK_REFUSAL_TOKEN_PENDING &&
            rbk_seldom_now(&l->lines[reason], ret_more);
 }
 
@@ -93,6 +94,11 @@ void rbk_limits_refused(const rbk_limits_who *who, int status)
 {
     if (status != 429)
         refuse(who, reason_of(status), status);
+}
+
+void rbk_limits_busy(const rbk_limits_who *who, bool over_quota)
+{
+    refuse(who, over_quota ? RBK_REFUSAL_TOKEN_PENDING : RBK_REFUSAL_BUSY, 503);
 }
 
 void rbk_limits_shed(const rbk_limits_who *who, rbk_http_shed why)

@@ -177,7 +177,7 @@ static void count_answer(const ws_message *m, int status)
     m->s->n_refused += status == 429;
     rbk_front_numbers_answered(who.numbers, rbk_exchange_kind_of(m->ex), rbk_mono_us() - m->began);
     if (status == 503)
-        rbk_limits_refused(&who, status);
+        rbk_limits_busy(&who, rbk_exchange_is_over_quota(m->ex));
 }
 
 /* What HTTP says by a status alone, a notification that could not be stored or came too soon, is said
