@@ -374,16 +374,17 @@ static void look_at(ws_socket *s, rbk_mono_ms now)
     }
 }
 
-/* It asks again, now that others may come in than before. */
+/* It asks again, now that others may come in than before: its late responses are one caller's. */
 static void look_at_caller(ws_socket *s)
 {
     rbk_auth_pass pass;
     if (rbk_ws_is_closing(s->ws))
         return;
-    if (check_caller(s, &pass))
-        rbk_auth_done(&pass);
-    else
+    bool known = check_caller(s, &pass);
+    if (!known || !rbk_ws_late_is_of(&s->late, rbk_auth_name(&pass)))
         say_close(s, RBK_WS_POLICY);
+    if (known)
+        rbk_auth_done(&pass);
 }
 
 static void read_on(ws_socket *s)
