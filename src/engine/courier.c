@@ -237,7 +237,7 @@ static int make_courier(rbk_couriers *all, rbk_courier *c, size_t i, rbk_error *
         .probe_ms = RBK_PROBE_MS,
         .retry = &conf->retry,
     });
-    c->sessions = rbk_sessions_new(c);
+    c->sessions = rbk_sessions_new();
     if (c->receivers == NULL || c->sessions == NULL)
         return rbk_fail(err, RBK_E_NOMEM, "courier");
     snprintf(name, sizeof name, "rbk-courier-%zu", i % 1000);

@@ -40,7 +40,7 @@ void rbk_socket_tell_quiet(rbk_socket *s);
 bool rbk_socket_send(rbk_socket *s, int64_t seq, rbk_buf *text);
 
 /* sessions.c */
-rbk_sessions *rbk_sessions_new(rbk_courier *c); /* NULL when memory is out */
+rbk_sessions *rbk_sessions_new(void); /* NULL when memory is out */
 void rbk_sessions_free(rbk_sessions *all);
 
 /* A job that is DUE, of a lane "send:ws:…"; takes the ticket. */
