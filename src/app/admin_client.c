@@ -22,15 +22,27 @@ void rbk_admin_client_flag(rbk_admin_client *c, int flag, const char *value)
         c->json = true;
 }
 
-static void make_url(const rbk_admin_client *c, rbk_buf *b)
+/* Where the server is: as it was given, as a URL, and of "unix:/path" the path. */
+typedef struct place {
+    const char *given, *socket;
+    rbk_buf url;
+} place;
+
+static void find_place(const rbk_admin_client *c, place *p)
 {
+    static const char local[] = "unix:";
     const char *url = c->url ? c->url : getenv("RINGBACK_ADMIN");
     url = url && url[0] ? url : "http://127.0.0.1:7601";
+    *p = (place){.given = url, .url = RBK_BUF(4096)};
+    if (strncmp(url, local, sizeof local - 1) == 0) {
+        p->socket = url + sizeof local - 1;
+        url = "http://localhost";
+    }
     size_t n = strlen(url);
     while (n && url[n - 1] == '/')
         n--;
-    rbk_buf_add(b, url, n);
-    rbk_buf_add(b, "/rpc", sizeof "/rpc");
+    rbk_buf_add(&p->url, url, n);
+    rbk_buf_add(&p->url, "/rpc", sizeof "/rpc");
 }
 
 int rbk_app_token_head(const char *file, rbk_buf *b, rbk_error *err)
@@ -115,29 +127,29 @@ static yyjson_doc *judge(const char *url, int status, const rbk_buf *answer,
 yyjson_doc *rbk_admin_ask(const rbk_admin_client *c, const char *method, rbk_str params,
                           yyjson_val **ret_result, int *ret_code)
 {
-    rbk_buf url = RBK_BUF(4096), head = RBK_BUF(4096), body = RBK_BUF(1 << 20),
-            answer = RBK_BUF(ANSWER_MAX);
+    rbk_buf head = RBK_BUF(4096), body = RBK_BUF(1 << 20), answer = RBK_BUF(ANSWER_MAX);
     rbk_error err = {0};
     yyjson_doc *doc = NULL;
-    make_url(c, &url);
+    place at;
+    find_place(c, &at);
     rbk_buf_addf(&body, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"%s\",\"params\":", method);
     rbk_buf_str(&body, params);
     rbk_buf_c(&body, '}');
     int r = rbk_app_token_head(c->token_file, &head, &err);
-    if (r == 0 && (rbk_buf_err(&url) < 0 || rbk_buf_err(&body) < 0))
+    if (r == 0 && (rbk_buf_err(&at.url) < 0 || rbk_buf_err(&body) < 0))
         r = rbk_fail(&err, RBK_E_INVAL, "the URL or the filter is too long");
     if (r == 0)
-        r = rbk_app_post_run(&(rbk_app_post){.url = url.p, .body = rbk_buf_view(&body),
+        r = rbk_app_post_run(&(rbk_app_post){.url = at.url.p, .socket = at.socket, .body = rbk_buf_view(&body),
                                              .head = rbk_buf_view(&head), .timeout_ms = TIMEOUT_MS},
                              &answer, &err);
     if (r < 0) {
         *ret_code = rbk_failed(r, err.detail[0] ? err.detail : rbk_strerror(r));
         *ret_code = r == RBK_E_INVAL ? RBK_EXIT_USAGE : *ret_code;
     } else {
-        doc = judge(url.p, r, &answer, ret_result, ret_code);
+        doc = judge(at.socket ? at.given : at.url.p, r, &answer, ret_result, ret_code);
     }
     rbk_secret_free(&head);
-    rbk_buf_free(&url);
+    rbk_buf_free(&at.url);
     rbk_buf_free(&body);
     rbk_buf_free(&answer);
     return doc;

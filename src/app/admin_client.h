@@ -12,7 +12,7 @@
 enum { RBK_ADMIN_URL, RBK_ADMIN_TOKEN, RBK_ADMIN_JSON, RBK_ADMIN_FLAGS_N };
 
 typedef struct rbk_admin_client {
-    const char *url; /* NULL: RINGBACK_ADMIN, else http://127.0.0.1:7601 */
+    const char *url; /* or "unix:/path"; NULL: RINGBACK_ADMIN, else http://127.0.0.1:7601 */
     const char *token_file;
     bool json; /* print what comes */
 } rbk_admin_client;

@@ -18,7 +18,7 @@ static int run(const rbk_settings *settings, bool test)
     rbk_options *o = rbk_settings_load(settings, &err);
     if (o == NULL)
         return rbk_failed(err.code, err.detail);
-    int r = test ? rbk_options_check_files(o, &err) : 0;
+    int r = test ? rbk_options_check_files(o, NULL, &err) : 0;
     if (test)
         rbk_buf_lit(&b, "good\n");
     else

@@ -115,6 +115,20 @@ int rbk_cmd_receivers(int argc, char **argv)
 
 /* --- Numbers ----------------------------------------------------------------------------- */
 
+static void add_callers(rbk_columns *t, yyjson_val *callers)
+{
+    yyjson_arr_iter it = yyjson_arr_iter_with(callers);
+    for (yyjson_val *one; (one = yyjson_arr_iter_next(&it));) {
+        char name[100];
+        snprintf(name, sizeof name, "pending of %s", text_of(one, "caller"));
+        rbk_columns_add(t, name);
+        rbk_columns_add(t, yyjson_get_raw(yyjson_obj_get(one, "pending")));
+        snprintf(name, sizeof name, "pending_bytes of %s", text_of(one, "caller"));
+        rbk_columns_add(t, name);
+        rbk_columns_add(t, yyjson_get_raw(yyjson_obj_get(one, "pending_bytes")));
+    }
+}
+
 int rbk_cmd_stats(int argc, char **argv)
 {
     static const rbk_flag flags[] = {RBK_ADMIN_FLAGS, {NULL, 0, false}};
@@ -137,7 +151,7 @@ int rbk_cmd_stats(int argc, char **argv)
         yyjson_obj_iter it = yyjson_obj_iter_with(result);
         for (yyjson_val *key; (key = yyjson_obj_iter_next(&it));) {
             yyjson_val *v = yyjson_obj_iter_get_val(key);
-            if (yyjson_is_obj(v))
+            if (yyjson_is_obj(v) || yyjson_is_arr(v))
                 continue;
             rbk_columns_add(&t, yyjson_get_str(key));
             rbk_columns_add(&t, yyjson_is_raw(v) ? yyjson_get_raw(v) : yyjson_get_str(v));
@@ -149,6 +163,7 @@ int rbk_cmd_stats(int argc, char **argv)
             rbk_columns_add(&t, name);
             rbk_columns_add(&t, yyjson_get_raw(yyjson_obj_iter_get_val(key)));
         }
+        add_callers(&t, yyjson_obj_get(result, "callers"));
         rbk_columns_print(&t);
     }
     yyjson_doc_free(doc);

@@ -113,6 +113,8 @@ static void list_one(const rbk_caller *c, rbk_buf *b)
                      c->rate.ms == 1000 ? "s" : c->rate.ms == 60000 ? "m" : "h");
     if (c->max_pending)
         rbk_buf_addf(b, "  max_pending=%lld", (long long)c->max_pending);
+    if (c->max_pending_bytes)
+        rbk_buf_addf(b, "  max_pending_bytes=%lld", (long long)c->max_pending_bytes);
     rbk_buf_c(b, '\n');
 }
 
@@ -182,12 +184,13 @@ static bool add_right(request *q, const char *key, const char *value)
 static const rbk_flag flags[] = {
     RBK_SETTINGS_FLAGS, {"file", 0, true}, {"second", 0, false}, {"secret", 0, false},
     {"methods", 0, true}, {"hosts", 0, true}, {"header", 0, true}, {"rate", 0, true},
-    {"max-pending", 0, true}, {NULL, 0, false}};
+    {"max-pending", 0, true}, {"max-pending-bytes", 0, true}, {NULL, 0, false}};
 enum { FILE_FLAG = RBK_SETTINGS_N, SECOND, SECRET, METHODS };
 
 static bool take(request *q, rbk_settings *settings, const char **file, const rbk_args *a, int i)
 {
-    static const char *const keys[] = {"methods", "hosts", "headers", "rate", "max_pending"};
+    static const char *const keys[] = {"methods", "hosts", "headers", "rate", "max_pending",
+                                       "max_pending_bytes"};
     if (i < RBK_SETTINGS_N)
         return rbk_settings_add(settings, i, a->value) == 0;
     if (i >= METHODS)

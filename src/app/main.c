@@ -6,7 +6,7 @@
 
 #define ADMIN_HELP                                                                                 \
     "      --admin URL        the server's admin.listen (RINGBACK_ADMIN, else\n"                   \
-    "                         http://127.0.0.1:7601)\n"                                            \
+    "                         http://127.0.0.1:7601), or unix:/path of its socket\n"               \
     "      --token-file FILE  its token; the file's owner alone may read it\n"                     \
     "      --json             print JSON, one value a line\n"
 
@@ -114,6 +114,8 @@ static const rbk_command commands[] = {
              "      --header LINE    header for its receivers, 'Name: value'; several times\n"
              "      --rate N/s       requests by s, m or h\n"
              "      --max-pending N  unfinished jobs\n"
+             "      --max-pending-bytes SIZE\n"
+             "                       their bytes, like 100M\n"
              "      --second         add to a caller that is there, whose old token stays good\n\n"
              "A server reads the file again at SIGHUP.\n"},
     {.name = "config", .words = "[-t] [-c FILE] [--set KEY=VALUE]... | --doc",

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/secret.h"
 #include "core/dsn.h"
+#include "net/connect.h"
 #include "net/http_client.h"
 
 #include <netdb.h>
@@ -23,6 +24,7 @@ typedef struct exchange {
     rbk_tls *tls;
     rbk_dsn dsn;
     char authority[RBK_HOST_MAX + 16], target[RBK_DSN_MAX + 2];
+    char place[RBK_HOST_MAX + 16]; /* for people: the authority, or the socket */
     rbk_error *err;
     int result; /* status or rbk_err, once `done` */
     bool done;
@@ -48,12 +50,24 @@ static int parse_url(exchange *x, const char *url)
              open[0] ? "]" : "", port);
     snprintf(x->target, sizeof x->target, "%s%.*s", x->dsn.target_slash ? "/" : "",
              RBK_FMT(x->dsn.target));
+    snprintf(x->place, sizeof x->place, "%s", x->authority);
     x->post.tls = tls;
     x->post.port = port;
     x->post.name = x->dsn.host_lower;
     x->post.receiver = x->dsn.receiver;
     x->post.authority = rbk_str_z(x->authority);
     x->post.target = rbk_str_z(x->target);
+    return 0;
+}
+
+static int use_socket(exchange *x, const char *path)
+{
+    if (path[0] == 0 || strlen(path) > RBK_PATH_MAX)
+        return rbk_fail(x->err, RBK_E_INVAL, "unix:%s: needs the path of a socket of at most %d bytes", path,
+                        RBK_PATH_MAX);
+    snprintf(x->place, sizeof x->place, "unix:%s", path);
+    x->post.path = path;
+    x->post.receiver = x->place;
     return 0;
 }
 
@@ -86,11 +100,11 @@ static void on_done(rbk_http_post *post, const rbk_http_result *result)
     exchange *x = post->user;
     int r = result->status;
     if (result->err < 0)
-        r = rbk_fail(x->err, result->err, "%s: %s%s%s", x->authority, rbk_strerror(result->err),
+        r = rbk_fail(x->err, result->err, "%s: %s%s%s", x->place, rbk_strerror(result->err),
                      result->detail[0] ? ": " : "", result->detail);
     else if (rbk_buf_err(post->want_body) < 0)
         r = rbk_fail(x->err, rbk_buf_err(post->want_body), "%s: the answer is too large",
-                     x->authority);
+                     x->place);
     pthread_mutex_lock(&x->lock);
     x->result = r;
     x->done = true;
@@ -151,7 +165,7 @@ int rbk_app_post_run(const rbk_app_post *p, rbk_buf *ret_body, rbk_error *err)
     int r = rbk_buf_err(&head) < 0 ? rbk_fail(err, rbk_buf_err(&head), "the head is too long")
                                    : parse_url(x, p->url);
     if (r == 0)
-        r = resolve(x);
+        r = p->socket ? use_socket(x, p->socket) : resolve(x);
     if (r == 0 && x->post.tls)
         r = rbk_tls_client_new(&tls, &x->tls, err);
     if (r == 0)

@@ -8,6 +8,7 @@
 
 typedef struct rbk_app_post {
     const char *url;
+    const char *socket; /* path of a Unix socket to connect to in place of the URL's host; NULL: none */
     rbk_str body;
     rbk_str head; /* further header lines, each ended by CRLF */
     const char *ca_file; /* trusted besides the system's; NULL: none */

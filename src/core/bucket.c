@@ -30,12 +30,18 @@ static int64_t worth(uint64_t n, int64_t cost)
     return n > (uint64_t)(DEBT_MAX / cost) ? DEBT_MAX : (int64_t)n * cost;
 }
 
+/* Of one token, in ns. */
+static int64_t cost_of(const rbk_rate *rate)
+{
+    return (rate->ms * NS + rate->n - 1) / rate->n;
+}
+
 int64_t rbk_bucket_take(rbk_bucket *b, const rbk_rate *rate, uint64_t n, uint64_t held,
                         rbk_mono_ms now)
 {
     if (rate->n == 0)
         return 0;
-    int64_t t = now * NS, cost = (rate->ms * NS + rate->n - 1) / rate->n;
+    int64_t t = now * NS, cost = cost_of(rate);
     int64_t size = rate->n * cost, need = worth(n, cost), own = worth(held, cost);
     int64_t missing = b->full_at > t ? b->full_at - t : 0;
     if ((need <= size && missing <= size - need) || missing <= own) {
@@ -46,6 +52,12 @@ int64_t rbk_bucket_take(rbk_bucket *b, const rbk_rate *rate, uint64_t n, uint64_
     int64_t room = need <= size - own ? size - own - need : 0; /* it comes anew, and takes all */
     int64_t ms = (missing - room + NS - 1) / NS;
     return ms > 0 ? ms : 1;
+}
+
+void rbk_bucket_give(rbk_bucket *b, const rbk_rate *rate, uint64_t n)
+{
+    int64_t back = rate->n ? worth(n, cost_of(rate)) : 0;
+    b->full_at = b->full_at > back ? b->full_at - back : 0;
 }
 
 bool rbk_bucket_is_full(const rbk_bucket *b, rbk_mono_ms now)

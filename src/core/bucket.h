@@ -31,6 +31,8 @@ typedef struct rbk_bucket { /* all zero: full */
  * afterwards: it is late, not refused for ever. */
 int64_t rbk_bucket_take(rbk_bucket *b, const rbk_rate *rate, uint64_t n, uint64_t held,
                         rbk_mono_ms now);
+/* Give back `n` tokens that were taken at this rate. */
+void rbk_bucket_give(rbk_bucket *b, const rbk_rate *rate, uint64_t n);
 /* Is it as good as a new one? */
 bool rbk_bucket_is_full(const rbk_bucket *b, rbk_mono_ms now);
 

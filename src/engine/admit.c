@@ -17,6 +17,7 @@
 #include "engine/held.h"
 #include "engine/keys.h"
 #include "engine/links.h"
+#include "engine/quotas.h"
 #include "engine/store_thread.h"
 
 enum { FORWARD_MAX = 4096, CHAIN_MAX = 65536 };
@@ -31,6 +32,7 @@ typedef struct admission {
     rbk_netpolicy *policy; /* a reference; taken for the first job */
     rbk_callers *callers;  /* a reference; NULL: tokens are not in use */
     const rbk_caller *caller; /* NULL: everything is allowed */
+    rbk_quota_verdict whole; /* may it have the job of a whole batch? Else it gets no member's */
     rbk_list jobs;
     rbk_held *held; /* those of them that wait for the addresses of their hosts */
 } admission;
@@ -256,18 +258,50 @@ static void push_job(admission *a, rbk_ticket *t, const address to[2])
             rbk_held_add(&a->held, &(rbk_held_name){&to[i].dsn, i == 1}, t);
 }
 
+/* The caller has as much pending as it may. It can be tried as often as one likes. */
+static void refuse_quota(admission *a, uint32_t item, rbk_quota_verdict v)
+{
+    uint64_t more;
+    rbk_engine *e = a->e;
+    atomic_fetch_add_explicit(&e->over_quota, 1, memory_order_relaxed);
+    if (rbk_seldom_now(&e->quota_lines, &more))
+        rbk_event(RBK_LOG(e), RBK_WARN, "caller.full", RBK_FS("caller", a->rq->caller),
+                  RBK_FZ("limit", v == RBK_QUOTA_JOBS ? "max_pending" : "max_pending_bytes"),
+                  RBK_F("more", more));
+    rbk_exchange_refuse_quota(a->ex, item, v == RBK_QUOTA_JOBS
+                                               ? RBK_STR("\"too many pending jobs of this caller\"")
+                                               : RBK_STR("\"too many pending bytes of this caller\""));
+}
+
+/* NULL: there is no room for the job, and the member has its answer. */
+static rbk_ticket *take_room(admission *a, uint32_t item, const rbk_rpc_item *it,
+                             const rbk_method_entry *method)
+{
+    rbk_quota_verdict v = a->whole;
+    rbk_ticket *t = has_room(a->e) ? make_ticket(a, item, it, method) : NULL;
+    if (t && v == RBK_QUOTA_FINE)
+        v = rbk_quotas_enter(a->e->quotas, t, a->caller);
+    if (t && v == RBK_QUOTA_FINE)
+        return t;
+    atomic_fetch_add_explicit(&a->e->refused, 1, memory_order_relaxed);
+    if (t && v != RBK_QUOTA_NOMEM)
+        refuse_quota(a, item, v);
+    else
+        rbk_exchange_fault(a->ex, item, RBK_E_BUSY, RBK_STR_NONE);
+    if (t)
+        rbk_links_drop(t);
+    return NULL;
+}
+
 static void admit_job(admission *a, uint32_t item, const rbk_rpc_item *it,
                       const rbk_method_entry *method)
 {
     address to[2];
     if (!check_addresses(a, item, &it->svc, to))
         return;
-    rbk_ticket *t = has_room(a->e) ? make_ticket(a, item, it, method) : NULL;
-    if (t == NULL) {
-        atomic_fetch_add_explicit(&a->e->refused, 1, memory_order_relaxed);
-        rbk_exchange_fault(a->ex, item, RBK_E_BUSY, RBK_STR_NONE);
+    rbk_ticket *t = take_room(a, item, it, method);
+    if (t == NULL)
         return;
-    }
     if (a->links && rbk_links_keep_job(a->links, item, t))
         return; /* rbk_admit_late() looks its host up */
     push_job(a, t, to);
@@ -404,6 +438,7 @@ static bool admit_whole(admission *a)
         rbk_exchange_refuse_body(a->ex, RBK_BATCH_HEADER, "out of memory");
         return false;
     }
+    a->whole = rbk_quotas_enter(a->e->quotas, t, a->caller);
     rbk_list_push(&a->jobs, &t->node);
     if (verdict == RBK_NAME_ASK)
         rbk_held_add(&a->held, &(rbk_held_name){&dsn, false}, t);

@@ -35,7 +35,7 @@ typedef struct rbk_caller {
     rbk_hosts hosts;      /* that its callbacks may go to, besides what callback.hosts asks */
     rbk_str headers;      /* lines for its receivers, "Name: value\r\n" each; or absent */
     rbk_rate rate;        /* requests */
-    int64_t max_pending;   /* unfinished jobs at one time; 0: no bound */
+    int64_t max_pending, max_pending_bytes; /* unfinished jobs at one time; 0: no bound */
 } rbk_caller;
 
 /* 0; RBK_E_CONFIG with "FILE:LINE: key: what" in err->detail, never a secret; RBK_E_NOMEM. */

@@ -117,6 +117,20 @@ static int read_max_pending(reader *rd, rbk_str value, rbk_error *err)
     return 0;
 }
 
+/* Digits, and perhaps K, M, G or T. */
+static int read_max_pending_bytes(reader *rd, rbk_str value, rbk_error *err)
+{
+    static const char units[] = "KMGT";
+    const char *unit = value.n ? memchr(units, value.p[value.n - 1], 4) : NULL;
+    unsigned shift = unit ? 10 * (unsigned)(unit - units + 1) : 0;
+    uint64_t n = 0;
+    value.n -= unit != NULL;
+    if (rbk_str_u64(value, (UINT64_C(1) << 50) >> shift, &n) < 0 || n == 0)
+        return rbk_fail(err, RBK_E_CONFIG, "is not a size of 1 to 1024T (bytes, or K, M, G, T)");
+    rd->now->max_pending_bytes = (int64_t)(n << shift);
+    return 0;
+}
+
 /* "Name: value" */
 static int read_header(reader *rd, rbk_str value, rbk_error *err)
 {
@@ -157,6 +171,7 @@ static const struct {
     {"headers", true, read_header},
     {"rate", false, read_rate},
     {"max_pending", false, read_max_pending},
+    {"max_pending_bytes", false, read_max_pending_bytes},
 };
 
 /* --- Lines ------------------------------------------------------------------------------------ */

@@ -3,30 +3,55 @@
  *
  * A method's params are its schema's properties, those that are required first; `x-params` has the
  * schema as it is. The service parameters stand once, among the components, and every method that
- * takes params by name refers to them. */
+ * takes params by name refers to them.
+ *
+ * Documents are kept by the rights that they are for, so that who asks again and again costs a copy: one
+ * for those who may call everything, and a few for others, who share one where they may call the same. */
 #include "engine/discover.h"
 
 #include "base/clock.h"
+#include "base/map.h"
 #include "core/json.h"
 #include "engine/discover_service.h"
 #include "transport/version.h"
 
 #include <stdlib.h>
 
+enum { KEPT = 8 };
+
+typedef struct document {
+    rbk_buf rights;   /* globs, one a line; empty: everything */
+    rbk_buf text;     /* empty: there is none yet */
+    uint64_t version; /* of the methods that it shows */
+} document;
+
 struct rbk_discover {
     const rbk_discover_own *own;
     size_t n_own;
     pthread_mutex_t lock;
-    rbk_buf text;     /* empty: there is none yet */
-    uint64_t version; /* of the methods that it shows */
+    document everything, some[KEPT]; /* each at a place that its rights say */
 };
+
+static void init_document(document *k)
+{
+    *k = (document){.rights = RBK_BUF(RBK_CALLERS_FILE_MAX), .text = RBK_BUF(RBK_DISCOVER_MAX)};
+}
+
+static void free_document(document *k)
+{
+    rbk_buf_free(&k->rights);
+    rbk_buf_free(&k->text);
+}
 
 rbk_discover *rbk_discover_new(const rbk_discover_own *own, size_t n)
 {
     rbk_discover *d = calloc(1, sizeof *d);
     if (d == NULL)
         return NULL;
-    *d = (rbk_discover){.own = own, .n_own = n, .text = RBK_BUF(RBK_DISCOVER_MAX)};
+    *d = (rbk_discover){.own = own, .n_own = n};
+    init_document(&d->everything);
+    for (size_t i = 0; i < KEPT; i++)
+        init_document(&d->some[i]);
     pthread_mutex_init(&d->lock, NULL);
     return d;
 }
@@ -35,7 +60,9 @@ void rbk_discover_free(rbk_discover *d)
 {
     if (d == NULL)
         return;
-    rbk_buf_free(&d->text);
+    free_document(&d->everything);
+    for (size_t i = 0; i < KEPT; i++)
+        free_document(&d->some[i]);
     pthread_mutex_destroy(&d->lock);
     free(d);
 }
@@ -290,30 +317,49 @@ static int write_for(const rbk_discover *d, const rbk_engine *e, const rbk_calle
     return c.nomem || b->err == RBK_E_NOMEM ? RBK_E_NOMEM : b->err ? RBK_E_RESULT_SIZE : 0;
 }
 
-/* The document that everybody gets whose rights are not bounded. With the lock held. A change that
- * comes meanwhile makes the version old, and the next one who asks makes it anew. */
-static int make(rbk_discover *d, const rbk_engine *e)
+/* With the lock held. A change that comes meanwhile makes the version old, and the next one who asks makes
+ * it anew. */
+static int make(const rbk_discover *d, const rbk_engine *e, const rbk_caller *caller, document *k)
 {
     uint64_t version = rbk_methods_version(e->conf.methods);
-    if (d->text.n && d->version == version)
+    if (k->text.n && k->version == version)
         return 0;
-    rbk_buf_free(&d->text);
-    d->text.err = 0;
-    int r = write_for(d, e, NULL, &d->text);
+    rbk_buf_free(&k->text);
+    k->text.err = 0;
+    int r = write_for(d, e, caller, &k->text);
     if (r < 0)
-        rbk_buf_free(&d->text);
-    d->version = version;
+        rbk_buf_free(&k->text);
+    k->version = version;
     return r;
+}
+
+/* Where the document of such a caller is, or will be. NULL: no memory. With the lock held. */
+static document *find_document(rbk_discover *d, const rbk_caller *caller)
+{
+    rbk_buf rights = RBK_BUF(RBK_CALLERS_FILE_MAX);
+    if (caller == NULL || caller->n_methods == 0)
+        return &d->everything;
+    for (size_t i = 0; i < caller->n_methods; i++) {
+        rbk_buf_z(&rights, caller->methods[i]);
+        rbk_buf_c(&rights, '\n');
+    }
+    document *k = rbk_buf_err(&rights) == 0 ? &d->some[rbk_hash(rbk_buf_view(&rights)) % KEPT] : NULL;
+    if (k && !rbk_str_eq(rbk_buf_view(&k->rights), rbk_buf_view(&rights))) {
+        free_document(k);
+        k->rights = rights;
+    } else {
+        rbk_buf_free(&rights);
+    }
+    return k;
 }
 
 int rbk_discover_write(rbk_discover *d, rbk_engine *e, const rbk_caller *caller, rbk_buf *b)
 {
-    if (caller && caller->n_methods)
-        return write_for(d, e, caller, b);
     pthread_mutex_lock(&d->lock);
-    int r = make(d, e);
+    document *k = find_document(d, caller);
+    int r = k ? make(d, e, caller, k) : RBK_E_NOMEM;
     if (r == 0)
-        rbk_buf_str(b, rbk_buf_view(&d->text));
+        rbk_buf_str(b, rbk_buf_view(&k->text));
     pthread_mutex_unlock(&d->lock);
     return r;
 }

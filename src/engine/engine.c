@@ -12,6 +12,7 @@
 #include "engine/execute.h"
 #include "engine/names.h"
 #include "engine/progress.h"
+#include "engine/quotas.h"
 #include "engine/reader.h"
 #include "engine/reaper.h"
 #include "engine/runs.h"
@@ -34,7 +35,8 @@ int rbk_engine_new(const rbk_engine_conf *conf, rbk_engine **ret, rbk_error *err
     pthread_mutex_init(&e->changes_lock, NULL);
     rbk_link_init(&e->changes);
     int r;
-    if ((r = rbk_store_thread_new(e, &e->store, err)) < 0 ||
+    if ((r = (e->quotas = rbk_quotas_new()) ? 0 : rbk_fail(err, RBK_E_NOMEM, "engine")) < 0 ||
+        (r = rbk_store_thread_new(e, &e->store, err)) < 0 ||
         (r = rbk_runs_open(e->conf.log, rbk_store_path(e->store), &e->runs, err)) < 0 ||
         (r = rbk_reaper_new(&e->reaper, err)) < 0 ||
         (r = rbk_execute_new(e, &e->execute, err)) < 0 ||
@@ -136,6 +138,7 @@ void rbk_engine_unref(rbk_engine *e)
         return;
     rbk_execute_free(e->execute);
     rbk_progress_free(e->progress);
+    rbk_quotas_free(e->quotas);
     rbk_sign_keys_unref(e->keys);
     rbk_netpolicy_unref(e->policy);
     rbk_callers_unref(e->callers);

@@ -117,6 +117,8 @@ typedef enum rbk_exchange_kind {
 
 /* Once done; whoever the front is. */
 rbk_exchange_kind rbk_exchange_kind_of(const rbk_exchange *ex);
+/* Was a member refused because its caller has too much pending? */
+bool rbk_exchange_is_over_quota(const rbk_exchange *ex);
 /* The client has gone: synchronous calls that have not begun need not run. Any thread. */
 void rbk_exchange_gone(rbk_exchange *ex);
 /* The answer, once done: valid until the unref. */

@@ -25,6 +25,7 @@ typedef struct rbk_names rbk_names;
 typedef struct rbk_watches rbk_watches;
 typedef struct rbk_discover rbk_discover;
 typedef struct rbk_progress rbk_progress;
+typedef struct rbk_quotas rbk_quotas;
 
 struct rbk_engine {
     rbk_engine_conf conf;
@@ -39,6 +40,7 @@ struct rbk_engine {
     rbk_watches *watches;
     rbk_discover *discover;
     rbk_progress *progress; /* as long as calls, which may outlive the parts */
+    rbk_quotas *quotas; /* as long as tickets, which exchanges may hold */
     pthread_mutex_t keys_lock; /* of the three that may be replaced */
     rbk_sign_keys *keys;   /* that attempts are signed with now */
     rbk_netpolicy *policy; /* that callbacks are judged by now */
@@ -62,9 +64,10 @@ struct rbk_engine {
     atomic_int_fast64_t stored;   /* unfinished jobs of the store; the store thread's */
     atomic_int_fast64_t pending_bytes, in_memory;
     rbk_seldom refused_lines; /* about refused notifications */
+    rbk_seldom quota_lines;   /* about callers that have too much pending */
     rbk_seldom denied_lines;  /* about what a caller has no right to */
     atomic_uint_fast64_t accepted, delivered, dead, attempts, late, sync_calls;
-    atomic_uint_fast64_t cancelled, refused, duplicates;
+    atomic_uint_fast64_t cancelled, refused, duplicates, over_quota;
     atomic_uint_fast64_t progress_sent, progress_lost; /* notifications that arrived, or did not */
     /* The store thread's: what the store said last. */
     atomic_int_fast64_t held, queued, due, kept_done, kept_dead;

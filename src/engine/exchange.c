@@ -62,6 +62,7 @@ struct rbk_exchange {
     slot *slots;
     rbk_buf out, jobs;
     char batch_job[RBK_ID_TEXT + 1]; /* of the whole; empty: there is none */
+    bool over_quota; /* a member was refused because its caller has too much pending */
     bool waited; /* an acknowledgement in place of the result that was waited for */
     rbk_header headers[4];
 };
@@ -210,6 +211,17 @@ void rbk_exchange_refuse_member(rbk_exchange *ex, uint32_t item, rbk_str name, c
     rbk_buf *b = &ex->slots[item].text;
     rbk_exchange_write_reason(b, name, reason);
     rbk_exchange_fault(ex, item, RBK_E_PARAMS, b->err ? RBK_STR_NONE : rbk_buf_view(b));
+}
+
+void rbk_exchange_refuse_quota(rbk_exchange *ex, uint32_t item, rbk_str why)
+{
+    ex->over_quota = true;
+    rbk_exchange_fault(ex, item, RBK_E_BUSY, why);
+}
+
+bool rbk_exchange_is_over_quota(const rbk_exchange *ex)
+{
+    return ex->over_quota;
 }
 
 void rbk_exchange_refuse_caller(rbk_exchange *ex)

@@ -30,6 +30,8 @@ void rbk_exchange_refuse(rbk_exchange *ex, uint32_t item, const char *name, cons
 void rbk_exchange_refuse_body(rbk_exchange *ex, const char *name, const char *reason);
 /* The same with RBK_E_UNAUTHORIZED. */
 void rbk_exchange_refuse_caller(rbk_exchange *ex);
+/* A member is no job, because its caller has too much pending; `why` is a JSON text that stays. */
+void rbk_exchange_refuse_quota(rbk_exchange *ex, uint32_t item, rbk_str why);
 /* The error that was the member's answer, as a response object, appended. */
 void rbk_exchange_write_fault(const rbk_exchange *ex, uint32_t item, rbk_buf *b);
 /* The data of such a refusal, {"<name>":"<reason>"}; a long name is cut. Sets up `b`, which the caller frees. */

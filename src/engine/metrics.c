@@ -117,6 +117,7 @@ void rbk_engine_metrics(const rbk_engine *e, rbk_metrics *ret)
         .dead = LOAD(e->dead),
         .cancelled = LOAD(e->cancelled),
         .refused = LOAD(e->refused),
+        .over_quota = LOAD(e->over_quota),
         .duplicates = LOAD(e->duplicates),
         .sync_calls = LOAD(e->sync_calls),
         .late = LOAD(e->late),

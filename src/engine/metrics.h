@@ -25,6 +25,7 @@ extern const double rbk_latency_bounds[RBK_LATENCY_BUCKETS]; /* seconds; the las
 typedef struct rbk_metrics {
     uint64_t accepted, delivered, dead, cancelled, sync_calls, late;
     uint64_t refused; /* calls with a callback that became no job: busy, or not allowed */
+    uint64_t over_quota; /* of these, because their caller has too much pending */
     uint64_t duplicates; /* requests whose idempotency key named a job that was there */
     uint64_t progress_sent, progress_lost; /* notifications of progress that arrived, or did not */
     uint64_t attempts[RBK_ATTEMPT_OUTCOMES];

@@ -31,6 +31,7 @@ typedef struct rbk_session {
     rbk_mono_ms ask_at;
     bool more;    /* the store may have jobs that wait for the client */
     bool asking;
+    bool crowded; /* memory had no room for more of them: not before something of it leaves */
     bool first;   /* what waited longest has not come from there yet: nobody goes before it */
     bool failing; /* the last that was heard: a response was not acknowledged in time */
     bool draining;
@@ -139,6 +140,7 @@ static rbk_ticket *end_late(rbk_courier *c, late *l)
     rbk_link_remove(&l->turn);
     rbk_link_remove(&l->timed);
     l->s->in_flight--;
+    l->s->crowded = false;
     atomic_fetch_sub_explicit(&c->all->unacknowledged, 1, memory_order_relaxed);
     free(l);
     return t;
@@ -252,6 +254,7 @@ static int write_text(const rbk_job *job, rbk_buf *b)
 static void send_one(rbk_courier *c, session *s, rbk_ticket *t)
 {
     rbk_buf text = RBK_BUF(SIZE_MAX / 2);
+    s->crowded = false;
     if (!may_have_it(c->e, t->job->caller)) {
         let_go(c);
         rbk_delivery_refuse(c, t, "its caller is gone");
@@ -285,7 +288,8 @@ static void ask_again_later(rbk_courier *c, session *s)
 static void ask_store(rbk_courier *c, session *s)
 {
     bool takes = s->first || (s->queue.n < c->e->conf.per_receiver && !s->failing);
-    if (!s->more || s->asking || !takes || c->draining || !rbk_link_empty(&s->turn))
+    bool later = s->crowded || !rbk_link_empty(&s->turn);
+    if (!s->more || s->asking || !takes || later || c->draining)
         return;
     s->asking = rbk_fetch(c, s->name);
     if (!s->asking)
@@ -401,7 +405,7 @@ void rbk_sessions_open(rbk_courier *c, rbk_socket *socket)
     rbk_socket_ref(socket);
     s->socket = socket;
     s->draining = false;
-    s->failing = false;
+    s->failing = s->crowded = false;
     s->more = s->first = s->more || socket->conf.resumed;
     socket->session = s;
     pump(c, s);
@@ -470,7 +474,11 @@ void rbk_sessions_fetched(rbk_courier *c, rbk_str lane, bool more, bool now)
         s->more = more;
         s->first = false;
     } else {
-        ask_again_later(c, s);
+        /* Where it has in memory as many as it may, those make the room. */
+        s->crowded = s->in_flight || s->queue.head;
+        s->first = s->first && !s->crowded;
+        if (!s->crowded)
+            ask_again_later(c, s);
     }
     pump(c, s);
 }
@@ -498,6 +506,8 @@ static rbk_ticket *take_queued(session *s, int64_t seq)
             rbk_list_push(&left, n);
     }
     s->queue = left;
+    if (found)
+        s->crowded = false;
     return found;
 }
 

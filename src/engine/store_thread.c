@@ -52,7 +52,8 @@ static void on_released(void *user, rbk_str lane)
 static int open_store(rbk_store_thread *s, rbk_error *err)
 {
     rbk_store_conf conf = {
-        .dsn = s->e->conf.store_dsn, .warn = warn_line, .released = on_released, .user = s};
+        .dsn = s->e->conf.store_dsn, .warn = warn_line, .released = on_released,
+        .counted = rbk_store_counted, .user = s};
     return s->ops->open(&conf, &s->st, err);
 }
 
@@ -366,6 +367,8 @@ int rbk_store_apply(rbk_store_thread *s, size_t n, rbk_error *err)
             r = reopen(s, err) == 0 ? RBK_E_UNKNOWN : RBK_E_IO;
         }
     }
+    if (r == 0)
+        rbk_store_count(s, n);
     return r == RBK_E_UNKNOWN ? RBK_E_IO : r;
 }
 
@@ -534,6 +537,7 @@ int rbk_store_thread_start(rbk_store_thread *s, rbk_error *err)
     if (r < 0)
         return r;
     rbk_store_publish(s, &stats);
+    rbk_store_count(s, 0);
     s->e->clock =
         rbk_sched_begin(rbk_wall_now(), rbk_mono_now(), rbk_id_ms((uint64_t)stats.max_seq));
     rbk_flow_begin(s->flow, stats.max_seq);

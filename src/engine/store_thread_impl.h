@@ -47,6 +47,10 @@ struct rbk_store_thread {
 /* Apply the first `n` of s->op until the outcome is known. 0, RBK_E_DISK_FULL, RBK_E_BUSY,
  * RBK_E_NOMEM, or RBK_E_IO. */
 int rbk_store_apply(rbk_store_thread *s, size_t n, rbk_error *err);
+/* The first n tickets are committed; 0: a start. What callers have pending holds from now on. */
+void rbk_store_count(rbk_store_thread *s, size_t n);
+/* What the store tells of one of them (rbk_store_conf.counted). */
+void rbk_store_counted(void *s, rbk_str caller, int64_t jobs, int64_t bytes);
 
 /* Nothing on the handle may be trusted: reopen it; if that does not help, the engine is ill. */
 void rbk_store_distrust(rbk_store_thread *s, rbk_error *err);

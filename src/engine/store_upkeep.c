@@ -8,6 +8,7 @@
 #include "base/id.h"
 #include "core/dsn.h"
 #include "engine/keys.h"
+#include "engine/quotas.h"
 
 enum {
     STATS_MS = 1000,
@@ -38,6 +39,25 @@ void rbk_store_publish(rbk_store_thread *s, const rbk_store_stats *stats)
     atomic_store(&s->e->store_due, INT64_MAX);
     s->lane_oldest = INT64_MAX;
     memcpy(s->lane_after, RBK_BEHIND_KEYS, sizeof RBK_BEHIND_KEYS);
+}
+
+void rbk_store_counted(void *s, rbk_str caller, int64_t jobs, int64_t bytes)
+{
+    rbk_quotas_counted(((rbk_store_thread *)s)->e->quotas, caller, jobs, bytes);
+}
+
+/* A commit that was in doubt told nobody what it changed: then, and at the start, all callers are
+ * counted anew. Where that fails the store is broken, and will be opened, and counted, again. */
+void rbk_store_count(rbk_store_thread *s, size_t n)
+{
+    rbk_error err = {0};
+    rbk_quotas *q = s->e->quotas;
+    if (n == 0 || s->op[0].again) {
+        rbk_quotas_begin(q);
+        if (s->ops->count_callers(s->st, &err) < 0)
+            rbk_event(RBK_LOG(s->e), RBK_WARN, "store.warning", RBK_FZ("text", err.detail));
+    }
+    rbk_quotas_settle(q, s->op, s->ticket, n);
 }
 
 /* Since when the first job in the store is due: of some lanes each time, so that many of them

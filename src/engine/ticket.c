@@ -2,6 +2,8 @@
 /* engine/ticket.c - the one place where a job's state changes. */
 #include "engine/ticket.h"
 
+#include "engine/quotas.h"
+
 #include <stdlib.h>
 
 rbk_ticket *rbk_ticket_new(rbk_job *job)
@@ -22,6 +24,8 @@ void rbk_ticket_free(rbk_ticket *t)
         t->waiter->dropped(t->waiter);
     if (t->begins)
         t->begins->dropped(t->begins);
+    if (t->quota)
+        rbk_quotas_leave(t);
     rbk_job_free(t->job);
     free(t->signature);
     free(t->note);

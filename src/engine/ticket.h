@@ -15,6 +15,7 @@
 typedef struct rbk_lane rbk_lane;
 struct rbk_exchange;
 typedef struct rbk_report rbk_report;
+typedef struct rbk_quota rbk_quota;
 
 /* Members of one batch that have to do with each other. */
 enum { RBK_GROUP_MAX = 1000 };
@@ -51,6 +52,8 @@ typedef struct rbk_ticket {
     char *key;         /* PUT: the lane of its order key, malloc'ed; or NULL */
     bool blocked;      /* `op` is done, and the job waits for others of its key */
     rbk_idem *idem;    /* PUT: the idempotency key that it takes, malloc'ed; or NULL */
+    rbk_quota *quota;  /* PUT: where it is counted on its way to the store (engine/quotas.h); or NULL */
+    int64_t quota_bytes;
     rbk_attempt_note *note; /* RETRY, DEAD: the attempt that failed, malloc'ed; or NULL */
     const rbk_method_entry *method; /* NULL: not known (any more) */
     rbk_report *report;      /* it is a report's, and no job's (engine/progress.h) */

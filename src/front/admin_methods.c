@@ -6,6 +6,7 @@
 #include "front/admin_impl.h"
 
 #include "core/envelope.h"
+#include "engine/quotas.h"
 
 /* --- What the engine tells --------------------------------------------------------------- */
 
@@ -218,6 +219,21 @@ static int check_callback(rbk_admin_call *c)
     return 1;
 }
 
+/* Those who have most pending. */
+static void write_callers(rbk_admin_call *c)
+{
+    rbk_quota_use use[100];
+    size_t n = rbk_engine_quotas(c->f->e, use, sizeof use / sizeof use[0]);
+    rbk_buf_lit(&c->out, ",\"callers\":[");
+    for (size_t i = 0; i < n; i++) {
+        rbk_buf_str(&c->out, i ? RBK_STR(",{\"caller\":") : RBK_STR("{\"caller\":"));
+        rbk_buf_json_str(&c->out, rbk_str_z(use[i].caller));
+        rbk_buf_addf(&c->out, ",\"pending\":%lld,\"pending_bytes\":%lld}", (long long)use[i].jobs,
+                     (long long)use[i].bytes);
+    }
+    rbk_buf_c(&c->out, ']');
+}
+
 static int tell_stats(rbk_admin_call *c)
 {
     rbk_metrics m;
@@ -227,7 +243,9 @@ static int tell_stats(rbk_admin_call *c)
         rbk_http_front_metrics(c->f->front, &front);
     rbk_admin_open(c);
     rbk_admin_write_stats(&c->out, &m, c->f->front ? &front : NULL);
-    rbk_buf_c(&c->out, '}');
+    c->out.n--; /* one member more, before its end */
+    write_callers(c);
+    rbk_buf_lit(&c->out, "}}");
     return 1;
 }
 

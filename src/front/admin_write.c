@@ -122,6 +122,8 @@ static const char *const outcomes[RBK_ATTEMPT_OUTCOMES] = {
     X(dead, "jobs_dead_total", "counter", "Jobs that were given up.")                              \
     X(cancelled, "jobs_cancelled_total", "counter", "Jobs that were cancelled.")                   \
     X(refused, "jobs_refused_total", "counter", "Calls with a callback that were refused.")        \
+    X(over_quota, "jobs_over_quota_total", "counter",                                              \
+      "Of these, because their caller has too much pending.")                                      \
     X(duplicates, "jobs_duplicate_total", "counter",                                               \
       "Requests that were a job already, by their idempotency key.")                               \
     X(sync_calls, "sync_calls_total", "counter", "Calls without a callback.")                      \

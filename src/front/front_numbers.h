@@ -12,7 +12,7 @@
     X(TOKEN_RATE, "token_rate") X(UNAUTHORIZED, "unauthorized") X(FORBIDDEN, "forbidden")          \
     X(PATH, "path") X(METHOD, "method") X(CONTENT_TYPE, "content_type")                            \
     X(MALFORMED, "malformed") X(SLOW, "slow") X(TOO_LARGE, "too_large") X(BUSY, "busy")            \
-    X(OTHER, "other")
+    X(TOKEN_PENDING, "token_pending") X(OTHER, "other")
 
 typedef enum rbk_refusal {
 #define RBK_REFUSAL_ENUM(sym, label) RBK_REFUSAL_##sym,

@@ -160,8 +160,9 @@ static void reply(pending *p)
     rbk_exchange_reply(p->ex, &out);
     rbk_front_numbers_answered(numbers, rbk_exchange_kind_of(p->ex), rbk_mono_us() - p->began);
     if (out.status == 503)
-        rbk_limits_refused(&(rbk_limits_who){.l = &p->l->f->limits, .numbers = numbers,
-                                             .peer = p->rq->peer}, out.status);
+        rbk_limits_busy(&(rbk_limits_who){.l = &p->l->f->limits, .numbers = numbers,
+                                          .peer = p->rq->peer},
+                        rbk_exchange_is_over_quota(p->ex));
     size_t n = out.n_headers < 4 ? out.n_headers : 4;
     for (size_t i = 0; i < n; i++)
         h[i] = (rbk_http_header){out.headers[i].name, out.headers[i].value};

@@ -39,12 +39,13 @@ void rbk_limits_free(rbk_limits *l)
 
 /* --- What is counted and said ----------------------------------------------------------------- */
 
-/* One is refused: is it time for a line that says so? front/auth.c says why a token is not taken, and
- * front/http_front.c what a browser was talked into. */
+/* One is refused: is it time for a line that says so? front/auth.c says why a token is not taken,
+ * front/http_front.c what a browser was talked into, engine/admit.c who has too much pending. */
 static bool count(rbk_limits *l, rbk_front_numbers *n, rbk_refusal reason, uint64_t *ret_more)
 {
     rbk_count(&n->refused[reason], 1);
     return reason != RBK_REFUSAL_UNAUTHORIZED && reason != RBK_REFUSAL_FORBIDDEN &&
+           reason != RBK_REFUSAL_TOKEN_PENDING &&
            rbk_seldom_now(&l->lines[reason], ret_more);
 }
 
@@ -95,6 +96,11 @@ void rbk_limits_refused(const rbk_limits_who *who, int status)
         refuse(who, reason_of(status), status);
 }
 
+void rbk_limits_busy(const rbk_limits_who *who, bool over_quota)
+{
+    refuse(who, over_quota ? RBK_REFUSAL_TOKEN_PENDING : RBK_REFUSAL_BUSY, 503);
+}
+
 void rbk_limits_shed(const rbk_limits_who *who, rbk_http_shed why)
 {
     uint64_t more;
@@ -125,6 +131,11 @@ static unsigned take_of_address(const rbk_limits_who *who, size_t n)
     return seconds_of(ms);
 }
 
+static void give_to_address(const rbk_limits_who *who, size_t n)
+{
+    rbk_peers_give(who->l->addresses, who->from, &(rbk_taking){&who->l->rate, n, who->held});
+}
+
 static unsigned take_of_caller(const rbk_limits_who *who, size_t n)
 {
     rbk_peer peer;
@@ -153,5 +164,10 @@ unsigned rbk_limits_gate(size_t n, void *user)
     const rbk_limits_who *who = user;
     size_t more = n > who->held ? n - who->held : 0;
     unsigned wait = more ? take_of_address(who, more) : 0;
-    return wait || more == 0 ? wait : take_of_caller(who, more);
+    if (wait || more == 0)
+        return wait;
+    wait = take_of_caller(who, more);
+    if (wait)
+        give_to_address(who, more);
+    return wait;
 }

@@ -47,12 +47,15 @@ typedef struct rbk_limits_who {
  * 429. Loop thread. */
 unsigned rbk_limits_address(const rbk_limits_who *who);
 unsigned rbk_limits_caller(const rbk_limits_who *who);
-/* For rbk_exchange_guard(), with a rbk_limits_who. */
+/* For rbk_exchange_guard(), with a rbk_limits_who. What the caller's bucket refuses takes nothing of the
+ * address's, of which others live. */
 unsigned rbk_limits_gate(size_t n, void *who);
 
 /* A request is refused as a whole with `status`: by the HTTP server, or with 503 by the engine. It is
  * counted and logged; 429 was already. */
 void rbk_limits_refused(const rbk_limits_who *who, int status);
+/* The same of one that the engine answers with 503, perhaps because its caller has too much pending. */
+void rbk_limits_busy(const rbk_limits_who *who, bool over_quota);
 /* A connection is turned away. */
 void rbk_limits_shed(const rbk_limits_who *who, rbk_http_shed why);
 

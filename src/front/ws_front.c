@@ -177,7 +177,7 @@ static void count_answer(const ws_message *m, int status)
     m->s->n_refused += status == 429;
     rbk_front_numbers_answered(who.numbers, rbk_exchange_kind_of(m->ex), rbk_mono_us() - m->began);
     if (status == 503)
-        rbk_limits_refused(&who, status);
+        rbk_limits_busy(&who, rbk_exchange_is_over_quota(m->ex));
 }
 
 /* What HTTP says by a status alone, a notification that could not be stored or came too soon, is said
@@ -374,16 +374,17 @@ static void look_at(ws_socket *s, rbk_mono_ms now)
     }
 }
 
-/* It asks again, now that others may come in than before. */
+/* It asks again, now that others may come in than before: its late responses are one caller's. */
 static void look_at_caller(ws_socket *s)
 {
     rbk_auth_pass pass;
     if (rbk_ws_is_closing(s->ws))
         return;
-    if (check_caller(s, &pass))
-        rbk_auth_done(&pass);
-    else
+    bool known = check_caller(s, &pass);
+    if (!known || !rbk_ws_late_is_of(&s->late, rbk_auth_name(&pass)))
         say_close(s, RBK_WS_POLICY);
+    if (known)
+        rbk_auth_done(&pass);
 }
 
 static void read_on(ws_socket *s)

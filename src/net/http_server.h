@@ -131,8 +131,8 @@ typedef struct rbk_http_tunnel {
 
 /* Answer `rq` with 101 and these headers; from then on what the peer sends is the tunnel's,
  * and `rq` lives until `gone`. The connection is closed after `max_ms`; 0: its life is the
- * tunnel's care. 0; or RBK_E_CLOSED (the peer has gone), RBK_E_STATE (other requests of the
- * connection wait, or it is to be closed), RBK_E_NOMEM: then nothing happened, and the request must
+ * tunnel's care. 0; or RBK_E_CLOSED (the peer has gone), RBK_E_STATE (it is HTTP/1.0, other
+ * requests of the connection wait, or it is to be closed), RBK_E_NOMEM: then nothing happened, and the request must
  * be answered otherwise. */
 int rbk_http_upgrade(rbk_http_request *rq, const rbk_http_reply *reply, const rbk_http_tunnel *t,
                      void *user, int64_t max_ms);

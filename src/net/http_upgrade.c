@@ -44,6 +44,8 @@ int rbk_http_upgrade(rbk_http_request *rq, const rbk_http_reply *reply, const rb
     rbk_http_conn *c = r->conn;
     if (c == NULL || c->stage == RBK_HTTP_CLOSING)
         return RBK_E_CLOSED;
+    if (r->head.http10) /* which has no 101, whatever its Connection says */
+        return RBK_E_STATE;
     if (c->first != r || r->next || c->cur || c->stage != RBK_HTTP_HEAD)
         return RBK_E_STATE;
     rbk_http_tunneled *x = calloc(1, sizeof *x);

@@ -187,3 +187,14 @@ int64_t rbk_peers_take(rbk_peers *p, const rbk_peer *peer, const rbk_taking *t, 
     pthread_mutex_unlock(lock);
     return wait;
 }
+
+void rbk_peers_give(rbk_peers *p, const rbk_peer *peer, const rbk_taking *t)
+{
+    pthread_mutex_t *lock;
+    if (!peer->counts || t->rate->n == 0)
+        return;
+    place *at = find(lock_set(p, peer, &lock), peer);
+    if (at) /* else it was forgotten, and is full */
+        rbk_bucket_give(&at->bucket, t->rate, t->n);
+    pthread_mutex_unlock(lock);
+}

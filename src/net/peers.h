@@ -51,5 +51,7 @@ typedef struct rbk_taking {
 
 /* Take tokens, as rbk_bucket_take(). */
 int64_t rbk_peers_take(rbk_peers *p, const rbk_peer *peer, const rbk_taking *t, rbk_mono_ms now);
+/* Give back what was taken so: the request is refused for another reason. */
+void rbk_peers_give(rbk_peers *p, const rbk_peer *peer, const rbk_taking *t);
 
 #endif

@@ -362,7 +362,7 @@ static int check_rule_files(const rbk_method_rule *rule, rbk_error *err)
     return r < 0 ? rbk_fail(err, r, "method.\"%s\".worker: %s", rule->pattern, why.detail) : 0;
 }
 
-int rbk_options_check_files(const rbk_options *o, rbk_error *err)
+int rbk_options_check_files(const rbk_options *o, rbk_callers **ret_callers, rbk_error *err)
 {
     rbk_error what = {0};
     const char *wrong = o->ca_file[0] ? cannot_read(o->ca_file) : NULL;
@@ -385,9 +385,12 @@ int rbk_options_check_files(const rbk_options *o, rbk_error *err)
         r = rbk_tokens_read(o->tokens_file, &callers, &what);
     if (r < 0)
         rbk_fail(err, r, "auth.tokens_file: %s", what.detail);
-    rbk_callers_unref(callers);
     for (size_t i = 0; i < o->n_rules && r == 0; i++)
         r = check_rule_files(&o->rules[i], err);
+    if (r == 0 && ret_callers)
+        *ret_callers = callers;
+    else
+        rbk_callers_unref(callers);
     return r;
 }
 

@@ -9,6 +9,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "core/bucket.h"
+#include "engine/callers.h"
 #include "seam/methods.h"
 
 struct rbk_origins; /* front/origin.h */
@@ -85,8 +86,9 @@ int rbk_options_env(rbk_options *o, char *const *environ_list, rbk_error *err);
 /* Rules that concern more than one option. */
 int rbk_options_check(const rbk_options *o, rbk_error *err);
 /* Can the files that the options name be read? A module without a slash in its name is
- * looked for elsewhere and not checked. 0 or RBK_E_CONFIG. */
-int rbk_options_check_files(const rbk_options *o, rbk_error *err);
+ * looked for elsewhere and not checked. *ret_callers gets the table of auth.tokens_file, or NULL where
+ * none is named; it may be NULL itself. 0 or RBK_E_CONFIG. */
+int rbk_options_check_files(const rbk_options *o, rbk_callers **ret_callers, rbk_error *err);
 
 /* Take those settings of `fresh` that can change while a server runs. `fresh` gets the old
  * ones and is then good for rbk_options_free(), or for being taken back. */

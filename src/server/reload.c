@@ -40,18 +40,20 @@ static int check_mixture(rbk_server *s, rbk_options *fresh, rbk_error *err)
     return r < 0 ? rbk_fail(err, r, "beside what changes only with a new start: %s", what.detail) : 0;
 }
 
-/* Everything that may fail is made first. */
-static int reload_options(rbk_server *s, rbk_options *fresh, rbk_error *err)
+/* Everything that may fail is made first. *ret_callers gets the callers, for whom it is not time yet; or
+ * NULL. */
+static int reload_options(rbk_server *s, rbk_options *fresh, rbk_callers **ret_callers, rbk_error *err)
 {
     rbk_netpolicy *policy = NULL;
     rbk_tls *tls = NULL;
     rbk_origins *origins = NULL;
+    rbk_callers *callers = NULL;
     rbk_buf fixed = RBK_BUF(4096);
     int r = rbk_options_check(fresh, err);
     if (r == 0)
         r = check_mixture(s, fresh, err);
     if (r == 0)
-        r = rbk_options_check_files(fresh, err);
+        r = rbk_options_check_files(fresh, &callers, err);
     if (r == 0)
         r = rbk_tls_side_reload(fresh, s->tls, &tls, err);
     if (r == 0)
@@ -66,8 +68,10 @@ static int reload_options(rbk_server *s, rbk_options *fresh, rbk_error *err)
         rbk_netpolicy_unref(policy);
         rbk_tls_free(tls);
         rbk_origins_unref(origins);
+        rbk_callers_unref(callers);
         return r;
     }
+    *ret_callers = callers;
     rbk_options_take(s->options, fresh);
     rbk_engine_use_policy(s->engine, policy);
     use_tls(s, tls);
@@ -95,9 +99,10 @@ static int reload_keys(rbk_server *s, rbk_error *err)
 int rbk_server_reload(rbk_server *s, rbk_server *fresh)
 {
     rbk_error err = {0}, key_err = {0}, token_err = {0}, auth_err = {0};
+    rbk_callers *callers = NULL;
     if (!s->running || (fresh && (fresh->tried || fresh == s)))
         return rbk_server_keep(s, RBK_E_STATE, &err);
-    int r = fresh ? reload_options(s, fresh->options, &err) : reload_tls(s, &err);
+    int r = fresh ? reload_options(s, fresh->options, &callers, &err) : reload_tls(s, &err);
     if (fresh)
         fresh->tried = true; /* its settings are used up */
     if (r < 0)
@@ -108,7 +113,7 @@ int rbk_server_reload(rbk_server *s, rbk_server *fresh)
     int t = rbk_admin_side_reload(s->admin, s->options, &token_err);
     if (t < 0)
         rbk_event(&s->log, RBK_ERROR, "admin.token_refused", RBK_FZ("detail", token_err.detail));
-    int a = rbk_tokens_use(s->engine, s->options, &s->log, &auth_err);
+    int a = rbk_tokens_use(s->engine, s->options, callers, &s->log, &auth_err);
     if (a < 0 && r == 0) /* else a line says so already */
         rbk_event(&s->log, RBK_ERROR, "auth.tokens_refused", RBK_FZ("detail", auth_err.detail));
     if (r < 0)

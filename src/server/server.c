@@ -287,7 +287,7 @@ static int start_all(rbk_server *s, rbk_error *err)
     rbk_netpolicy *policy = NULL;
     int r;
     if ((r = rbk_options_check(s->options, err)) < 0 ||
-        (r = rbk_options_check_files(s->options, err)) < 0 ||
+        (r = rbk_options_check_files(s->options, NULL, err)) < 0 ||
         (r = rbk_files_plan(s->options, front_threads(s->options), count_couriers(s->options),
                             &s->files, err)) < 0)
         return r;
@@ -305,7 +305,7 @@ static int start_all(rbk_server *s, rbk_error *err)
     rbk_engine_use_policy(s->engine, policy);
     rbk_admin_front_show(s->admin, s->front);
     if ((r = make_keys(s, err)) < 0 ||
-        (r = rbk_tokens_use(s->engine, s->options, &s->log, err)) < 0 ||
+        (r = rbk_tokens_use(s->engine, s->options, NULL, &s->log, err)) < 0 ||
         (r = rbk_engine_start(s->engine, err)) < 0 ||
         (r = rbk_admin_front_start(s->admin, s->engine, err)) < 0)
         return r;

@@ -23,9 +23,10 @@ static size_t count_tokens(const rbk_callers *c)
     return n;
 }
 
-int rbk_tokens_use(rbk_engine *e, const rbk_options *o, const rbk_log *log, rbk_error *err)
+int rbk_tokens_use(rbk_engine *e, const rbk_options *o, rbk_callers *read, const rbk_log *log,
+                   rbk_error *err)
 {
-    rbk_callers *callers = NULL, *old = rbk_engine_callers(e);
+    rbk_callers *callers = read, *old = rbk_engine_callers(e);
     rbk_error what = {0};
     bool in_use = old != NULL;
     rbk_callers_unref(old);
@@ -33,7 +34,7 @@ int rbk_tokens_use(rbk_engine *e, const rbk_options *o, const rbk_log *log, rbk_
         return in_use ? rbk_fail(err, RBK_E_CONFIG,
                                  "auth.tokens_file: goes away only with a new start")
                       : 0;
-    int r = rbk_tokens_read(o->tokens_file, &callers, &what);
+    int r = callers ? 0 : rbk_tokens_read(o->tokens_file, &callers, &what);
     if (r < 0)
         return rbk_fail(err, r, "auth.tokens_file: %s", what.detail);
     rbk_event(log, RBK_INFO, "auth.tokens", RBK_F("callers", rbk_callers_count(callers)),

@@ -11,8 +11,9 @@
 int rbk_tokens_read(const char *path, rbk_callers **ret, rbk_error *err);
 
 /* Have the engine use the table of the file that the options name, if they name one; says so in
- * the log. Once there is a table, options without a file are a fault: it may be all that guards
+ * the log. `read`: that table, taken, where it was read already; NULL: it is read here. Once there is a table, options without a file are a fault: it may be all that guards
  * the server. After a fault nothing has changed. Errors as rbk_tokens_read(). */
-int rbk_tokens_use(rbk_engine *e, const rbk_options *o, const rbk_log *log, rbk_error *err);
+int rbk_tokens_use(rbk_engine *e, const rbk_options *o, rbk_callers *read, const rbk_log *log,
+                   rbk_error *err);
 
 #endif

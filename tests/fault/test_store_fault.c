@@ -186,20 +186,21 @@ static bool same_holds(const rbk_store_ops *ops, rbk_store *st, rbk_store *model
 }
 
 /* All jobs of the script are one caller's. */
-static bool same_counts(const rbk_store_ops *ops, rbk_store *st, const rbk_store_stats *s)
+static bool same_counts(kit *of, const rbk_store_stats *s)
 {
-    rbk_error err;
-    k.n_counts = 0;
-    memset(k.counts, 0, sizeof k.counts);
-    if (ops->count_callers(st, &err) < 0 || k.n_counts > 1)
+    of->n_counts = 0;
+    memset(of->counts, 0, sizeof of->counts);
+    if (of->ops->count_callers(of->st, &of->err) < 0 || of->n_counts > 1)
         return false;
-    const struct kit_count *c = kit_count_of(&k, RBK_STR("shop"));
+    const struct kit_count *c = kit_count_of(of, RBK_STR("shop"));
     return c->jobs == s->pending && c->bytes == s->pending_bytes;
 }
 
 /* False also when the store cannot say what it holds. */
-static bool same_as_model(const rbk_store_ops *ops, rbk_store *st, int n)
+static bool same_as_model(kit *of, int n)
 {
+    const rbk_store_ops *ops = of->ops;
+    rbk_store *st = of->st;
     rbk_job *a = NULL, *b = NULL;
     rbk_store_stats sa = {0}, sb = {0};
     rbk_error err;
@@ -213,7 +214,7 @@ static bool same_as_model(const rbk_store_ops *ops, rbk_store *st, int n)
     for (; same && i && j; i = i->next, j = j->next)
         same = same_job(i, j);
     same = same && i == NULL && j == NULL && memcmp(&sa, &sb, sizeof sa) == 0 &&
-           same_counts(ops, st, &sa) && same_holds(ops, st, models[n]);
+           same_counts(of, &sa) && same_holds(ops, st, models[n]);
     for (int64_t seq = 10; same && seq < 10 + STEPS; seq++)
         same = same_notes(ops, st, models[n], seq);
     free_jobs(a);
@@ -223,10 +224,10 @@ static bool same_as_model(const rbk_store_ops *ops, rbk_store *st, int n)
 
 /* What a store may hold when `n` steps were confirmed. A sweep is not synced: a power cut
  * may undo it until the next step is. */
-static bool is_right(const rbk_store_ops *ops, rbk_store *st, int n)
+static bool is_right(kit *of, int n)
 {
-    return same_as_model(ops, st, n) || (n < STEPS && same_as_model(ops, st, n + 1)) ||
-           (n > 0 && is_sweep(n - 1) && same_as_model(ops, st, n - 1));
+    return same_as_model(of, n) || (n < STEPS && same_as_model(of, n + 1)) ||
+           (n > 0 && is_sweep(n - 1) && same_as_model(of, n - 1));
 }
 
 /* The script has to show what it is there for. */
@@ -349,7 +350,7 @@ static void expect_right_after(void)
     fault_vfs_plan(&(fault_plan){0});
     if (!open_store())
         fail_msg("open after the faults: %s", k.err.detail);
-    if (!is_right(k.ops, k.st, confirmed))
+    if (!is_right(&k, confirmed))
         fail_msg("%d steps were confirmed, and are not there", confirmed);
     close_store();
     kit_remove_dir(&k);
@@ -428,7 +429,7 @@ static bool cut_session(int at, uint32_t seed, const char *options, bool *ret_ri
     *ret_right = true;
     if (fired) {
         *ret_right = kit_open(&after, &after.st) == 0 &&
-                     is_right(after.ops, after.st, cut_confirmed);
+                     is_right(&after, cut_confirmed);
         after.ops->close(after.st);
     }
     kit_remove_dir(&after);
@@ -501,7 +502,7 @@ static bool back_up(int at, int error)
     }
     assert_int_equal(count_copies(), 1);
     assert_int_equal(kit_open(&copy, &copy.st), 0);
-    assert_true(same_as_model(copy.ops, copy.st, STEPS));
+    assert_true(same_as_model(&copy, STEPS));
     copy.ops->close(copy.st);
     return fired;
 }

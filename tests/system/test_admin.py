@@ -481,3 +481,42 @@ def test_nobody_there():
     p = subprocess.run([str(ringback()), "stats"], capture_output=True, text=True,
                        env=clean_env({"RINGBACK_ADMIN": "http://127.0.0.1:1"}))
     assert p.returncode == 1 and "127.0.0.1:1" in p.stderr
+
+
+# --- a socket in place of a port ------------------------------------------------------------------
+
+def ask_at(place, *words, by_env=False):
+    env = clean_env({"RINGBACK_ADMIN": place} if by_env else {})
+    return subprocess.run([str(ringback()), *words, *([] if by_env else ["--admin", place])],
+                          capture_output=True, text=True, timeout=60, env=env)
+
+
+@pytest.mark.parametrize("by_env", [False, True])
+def test_commands_over_a_unix_socket(make_server, receiver, tmp_path, by_env):
+    place = f"unix:{tmp_path}/admin"
+    server = make_server({"admin.listen": place})
+    with server.client() as c:
+        job = c.call("test.echo", callback=receiver.url(), delay=1000).jobs[0]
+    listed = ask_at(place, "jobs", "list", "--json", by_env=by_env)
+    assert json.loads(listed.stdout)["job"] == job, listed.stderr
+    assert ask_at(place, "receivers", "list", by_env=by_env).returncode == 0
+    assert "accepted" in ask_at(place, "stats", by_env=by_env).stdout
+    assert ask_at(place, "jobs", "cancel", job, by_env=by_env).returncode == 0
+    receiver.wait(1)
+
+
+def test_a_token_over_a_unix_socket(make_server, tmp_path):
+    place, file = f"unix:{tmp_path}/admin", tmp_path / "token"
+    file.write_text(TOKEN + "\n")
+    file.chmod(0o600)
+    make_server({"admin.listen": place, "admin.token_file": file})
+    without = ask_at(place, "stats")
+    assert without.returncode == 1 and f"{place} answered HTTP 401: --token-file wants" in without.stderr
+    assert ask_at(place, "stats", "--token-file", str(file)).returncode == 0
+
+
+@pytest.mark.parametrize("path, code, says", [("/none/s", 1, "unix:/none/s: "), ("", 2, "needs the path of a socket"),
+                                              ("/" + "x" * 107, 2, "at most 107 bytes")])
+def test_no_such_socket(path, code, says):
+    p = ask_at(f"unix:{path}", "stats")
+    assert p.returncode == code and says in p.stderr, p.stderr

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Callers and their tokens: who is let in, whose job is whose, and what each may do."""
+import ctypes
+import os
 import re
 
 from lib.tokens import hash_of, new_token, reload
@@ -160,6 +162,24 @@ def test_switched_on_by_reload_and_not_off(make_server, callers, as_caller, tmp_
     conf.write_text("[log]\nlevel = info\n")
     reload(server, r"event=auth\.tokens_refused .*goes away only with a new start")
     assert as_caller(server).call("test.echo").status == 401
+
+
+def opens_of(path, during):
+    """How often the file was opened meanwhile."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd = libc.inotify_init1(os.O_NONBLOCK)
+    try:
+        assert fd >= 0 and libc.inotify_add_watch(fd, os.fsencode(path), 0x20) >= 0  # IN_OPEN
+        during()
+        return len(os.read(fd, 1 << 16)) // 16  # an event of a file itself has no name
+    finally:
+        os.close(fd)
+
+
+def test_a_reload_reads_the_file_once(serve, callers):
+    """What was checked is what is used, whoever writes the file meanwhile."""
+    server = serve()
+    assert opens_of(callers.path, lambda: reload(server)) == 1
 
 
 # --- whose job is whose -----------------------------------------------------------------------

@@ -170,6 +170,24 @@ def test_discover_shows_what_one_may_call(serve, callers, as_caller):
     callers.write()
     reload(server)
     assert "OrderService.processOrder" in names("bob") and "OrderService.processOrder" not in names("alice")
+    callers.sections["alice"]["methods"] = "OrderService.*"
+    callers.write()
+    reload(server)
+    assert names("alice") == own | {n for n in names("bob") if n.startswith("OrderService.")} > own
+
+
+def test_discover_is_each_ones_own_with_many_kinds_of_rights(serve, callers, as_caller):
+    """More of them than documents are kept, by turns and again."""
+    rights = ["test.echo", "test.late", "demo.echo", "sum", "subtract", "test.big", "test.whoami", "test.linger",
+              "test.echo,sum", "test.ech*", "test.progress", "test.journal", "none"]
+    for i, methods in enumerate(rights):
+        callers.add(f"caller{i}", methods=methods)
+    server = serve()
+    for _ in range(2):
+        for i, methods in enumerate(rights):
+            doc = as_caller(server, f"caller{i}").call("rpc.discover").json["result"]
+            assert ({m["name"] for m in doc["methods"] if not m["name"].startswith("rpc.")} ==
+                    set(methods.replace("*", "o").split(",")) - {"none"})
 
 
 def test_hosts(serve, callers, as_caller, receiver):

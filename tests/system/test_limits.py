@@ -152,6 +152,18 @@ def test_rate_of_a_token(serve, callers, as_caller):
     assert value(server, "refused_total", reason="unauthorized") == before + 1
 
 
+def test_what_a_token_is_refused_costs_the_address_nothing(serve, callers, as_caller):
+    callers.sections["alice"]["rate"] = "5/h"
+    server = serve({**ALL, "server.rate": "60/h"})
+    with WsClient(server.port, headers={"Authorization": f"Bearer {callers.tokens['alice']}"}) as c:
+        c.call("test.echo", {"n": 1})
+        assert "result" in c.message()
+        for _ in range(12):  # sixty, of a hundred that nobody has
+            c.send([{"id": i, "method": "test.echo"} for i in range(5)])
+            assert [m["error"]["code"] for m in c.message()] == [-32009] * 5
+    assert as_caller(server, "bob").post(batch(40)).status == 200
+
+
 def test_messages_of_a_websocket_count(make_server):
     server = make_server({**ALL, "server.rate": "10/h"})  # the start has used one, the handshake uses one
     with WsClient(server.port) as c:

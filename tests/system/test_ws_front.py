@@ -145,6 +145,14 @@ def test_request_lines_of_no_websocket(shared, line, status):
         assert c.ask(line=line)[0] == status
 
 
+@pytest.mark.parametrize("connection", ["keep-alive, Upgrade", "Upgrade, keep-alive"])
+def test_http_1_0_becomes_no_websocket(shared, connection):
+    with WsClient(shared.port, handshake=False) as c:
+        status, lines, body = c.ask({"Connection": connection}, line="GET /api HTTP/1.0")
+        assert status == 400 and "upgrade" not in lines
+        assert "HTTP/1.1" in json.loads(body)["error"]["data"]
+
+
 def test_a_key_that_stands_twice(shared):
     with WsClient(shared.port, handshake=False) as c:
         key = "dGhlIHNhbXBsZSBub25jZQ=="

@@ -99,6 +99,24 @@ static void test_held(void **state)
     assert_int_equal(rbk_bucket_take(&b, &r, 5, 1, 1000), 600); /* six in all, and none is there */
 }
 
+static void test_give(void **state)
+{
+    (void)state;
+    rbk_bucket b = {0};
+    rbk_rate r = rate_of("10/s");
+    assert_int_equal(rbk_bucket_take(&b, &r, 10, 0, 1000), 0);
+    rbk_bucket_give(&b, &r, 4);
+    assert_int_equal(rbk_bucket_take(&b, &r, 4, 0, 1000), 0);
+    assert_int_equal(rbk_bucket_take(&b, &r, 1, 0, 1000), 100);
+    rbk_bucket_give(&b, &r, 1000); /* no more than full */
+    assert_int_equal(rbk_bucket_take(&b, &r, 10, 0, 1000), 0);
+    assert_int_equal(rbk_bucket_take(&b, &r, 1, 0, 1000), 100);
+    rbk_bucket_give(&b, &r, UINT64_MAX);
+    assert_int_equal(b.full_at, 0);
+    rbk_bucket_give(&b, &(rbk_rate){0, 0}, 1);
+    assert_int_equal(b.full_at, 0);
+}
+
 static void test_extremes(void **state)
 {
     (void)state;
@@ -130,6 +148,7 @@ int main(void)
         cmocka_unit_test(test_idle_is_full_and_no_more),
         cmocka_unit_test(test_debt),
         cmocka_unit_test(test_held),
+        cmocka_unit_test(test_give),
         cmocka_unit_test(test_extremes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

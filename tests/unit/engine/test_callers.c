@@ -33,7 +33,7 @@ static void test_reads_all_of_a_section(void **state)
     rbk_callers *c = read_text("# c\n" A "hash = " HASH "\nhash=" HASH2 "\nsecret = " SECRET "\n"
                                "methods = x.*, y\nmethods = z\nhosts = *.Example.org\n"
                                "headers = X-A: b c\nheaders = \"X-B: # d\"\nrate = 90/m\n"
-                               "max_pending = 7\n[token \"B-2.x@y\"]\n");
+                               "max_pending = 7\nmax_pending_bytes = 3M\n[token \"B-2.x@y\"]\n");
     assert_non_null(c);
     assert_int_equal(rbk_callers_count(c), 2);
     const rbk_caller *a = rbk_callers_find(c, RBK_STR("a"));
@@ -49,6 +49,7 @@ static void test_reads_all_of_a_section(void **state)
     assert_int_equal(a->rate.n, 90);
     assert_int_equal(a->rate.ms, 60000);
     assert_int_equal(a->max_pending, 7);
+    assert_int_equal(a->max_pending_bytes, 3 << 20);
     const rbk_caller *b = rbk_callers_find(c, RBK_STR("B-2.x@y"));
     assert_true(b && b->secrets == NULL && b->headers.p == NULL && b->rate.n == 0);
     assert_true(rbk_caller_may_call(b, RBK_STR("anything")));
@@ -96,6 +97,10 @@ static void test_faults_name_their_line(void **state)
         {A "rate = -5\n", "f:2: rate: is not"},
         {A "rate = 5\nrate = 5\n", "f:3: rate: stands twice"},
         {A "max_pending = 99999999999\n", "f:2: max_pending: is not"},
+        {A "max_pending_bytes = 0\n", "f:2: max_pending_bytes: is not a size"},
+        {A "max_pending_bytes = M\n", "f:2: max_pending_bytes: is not a size"},
+        {A "max_pending_bytes = 1025T\n", "f:2: max_pending_bytes: is not a size"},
+        {A "max_pending_bytes = 1.5M\n", "f:2: max_pending_bytes: is not a size"},
         {A "rate =\n", "f:2: rate: is empty"},
         {A "ratte = 5\n", "f:2: ratte: unknown key"},
     };
