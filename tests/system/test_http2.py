@@ -229,6 +229,7 @@ def test_http11_is_required(make_server, h2, make_receiver):
 
     def old(raw):
         s = r.context.wrap_socket(raw, server_side=True)
+        r.sockets.add(s)
         chosen.append(s.selected_alpn_protocol())
         data = b""
         while b"\r\n\r\n" not in data or not data.endswith(b"}"):
@@ -536,7 +537,8 @@ def test_one_that_never_reads(make_server, h2):
     finish(server)
     until(lambda: established(r.port) <= 1, 20, "the first connection is given up")
     assert failures(server) and all("error=TIMEOUT" in x for x in failures(server)), failures(server)
-    assert {status for _, status in attempts(server)} == {200} and attempts(server)[-1][0] == 2
+    assert {status for _, status in attempts(server)} == {200}
+    assert attempts(server)[-1][0] > 1
     assert r.connections == 2
 
 
