@@ -172,14 +172,22 @@ static void seat_waiting(rbk_http_conn *conn)
     }
 }
 
-/* No stream is left: kept, or closed. */
+static bool is_doubtful(const rbk_http2_conn *h2)
+{
+    return h2->doubted && h2->doubted_at == h2->heard;
+}
+
+/* No stream is left: kept, or closed. What may lead nowhere has not long to show the contrary. */
 static void rest(rbk_http_conn *conn)
 {
     const rbk_http2_session *session = conn->h2->session;
+    int64_t ms = conn->c->conf.idle_ms;
+    if (is_doubtful(conn->h2) && ms > RBK_HTTP_REST_MS)
+        ms = RBK_HTTP_REST_MS;
     if (rbk_http2_room(session) == 0 || conn->receiver->only_http1 || conn->c->freed)
         rbk_http_conn_close(conn, false);
     else
-        rbk_http_conn_keep(conn, conn->c->conf.idle_ms);
+        rbk_http_conn_keep(conn, ms);
 }
 
 /* Something has come or gone. */
@@ -324,11 +332,6 @@ static void on_closed(rbk_stream *s, int err, const char *detail, void *user)
 }
 
 /* --- joining and leaving --- */
-
-static bool is_doubtful(const rbk_http2_conn *h2)
-{
-    return h2->doubted && h2->doubted_at == h2->heard;
-}
 
 bool rbk_http2_take(rbk_http_conn *conn, rbk_http_call *call)
 {

@@ -24,8 +24,7 @@ struct rbk_http2_stream {
     bool is_over; /* reset by us, or to be */
     bool old;
     const char *fault;
-    uint32_t code; /* of the peer's RST_STREAM */
-    bool was_reset;
+    bool was_reset; /* by the peer */
     unsigned n_interim, n_retry_after;
     size_t head_n, rest_n, retry_after_n;
     char retry_after[RBK_HTTP2_FIELD_MAX];

@@ -10,6 +10,7 @@ import pytest
 from lib.h2_receiver import (ACK, CANCEL, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS,
                              HTTP_1_1_REQUIRED, INTERNAL_ERROR, NO_ERROR, PADDED, PING, PROTOCOL_ERROR, REFUSED_STREAM,
                              SETTINGS, H2Receiver, frame, goaway, reset, serve, settings)
+from lib.proxy import Proxy
 from lib.wait import until
 
 FAST = {"delivery.schedule": "300ms", "delivery.max_age": "5m", "delivery.jitter": "0", "delivery.timeout": "5s"}
@@ -66,6 +67,7 @@ def test_one_delivery(make_server, h2):
     assert request.headers["content-length"] == str(len(request.body))
     assert request.headers["ringback-attempt"] == "1"
     assert b'"n":0' in request.body
+    assert request.conn.settings[2] == 0, "no pushes"
     assert not {"connection", "host", "transfer-encoding", "keep-alive"} & set(request.headers)
 
 
@@ -89,21 +91,25 @@ def test_http11_where_one_side_wants_it(make_server, make_receiver, options, alp
     assert sorted(p.webhook_id for p in r.posts) == sorted(jobs)
 
 
-def test_streams_at_one_time(make_server, h2):
-    """per_receiver counts streams, and the peer's limit is kept, by a connection more where it is small."""
+@pytest.mark.parametrize("streams, connections", [(3, 2), (100, 1)], ids=["of a connection", "of a receiver"])
+def test_streams_at_one_time(make_server, h2, streams, connections):
+    """per_receiver counts streams, and the peer's limit is kept, by a connection more where it is small.
+    The receiver answers when there are all that may be, and no sooner."""
+    each = 6 // connections
+    full = threading.Barrier(connections, timeout=20)
+
     def play(conn):
         while True:
-            held = [conn.request()]
-            while len(held) < 3 and len(r.requests) < 12:
-                held.append(conn.request())
-            assert len(conn.open) == 0
+            held = conn.hold(each)
+            full.wait()
+            conn.ping()  # what had been sent before the answer to it would be seen
             for q in held:
-                conn.answer(q)
-    server = make_server({**FAST, "delivery.per_receiver": "6"})
-    r = h2(serve, first=settings(max_streams=3))
+                conn.release(q)
+    server = make_server({**FAST, "delivery.per_receiver": "6", "delivery.timeout": "30s"})
+    r = h2(play, first=settings(max_streams=streams))
     submit(server, r.url(), 30)
     finish(server)
-    assert r.most_open <= 3 and r.connections <= 2
+    assert r.most_open == each and r.connections == connections
     assert attempts(server) == [(1, 200)] * 30
 
 
@@ -223,6 +229,7 @@ def test_http11_is_required(make_server, h2, make_receiver):
 
     def old(raw):
         s = r.context.wrap_socket(raw, server_side=True)
+        r.sockets.add(s)
         chosen.append(s.selected_alpn_protocol())
         data = b""
         while b"\r\n\r\n" not in data or not data.endswith(b"}"):
@@ -236,6 +243,19 @@ def test_http11_is_required(make_server, h2, make_receiver):
     submit(server, r.url())
     finish(server)
     assert chosen == ["http/1.1"] and attempts(server) == [(1, 200)] and failures(server) == []
+
+
+def test_through_a_proxy(make_server, h2):
+    """Of the tunnel the proxy sees one CONNECT; what is spoken inside the two ends have agreed upon there."""
+    r = h2()
+    with Proxy() as proxy:
+        server = make_server({**FAST, "delivery.proxy": proxy.url})
+        jobs = submit(server, r.url(), 64)
+        finish(server)
+        server.stop()
+    assert proxy.lines == [f"CONNECT 127.0.0.1:{r.port} HTTP/1.1"] and r.connections == 1
+    assert sorted(q.webhook_id for q in r.requests) == sorted(jobs)
+    assert {q.pseudo[":authority"] for q in r.requests} == {f"127.0.0.1:{r.port}"}
 
 
 # --- nginx ------------------------------------------------------------------------------------
@@ -495,6 +515,31 @@ def test_a_silent_connection_is_not_used_again(make_server, h2):
     finish(server)
     r.hold.set()
     assert attempts(server) == [(1, 200), (2, 200)] and r.connections == 2
+
+
+def established(port):
+    """Connections to it that have not been closed on the client's side."""
+    with open("/proc/net/tcp") as f:
+        return sum(x[2].endswith(f":{port:04X}") and x[3] == "01" for x in map(str.split, f.readlines()[1:]))
+
+
+def test_one_that_never_reads(make_server, h2):
+    """The windows are wide open, but nobody reads: what is under way times out, and the connection is given up."""
+    def play(conn):
+        conn.request()
+        conn.r.stopping.wait(60)
+    wide = settings(window=(1 << 31) - 1) + frame(8, payload=((1 << 31) - 1 - 65535).to_bytes(4, "big"))
+    server = make_server({**FAST, "server.max_body": "4M", "delivery.timeout": "2s", "delivery.breaker": "1000"})
+    r = h2(play, serve, first=wide, room=4096)
+    submit(server, r.url())
+    r.wait()
+    submit(server, r.url(), 15, size=250_000)
+    finish(server)
+    until(lambda: established(r.port) <= 1, 20, "the first connection is given up")
+    assert failures(server) and all("error=TIMEOUT" in x for x in failures(server)), failures(server)
+    assert {status for _, status in attempts(server)} == {200}
+    assert attempts(server)[-1][0] > 1
+    assert r.connections == 2
 
 
 def test_closed_while_idle(make_server, h2):

@@ -53,9 +53,9 @@ class Conn:
 
     def __init__(self, r, s, number, first):
         self.r, self.s, self.number = r, s, number
-        self.buf, self.open, self.resets, self.goaways = b"", {}, {}, []
+        self.buf, self.open, self.resets = b"", {}, {}
         self.encoder, self.decoder = hpack.Encoder(), hpack.Decoder()
-        self.last, self.windows, self.acked = 0, {}, False
+        self.last = self.pongs = 0
         assert self.take(len(PREFACE)) == PREFACE
         kind, _, _, payload = self.read()
         assert kind == SETTINGS, "the client's preface ends with SETTINGS"
@@ -94,12 +94,8 @@ class Conn:
         elif kind == RST_STREAM:
             self.resets[stream] = int.from_bytes(payload, "big")
             self.open.pop(stream, None)
-        elif kind == SETTINGS:
-            self.acked = self.acked or flags & ACK
         elif kind == PING:
-            self.r.pongs += flags & ACK
-        elif kind == GOAWAY:
-            self.goaways.append(struct.unpack(">II", payload[:8]) + (payload[8:],))
+            self.pongs += flags & ACK
         if kind in (HEADERS, DATA) and flags & END_STREAM and stream in self.open:
             self.r.requests.append(self.open[stream])
             return self.open.pop(stream)
@@ -118,6 +114,25 @@ class Conn:
     def answer(self, request, status=200, *fields):
         self.send(self.head(request.stream, status, *fields))
 
+    def hold(self, n):
+        """Requests whose streams stay open until they are released."""
+        ret = []
+        while len(ret) < n:
+            ret.append(self.request())
+            self.open[ret[-1].stream] = ret[-1]
+        return ret
+
+    def release(self, request):
+        del self.open[request.stream]
+        self.answer(request)
+
+    def ping(self):
+        """There and back; no request may be on its way."""
+        n = self.pongs
+        self.send(frame(PING, payload=b"12345678"))
+        while self.pongs == n:
+            assert self.handle() is None, "a request more"
+
     def drain(self):
         """Until the client goes."""
         while True:
@@ -130,19 +145,22 @@ def serve(conn):
 
 
 class H2Receiver:
-    """`plays`: one for each connection, the last for all that follow."""
+    """`plays`: one for each connection, the last for all that follow. `room`: bytes that the kernel takes
+    while nobody reads."""
 
-    def __init__(self, cert, *plays, alpn=("h2",), first=None):
+    def __init__(self, cert, *plays, alpn=("h2",), first=None, room=None):
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(*cert)
         self.context.set_alpn_protocols(list(alpn))
         self.plays, self.first = list(plays or [serve]), settings() if first is None else first
         self.requests, self.conns, self.faults, self.gone = [], [], [], []
-        self.most_open = self.pongs = self.connections = 0
+        self.most_open = self.connections = 0
         self.old = None  # what to do with a connection that does not choose h2
         self.listener = socket.create_server(("127.0.0.1", 0))
+        if room:
+            self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
         self.port = self.listener.getsockname()[1]
-        self.sockets, self.threads = set(), []
+        self.sockets, self.threads, self.stopping = set(), [], threading.Event()
         self.main = threading.Thread(target=self.accept)
         self.main.start()
 
@@ -154,6 +172,7 @@ class H2Receiver:
         return self.requests
 
     def stop(self):
+        self.stopping.set()
         self.listener.shutdown(socket.SHUT_RDWR)
         self.main.join()
         self.listener.close()

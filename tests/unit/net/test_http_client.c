@@ -364,6 +364,7 @@ static void test_big_body(void **state)
     shot_init(&s, &f, r.port);
     s.post.body = (rbk_str){big, sizeof big};
     shoot(&s);
+    assert_int_equal(s.result.err, 0);
     assert_int_equal(s.result.status, 200);
     assert_true(s.result.complete);
     fixture_stop(&f);
