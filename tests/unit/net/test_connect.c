@@ -210,6 +210,7 @@ static void test_a_silent_address_costs_250_ms(void **state)
     deaf d;
     deaf_start(&d);
     int other = listen_at(0x7f000002, d.port);
+    uv_update_time(rbk_loop_uv(r->l)); /* the loop's timers begin at its own last look at the clock */
     uint64_t begin = uv_hrtime();
     dial(r, (uint32_t[]){INADDR_LOOPBACK, 0x7f000002}, 2, d.port, 0);
     uint64_t ms = (uv_hrtime() - begin) / 1000000;
