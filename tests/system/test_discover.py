@@ -58,7 +58,7 @@ def test_document(described):
     methods = by_name(doc)
     names = [m["name"] for m in doc["methods"]]
     own = [n for n in names if n.startswith("rpc.")]
-    assert own == ["rpc.discover", "rpc.job.cancel", "rpc.job.get", "rpc.job.wait"]
+    assert own == ["rpc.discover", "rpc.job.ack", "rpc.job.cancel", "rpc.job.get", "rpc.job.wait"]
     assert names == sorted(set(names) - set(own)) + own and "demo.echo" in names
     assert all(m["x-callback"] is (not m["name"].startswith("rpc.")) for m in doc["methods"])
     order = methods["OrderService.processOrder"]
